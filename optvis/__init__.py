@@ -1,0 +1,46 @@
+"""Feature visualisation for PyTorch: see what a layer, channel, neuron or direction of a network looks for."""
+
+from .engine import OptVis
+from .network import get_layer_names
+from .objectives import (
+    L1,
+    L2,
+    Batch,
+    Channel,
+    DeepDream,
+    DeepDreamObjective,
+    Direction,
+    Layer,
+    LayerObjective,
+    Neuron,
+    Objective,
+    TotalVariation,
+)
+from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
+from .pictures import Visualisation, denorm, norm
+
+__all__ = [
+    "L1",
+    "L2",
+    "Batch",
+    "CPPNParam",
+    "Channel",
+    "DeepDream",
+    "DeepDreamObjective",
+    "Direction",
+    "FourierParam",
+    "ImageFile",
+    "ImageParam",
+    "Layer",
+    "LayerObjective",
+    "Neuron",
+    "Objective",
+    "OptVis",
+    "Param",
+    "PixelParam",
+    "TotalVariation",
+    "Visualisation",
+    "denorm",
+    "get_layer_names",
+    "norm",
+]

@@ -1,0 +1,180 @@
+"""The command line: a thin face on the public names."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from . import get_layer_names
+from .engine import OptVis
+from .objectives import as_objective
+from .params import CPPNParam, ImageFile, ImageParam, Param
+from .pictures import Visualisation, check_path
+from .recipes import collage as make_collage
+from .zoo import FORMS, load_network
+
+app = typer.Typer(
+    help="See what a part of a network looks for.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Kind(str, Enum):
+    """What is optimised."""
+
+    fourier = "fourier"
+    pixel = "pixel"
+    cppn = "cppn"
+
+
+Network = Annotated[str, typer.Argument(help=f"{FORMS}; may be left out for demo.", metavar="[NETWORK]")]
+Weights = Annotated[Path | None, typer.Option(help="File of weights: .safetensors, or .pth of weights alone.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg .gif .npy")]
+Size = Annotated[str | None, typer.Option(help="Pixels: 224, or HEIGHTxWIDTH.")]
+Steps = Annotated[int | None, typer.Option(help="Steps in all.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...")]
+KindOption = Annotated[Kind, typer.Option("--param", help="What is optimised.")]
+
+
+@app.command(epilog="Examples: optvis layers | optvis layers torchvision:vgg11 --size 224")
+def layers(network: Network = "demo", size: Size = None, weights: Weights = None) -> None:
+    """List a network's layers; with --size also the shape that each puts out."""
+    get_layer_names(load_network(network, weights), _size(size))
+
+
+@app.command(
+    epilog="Examples: optvis vis pattern:rings -o rings.png | "
+    "optvis vis torchvision:squeezenet1_1 features/12:7 -o channel.png --size 256 --seed 3"
+)
+def vis(
+    network: Network,
+    layer: Annotated[str | None, typer.Argument(help="LAYER or LAYER:CHANNEL, by number or name.")] = None,
+    out: Out = Path("vis.png"),
+    size: Size = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    param: KindOption = Kind.fourier,
+    weights: Weights = None,
+    device: Device = None,
+) -> None:
+    """Draw what a layer, or one of its channels, looks for."""
+    network, layer = ("demo", network) if layer is None else (network, layer)
+    check_path(out)
+    optvis = OptVis(load_network(network, weights), as_objective(layer), device=device)
+    _write(optvis.vis(_param(param, _size(size), optvis, seed), thresh=steps, seed=seed), out, network)
+
+
+@app.command(
+    epilog="Examples: optvis collage features/6 --channels 0-15 | optvis collage timm:resnet18 layer3 -o c.png"
+)
+def collage(
+    network: Network,
+    layer: Annotated[str | None, typer.Argument(help="Address of the layer.")] = None,
+    out: Out = Path("collage.png"),
+    channels: Annotated[str, typer.Option(help="Numbers and ranges, 0-15,20, or 'all'.")] = "0-63",
+    size: Size = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    batch: Annotated[int | None, typer.Option(help="Pictures at once; found by trying.", min=1)] = None,
+    weights: Weights = None,
+    device: Device = None,
+) -> None:
+    """Draw many channels of a layer into one labelled picture."""
+    network, layer = ("demo", network) if layer is None else (network, layer)
+    check_path(out)
+    wanted = None if channels == "all" else _channels(channels)
+    result = make_collage(
+        load_network(network, weights), layer, wanted, _size(size), batch, seed, device=device, thresh=steps
+    )
+    _write(result, out, network)
+
+
+@app.command(epilog="Example: optvis dream torchvision:squeezenet1_1 features/9 photo.jpg -o dream.jpg --size 400")
+def dream(
+    network: Network,
+    layer: Annotated[str, typer.Argument(help="LAYER, or LAYER:CHANNEL for one channel's dream.")],
+    image: Annotated[str | None, typer.Argument(help="The photograph to begin with.")] = None,
+    out: Out = Path("dream.png"),
+    size: Size = None,
+    steps: Annotated[int, typer.Option(help="Steps in all.", min=1)] = 64,
+    lr: Annotated[float, typer.Option(help="Learning rate: how far it departs from the photograph.")] = 0.02,
+    seed: Seed = 0,
+    weights: Weights = None,
+    device: Device = None,
+) -> None:
+    """See more of what a layer sees in a photograph."""
+    network, layer, image = ("demo", network, layer) if image is None else (network, layer, image)
+    check_path(out)
+    start = ImageFile(image, _size(size))
+    loaded = load_network(network, weights)
+    optvis = OptVis(loaded, layer, device=device) if ":" in layer else OptVis.from_dream(loaded, layer, device=device)
+    _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed), out, network)
+
+
+def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Param | None:
+    if size is None and kind is Kind.fourier:
+        return None
+    size = size or optvis.input.size or 224
+    batch, channels = optvis.objective.pictures or 1, optvis.input.channels
+    if kind is Kind.cppn:
+        return CPPNParam(size, batch, channels, seed)
+    return ImageParam(size, batch, fft=kind is Kind.fourier, channels=channels, seed=seed)
+
+
+def _size(text: str | None) -> Any:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if not all(part.isdigit() and int(part) for part in parts) or len(parts) > 2:
+        raise ValueError(f"size {text!r}: give pixels, as 224, or HEIGHTxWIDTH, as 120x160")
+    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
+
+
+def _channels(text: str) -> list[int]:
+    wanted: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise ValueError(f"channels {text!r}: give numbers and ranges, as 0-15,20, or 'all'")
+        wanted.extend(range(int(first), int(last or first) + 1))
+    return wanted
+
+
+def _write(result: Visualisation, out: Path, network: str) -> None:
+    result.settings = {**result.settings, "network": network, "command": shlex.join(["optvis", *sys.argv[1:]])}
+    path = result.save(out)
+    height, width = result.images.shape[-2:]
+    count = len(result)
+    print(f"{path}: {count} picture{'s' if count > 1 else ''} of {width} × {height} px, "
+          f"score {result.scores.mean():.4g}")  # fmt: skip
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command; returns 0, or 2 for input that cannot work, 1 for a failure on the way, 130 for Ctrl-C."""
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"optvis: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"optvis: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1

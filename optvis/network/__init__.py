@@ -1,0 +1,20 @@
+"""Reading a network: addresses of its layers, the tap, what it takes, freezing it and handing it back."""
+
+from .addresses import find_layer, get_layer_names, parse_layer, unwrap
+from .frozen import frozen
+from .probe import LayerShape, NetworkInput, Probe
+from .relus import open_relus
+from .tap import Tap
+
+__all__ = [
+    "LayerShape",
+    "NetworkInput",
+    "Probe",
+    "Tap",
+    "find_layer",
+    "frozen",
+    "get_layer_names",
+    "open_relus",
+    "parse_layer",
+    "unwrap",
+]

@@ -1,0 +1,120 @@
+"""The tap: one forward pass that captures the layers asked for and stops after the last of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .addresses import module_at, unwrap
+
+
+class _Stop(BaseException):
+    """Ends a forward pass; no ``Exception``, so that a network's own ``except Exception`` lets it through."""
+
+
+class Tap:
+    """Capture what layers put out, and stop the forward pass after the last that is needed.
+
+    ::
+
+        with Tap(network, ["features/3", "features/12"], calls={"features/3": 1, "features/12": 1}) as tap:
+            activations = tap(images)  # {"features/3": [N, C, H, W], "features/12": ...}
+
+    The value captured is the layer's own, even where an in-place activation follows it. A module that is called
+    several times in one pass gives its last call. Of a tuple, list, dict or ``ModelOutput`` the first floating
+    tensor is taken.
+
+    Args:
+        network: any ``nn.Module``; wrappers (``DataParallel``, ``torch.compile``) are looked through.
+        layers: addresses as ``find_layer`` spells them.
+        calls: how often each layer is called in a pass (``tap.calls`` of a pass without it says); the pass stops
+            once all have been. ``None`` runs the whole network.
+        missing_ok: layers that are not called, or give no tensor, are left out instead of being an error.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        calls: Mapping[str, int] | None = None,
+        missing_ok: bool = False,
+    ) -> None:
+        self.network = unwrap(network)
+        self.layers = tuple(dict.fromkeys(layers))
+        self.expected = dict(calls) if calls is not None else None
+        self.missing_ok = missing_ok
+        self.calls: dict[str, int] = {}
+        self._captured: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> Tap:
+        try:
+            for address in self.layers:
+                module = module_at(self.network, address)
+                self._hooks.append(module.register_forward_hook(_Capture(self, address)))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._hooks:
+            self._hooks.pop().remove()
+        self._captured = {}
+
+    def __call__(self, *inputs: Any, **named: Any) -> dict[str, Tensor]:
+        """One forward pass; returns the captured activations, in the order of the layers."""
+        self.calls, self._captured = {}, {}
+        try:
+            self.network(*inputs, **named)
+        except _Stop:
+            pass
+        captured, self._captured = self._captured, {}
+        missing = [address for address in self.layers if address not in captured]
+        if missing and not self.missing_ok:
+            why = "put out no floating tensor" if missing[0] in self.calls else "is not called in the forward pass"
+            raise ValueError(f"layer {missing[0]!r} of {type(self.network).__name__} {why}: choose another layer")
+        return {address: captured[address] for address in self.layers if address in captured}
+
+    def _see(self, address: str, output: Any) -> None:
+        self.calls[address] = self.calls.get(address, 0) + 1
+        tensor = first_tensor(output)
+        done = self.expected is not None and all(self.calls.get(a, 0) >= n for a, n in self.expected.items())
+        if tensor is not None:
+            # What follows may change the layer's output in place; nothing follows the last one.
+            self._captured[address] = tensor if done else tensor.clone()
+        if done:
+            raise _Stop
+
+
+class _Capture:
+    """The hook, as a class so that it can be recognised."""
+
+    def __init__(self, tap: Tap, address: str) -> None:
+        self.tap, self.address = tap, address
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self.tap._see(self.address, output)
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The first floating-point tensor in a tensor, tuple, list, dict or ``ModelOutput``; ``None`` without one."""
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    if isinstance(output, torch.nn.utils.rnn.PackedSequence):
+        return None
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, (tuple, list)):
+        for part in output:
+            tensor = first_tensor(part)
+            if tensor is not None:
+                return tensor
+    return None

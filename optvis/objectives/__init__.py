@@ -1,0 +1,23 @@
+"""What to maximise: objectives score images by a network's activations, higher is better."""
+
+from .algebra import Objective, Sum, as_objective
+from .batches import Batch
+from .images import L1, L2, TotalVariation
+from .layers import Channel, DeepDream, DeepDreamObjective, Direction, Layer, LayerObjective, Neuron
+
+__all__ = [
+    "L1",
+    "L2",
+    "Batch",
+    "Channel",
+    "DeepDream",
+    "DeepDreamObjective",
+    "Direction",
+    "Layer",
+    "LayerObjective",
+    "Neuron",
+    "Objective",
+    "Sum",
+    "TotalVariation",
+    "as_objective",
+]

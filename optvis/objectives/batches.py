@@ -1,0 +1,71 @@
+"""Several objectives in one batch, one picture for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .algebra import Objective, Shape, as_objective, earlier_equals, reads
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Batch(Objective):
+    """A list of objectives, whatever their kinds and layers: picture i climbs the i-th.
+
+    Raises:
+        ValueError: no objective, or one that is itself for a batch.
+    """
+
+    objectives: tuple[Objective, ...]
+
+    def __post_init__(self) -> None:
+        objectives = tuple(as_objective(o) for o in self.objectives)
+        if not objectives:
+            raise ValueError("an empty list of objectives makes no picture: give at least one")
+        for objective in objectives:
+            if objective.pictures is not None:
+                raise ValueError(f"{objective!r} makes {objective.pictures} pictures: a batch takes one of each")
+        object.__setattr__(self, "objectives", objectives)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(layer for objective in self.objectives for layer in objective.layers))
+
+    @property
+    def pictures(self) -> int:
+        return len(self.objectives)
+
+    def score(self, seen: Mapping[str, Tensor]) -> Tensor:
+        scores = [
+            objective.score({layer: seen[layer][i : i + 1] for layer in objective.layers})
+            for i, objective in enumerate(self.objectives)
+        ]
+        return torch.cat(scores)
+
+    def located(self, find: Callable[[str | nn.Module], str]) -> Objective:
+        return self._each(lambda objective: objective.located(find))
+
+    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
+        return self._each(lambda objective: objective.bound(shapes, full))
+
+    def take(self, pictures: Sequence[int]) -> Objective:
+        return replace(self, objectives=tuple(self.objectives[i] for i in pictures))
+
+    def twins(self, count: int) -> list[int]:
+        return earlier_equals(self.objectives)
+
+    def _each(self, change: Callable[[Objective], Objective]) -> Batch:
+        return replace(self, objectives=tuple(change(objective) for objective in self.objectives))
+
+    def __repr__(self) -> str:
+        return f"Batch([{', '.join(map(repr, self.objectives))}])"
+
+
+@reads(list)
+@reads(tuple)
+def _read_list(values: Sequence[Any]) -> Objective:
+    return Batch(tuple(values))

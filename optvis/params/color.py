@@ -1,0 +1,39 @@
+"""From unbounded, decorrelated numbers to RGB in [0, 1], and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# The square root of the covariance of ImageNet's colours, as measured for Lucid (Olah, Mordvintsev, Schubert,
+# "Feature Visualization", 2017): columns are light, blue against yellow, green against magenta.
+_COVARIANCE_ROOT = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+
+EDGE = 1 / 1024
+"""How near to 0 and 1 a picture that is put in may come; the logit of 0 is infinite."""
+
+
+class Color(nn.Module):
+    """``[N, C, H, W]`` of any numbers to [0, 1]: decorrelated colours to RGB (where C is 3), then a sigmoid."""
+
+    matrix: Tensor
+    inverse: Tensor
+
+    def __init__(self, channels: int, decorrelate: bool) -> None:
+        super().__init__()
+        self.decorrelate = decorrelate and channels == 3
+        matrix = _COVARIANCE_ROOT / _COVARIANCE_ROOT.norm(dim=0).max()
+        self.register_buffer("matrix", matrix, persistent=False)
+        self.register_buffer("inverse", torch.linalg.inv(matrix), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.sigmoid(_mix(self.matrix, values) if self.decorrelate else values)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The numbers that become ``image``, which comes out within 1/1024 of itself."""
+        values = torch.logit(image.float().clamp(EDGE, 1 - EDGE))
+        return _mix(self.inverse, values) if self.decorrelate else values
+
+
+def _mix(matrix: Tensor, values: Tensor) -> Tensor:
+    return torch.einsum("ij,njhw->nihw", matrix, values)

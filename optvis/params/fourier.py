@@ -1,0 +1,130 @@
+"""The default parameterisation: the spectrum of an image with decorrelated colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .color import Color
+from .param import Param, Size, as_size, noise
+
+Self = TypeVar("Self", bound="FourierParam")
+
+
+class FourierParam(Param):
+    """Images ``[N, C, H, W]`` from their Fourier coefficients, each scaled by one over its frequency.
+
+    A natural image has such a spectrum, and a step of the optimiser then changes all scales alike. From Olah,
+    Mordvintsev, Schubert, "Feature Visualization", 2017 (Lucid). Frequencies are counted in cycles a picture, so
+    that a picture keeps its numbers when it grows.
+
+    Args:
+        size: pixels, or (height, width); any, also odd.
+        batch: number of pictures.
+        channels: 3 for RGB, or any other number.
+        decorrelate: optimise decorrelated colours (RGB only).
+        seed: of the first picture's noise, the others counting on; or one for each picture.
+        noise_scale: standard deviation of the coefficients at the start.
+        decay: power of the frequency by which coefficients are scaled down.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        batch: int = 1,
+        channels: int = 3,
+        decorrelate: bool = True,
+        seed: int | Sequence[int] = 0,
+        noise_scale: float = 0.01,
+        decay: float = 1.0,
+    ) -> None:
+        super().__init__(size, batch, channels)
+        self.decay = decay
+        self.color = Color(channels, decorrelate)
+        self.register_buffer("scale", _scale(self.size, decay), persistent=False)
+        start = noise((channels, self.size[0], self.size[1] // 2 + 1, 2), seed, batch)
+        self.coefficients = nn.Parameter(start * noise_scale)
+
+    def forward(self) -> Tensor:
+        return self.color(self._values())
+
+    def _values(self) -> Tensor:
+        spectrum = torch.view_as_complex(self.coefficients * self.scale[..., None])
+        return torch.fft.irfft2(spectrum, s=self.size, norm="forward")
+
+    @torch.no_grad()
+    def encode(self: Self, image: Tensor) -> Self:
+        """Hold these images ``[N, C, H, W]`` in [0, 1]; they come out as themselves (error below 1/255)."""
+        self._hold(self.color.encode(image))
+        self.holds_picture = True
+        return self
+
+    def _hold(self, values: Tensor) -> None:
+        spectrum = torch.fft.rfft2(values, norm="forward") / self.scale
+        self.coefficients.copy_(torch.view_as_real(spectrum))
+
+    @torch.no_grad()
+    def grow(self, size: int | Sequence[int]) -> FourierParam:
+        """The same pictures at another size: their spectrum padded with zeros, or cut."""
+        size = as_size(size)
+        grown = FourierParam(
+            size, self.batch, self.channels, self.color.decorrelate, decay=self.decay, noise_scale=0.0
+        ).to(self.coefficients.device)
+        spectrum = torch.view_as_complex(self.coefficients * self.scale[..., None])
+        wider = torch.view_as_real(pad_spectrum(spectrum, self.size, size) / grown.scale)
+        grown.coefficients.copy_(wider)
+        grown.holds_picture = self.holds_picture
+        return grown
+
+
+def _scale(size: Size, decay: float) -> Tensor:
+    """``[H, W // 2 + 1]``: one over the frequency in cycles a picture, times 1/4 for a gentle start."""
+    height, width = size
+    fy = torch.fft.fftfreq(height)[:, None]
+    fx = torch.fft.rfftfreq(width)[None]
+    cycles = (fx.square() + fy.square()).sqrt() * (height * width) ** 0.5
+    return 0.25 / cycles.clamp_min((height * width) ** 0.5 / max(height, width)) ** decay
+
+
+def pad_spectrum(spectrum: Tensor, old: Size, new: Size) -> Tensor:
+    """A half spectrum ``[..., H, W // 2 + 1]`` (``norm="forward"``) of images of ``old`` size at ``new`` size.
+
+    The highest frequency of an even size stands for both its signs: it is split where the picture grows and joined
+    where it shrinks, so that growing and shrinking back gives the same picture.
+    """
+    spectrum = _resize_rows(spectrum, old[0], new[0])
+    columns = min(old[1] // 2, new[1] // 2) + 1
+    out = spectrum.new_zeros(*spectrum.shape[:-1], new[1] // 2 + 1)
+    out[..., :columns] = spectrum[..., :columns]
+    if new[1] > old[1] and old[1] % 2 == 0:
+        out[..., old[1] // 2] *= 0.5
+    if new[1] < old[1] and new[1] % 2 == 0:
+        # The column of the new highest frequency holds the sum of both signs: itself and its mirror.
+        edge = spectrum[..., new[1] // 2]
+        mirror = edge.flip(-1).roll(1, -1).conj()
+        out[..., new[1] // 2] = edge + mirror
+    return out
+
+
+def _resize_rows(spectrum: Tensor, old: int, new: int) -> Tensor:
+    if old == new:
+        return spectrum
+    small = min(old, new)
+    out = spectrum.new_zeros(*spectrum.shape[:-2], new, spectrum.shape[-1])
+    above, below = (small + 1) // 2, (small - 1) // 2  # rows of frequency 0 and up, and of negative frequency
+    out[..., :above, :] = spectrum[..., :above, :]
+    if below:
+        out[..., -below:, :] = spectrum[..., -below:, :]
+    if small % 2 == 0:
+        edge = small // 2
+        if new > old:
+            out[..., edge, :] = 0.5 * spectrum[..., edge, :]
+            out[..., -edge, :] = 0.5 * spectrum[..., edge, :]
+        else:
+            out[..., edge, :] = spectrum[..., edge, :] + spectrum[..., -edge, :]
+    return out

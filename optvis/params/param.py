@@ -1,0 +1,86 @@
+"""The base of every parameterisation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Size = tuple[int, int]
+
+
+class Param(nn.Module):
+    """A module whose call gives images ``[N, C, H, W]`` in [0, 1].
+
+    Subclasses define ``forward`` and ``grow``. All parameters have the pictures along their first axis.
+
+    Attributes:
+        size: (height, width) in pixels.
+        batch: number of pictures N.
+        channels: number of channels C.
+        lr_scale: what the learning rate of the run is multiplied by.
+        holds_picture: whether it holds more than the noise that it began with; then a run keeps its size.
+    """
+
+    lr_scale = 1.0
+
+    def __init__(self, size: int | Sequence[int], batch: int, channels: int) -> None:
+        super().__init__()
+        self.size = as_size(size)
+        self.batch = _count("batch", batch)
+        self.channels = _count("channels", channels)
+        self.holds_picture = False
+
+    def forward(self) -> Tensor:
+        raise NotImplementedError
+
+    def grow(self, size: int | Sequence[int]) -> Param:
+        """A new parameterisation that holds the same pictures at another size."""
+        raise NotImplementedError
+
+    @staticmethod
+    def join(params: Sequence[Param]) -> Param:
+        """One parameterisation that holds the pictures of several of one kind and size."""
+        if len({(type(p), p.size, p.channels) for p in params}) != 1:
+            raise ValueError("parameterisations of one kind, size and number of channels can be joined, no others")
+        joined = copy.deepcopy(params[0])
+        joined.batch = sum(param.batch for param in params)
+        for name, parameter in joined.named_parameters():
+            parameter.data = torch.cat([param.get_parameter(name).data for param in params])
+            parameter.grad = None
+        return joined
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, batch={self.batch}, channels={self.channels}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def as_size(size: int | Sequence[int]) -> Size:
+    """(height, width) from a number or a pair; raises ``ValueError`` on anything else."""
+    pair: Any = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
+        raise ValueError(f"size {size!r}: give a number of pixels, or (height, width), both whole and positive")
+    return pair
+
+
+def noise(shape: Sequence[int], seed: int | Sequence[int], batch: int) -> Tensor:
+    """``[batch, *shape]`` of standard normal numbers, each picture from a generator of its own seed.
+
+    Args:
+        seed: of the first picture, the others counting on from it; or one for each.
+    """
+    seeds = [seed + i for i in range(batch)] if isinstance(seed, int) else list(seed)
+    if len(seeds) != batch:
+        raise ValueError(f"{len(seeds)} seeds for {batch} pictures: give one for each, or the first alone")
+    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+
+def _count(name: str, value: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} {value!r}: give a whole number of at least 1")
+    return value

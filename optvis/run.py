@@ -1,0 +1,139 @@
+"""One run made ready: everything is checked and settled here, before the first step."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .network import LayerShape, NetworkInput, Probe, Tap
+from .network.probe import with_extra
+from .objectives import Objective
+from .objectives.algebra import IMAGE
+from .params import ImageParam, Param
+from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
+from .transforms import Draws, resize
+
+
+class Run:
+    """What the loop works with.
+
+    Attributes:
+        param: what is optimised, at the size of the stage at hand.
+        objective: bound to the shapes of the stage at hand.
+        stages: sizes and steps.
+        thresh: steps at which a frame is kept.
+        draws: the run's random numbers.
+        network_size: the one size that the network takes, or ``None`` where it takes the image's.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        given: NetworkInput,
+        device: torch.device,
+        img_param: Param | None,
+        stages: Iterable[Any] | None,
+        thresh: int | Iterable[int] | None,
+        seed: int,
+        extra: Sequence[Any] | Mapping[str, Any],
+        channel_axis: int | Mapping[str, int] | None,
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise ValueError(f"seed {seed!r}: give a whole number of at least 0")
+        if img_param is not None and not isinstance(img_param, Param):
+            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {img_param!r}")
+        self.network, self.given, self.device, self.extra = network, given, device, extra
+        self.layers = [layer for layer in objective.layers if layer != IMAGE]
+        self._unbound = objective
+        planned = plan_stages(stages) if stages is not None else None
+        self.thresh = plan_thresh(thresh)
+
+        size = img_param.size if img_param is not None else planned[-1].size if planned else given.size or (224, 224)
+        if planned and planned[-1].size != size:
+            raise ValueError(
+                f"the stages end at {planned[-1].size}, the parameterisation has {size}: let both be the same size"
+            )
+        self.probe = Probe(network, self.layers, given, device, extra, channel_axis)
+        self.network_size = self.probe.network_size(size) if self.layers else None
+        self.full = self._shapes(size)
+        self.objective = objective.bound(self.full, self.full)
+        for stage in planned or ():
+            if not self.network_size and self.layers:
+                self.probe.network_size(stage.size)  # raises where a stage is too small for the network
+
+        self.stages = planned or default_stages(
+            size,
+            keeps_size=self.network_size is not None or (img_param is not None and img_param.holds_picture),
+            works_at=self.probe.works_at if self.layers else lambda size: True,
+        )
+        if self.thresh:
+            self.stages = (cut if planned else stretch)(self.stages, self.thresh[-1])
+        self.steps = sum(stage.steps for stage in self.stages)
+
+        batch = self._batch(img_param)
+        twins = objective.twins(batch)
+        self.draws = Draws([seed + twin + 2**32 for twin in twins], device)
+        if img_param is None:
+            img_param = ImageParam(size, batch, channels=given.channels, seed=[seed + twin for twin in twins])
+        elif img_param.channels != given.channels:
+            raise ValueError(
+                f"the parameterisation has {img_param.channels} channels, {type(network).__name__} takes "
+                f"{given.channels}: write channels={given.channels}"
+            )
+        self.param = copy.deepcopy(img_param).to(device)
+        shape = (1, given.channels, 1, 1)
+        std = torch.tensor(given.std, device=device).view(shape)
+        self._scale, self._shift = 1 / std, -torch.tensor(given.mean, device=device).view(shape) / std
+
+    def _batch(self, param: Param | None) -> int:
+        asked = self.objective.pictures
+        if param is not None and asked is not None and param.batch != asked:
+            raise ValueError(
+                f"the objective makes {asked} pictures, the parameterisation has {param.batch}: write batch={asked}"
+            )
+        return asked or (param.batch if param is not None else 1)
+
+    def _shapes(self, size: tuple[int, int]) -> dict[str, LayerShape]:
+        return self.probe.at(self.network_size or size) if self.layers else {}
+
+    def enter(self, stage: Stage) -> None:
+        """Bring the picture to the size of a stage, and the objective to what the layers put out there."""
+        if self.param.size != stage.size:
+            self.param = self.param.grow(stage.size)
+        self.shapes = self._shapes(stage.size)
+        self.objective = self._unbound.bound(self.shapes, self.full)
+
+    def tap(self) -> Tap:
+        return Tap(self.network, self.layers, {layer: self.shapes[layer].calls for layer in self.layers})
+
+    def look(self, tap: Tap, image: Tensor, transforms: Callable[..., Tensor] | None) -> dict[str, Tensor]:
+        """Show images ``[N, C, H, W]`` to the network; what its layers put out, ``[N, C, ...]`` in float32."""
+        seen = {IMAGE: image}
+        if self.layers:
+            shown = image if transforms is None else transforms(image, self.draws, self.network_size)
+            if transforms is None and self.network_size not in (None, self.param.size):
+                shown = resize(shown, self.network_size)  # type: ignore[arg-type]
+            inputs, named = with_extra((shown * self._scale + self._shift).to(self.given.dtype), self.extra)
+            for layer, activation in tap(*inputs, **named).items():
+                seen[layer] = self.shapes[layer].channels_first(activation)
+        return seen
+
+    def warn_of_silent_pictures(self) -> None:
+        """Say which pictures got no gradient at the last step, and what to try."""
+        gradients = [p.grad.flatten(1).abs().amax(1) for p in self.param.parameters() if p.grad is not None]
+        if not gradients:
+            return
+        silent = [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]
+        if silent:
+            names = ", ".join(repr(self._unbound.take([i])) for i in silent[:8]) + (", …" if len(silent) > 8 else "")
+            warnings.warn(
+                f"{names}: never fired, so nothing could climb and the picture shows nothing. Try another seed=, more "
+                "steps, the layer before its ReLU, or a photograph to begin with (img_param=ImageFile(path))",
+                stacklevel=3,
+            )

@@ -1,0 +1,115 @@
+"""From coarse to fine: at which sizes a picture is optimised, and for how many steps at each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .params.param import Size, as_size
+
+COARSE_STEPS, FINE_STEPS = 192, 32
+COARSEST = 128
+"""A picture is halved until its larger side has at most so many pixels (once in any case)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """So many ``steps`` at ``size`` (height, width) in pixels."""
+
+    size: Size
+    steps: int
+
+
+def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool]) -> list[Stage]:
+    """Coarse to fine for a picture of ``size``.
+
+    The coarse stages, where the picture takes shape, run at half the size, a quarter and so on: whole, single
+    objects arise there, and a step costs a fraction.
+
+    Args:
+        size: (height, width) of the finished picture.
+        keeps_size: for a photograph, or a network of one size: no coarse stage.
+        works_at: whether the network runs at a size as far as it has to; sizes at which it does not are left out.
+    """
+    sizes: list[Size] = []
+    factor = 2
+    while not keeps_size:
+        coarse = (max(round(size[0] / factor), 1), max(round(size[1] / factor), 1))
+        if not works_at(coarse):
+            break
+        sizes.insert(0, coarse)
+        if max(coarse) <= COARSEST:
+            break
+        factor *= 2
+    if not sizes:
+        return [Stage(size, COARSE_STEPS + FINE_STEPS)]
+    return [Stage(sizes[0], COARSE_STEPS), *(Stage(s, FINE_STEPS) for s in (*sizes[1:], size))]
+
+
+def plan_stages(stages: Iterable[Any]) -> list[Stage]:
+    """Stages as the user gave them, ``[(112, 192), ((120, 224), 32)]``.
+
+    Raises:
+        ValueError: what is no pair of a size and a positive whole number of steps.
+    """
+    planned = []
+    for stage in stages:
+        try:
+            size, steps = stage
+        except (TypeError, ValueError):
+            raise ValueError(f"stage {stage!r}: give (size, steps), as in stages=[(112, 192), (224, 32)]") from None
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise ValueError(f"stage {stage!r}: the number of steps must be whole and at least 1")
+        planned.append(Stage(as_size(size), steps))
+    if not planned:
+        raise ValueError("stages is empty: give at least one, as in stages=[(224, 256)]")
+    return planned
+
+
+def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...]:
+    """The steps at which frames are kept, in order.
+
+    Raises:
+        ValueError: no step at all, or one that is not a whole number of at least 1.
+    """
+    if thresh is None:
+        return ()
+    steps: Sequence[Any] = (thresh,) if isinstance(thresh, int) else tuple(thresh)
+    if not steps:
+        raise ValueError("thresh is empty: give at least one step, as in thresh=(128, 512)")
+    for step in steps:
+        if not isinstance(step, int) or isinstance(step, bool) or step < 1:
+            raise ValueError(f"thresh {step!r}: steps count from 1, so the least is 1 and all are whole numbers")
+    return tuple(sorted(set(steps)))
+
+
+def stretch(stages: Sequence[Stage], steps: int) -> list[Stage]:
+    """The same stages over another number of steps in all, in proportion; the last keeps at least one."""
+    total = sum(stage.steps for stage in stages)
+    ends, done = [], 0
+    for stage in stages:
+        done += stage.steps
+        ends.append(round(done * steps / total))
+    ends[:-1] = [min(end, steps - 1) for end in ends[:-1]]
+    lengths = [end - start for start, end in zip([0, *ends], ends)]
+    return [Stage(stage.size, length) for stage, length in zip(stages, lengths) if length > 0]
+
+
+def cut(stages: Sequence[Stage], steps: int) -> list[Stage]:
+    """The same stages up to a step.
+
+    Raises:
+        ValueError: the stages have fewer steps.
+    """
+    total = sum(stage.steps for stage in stages)
+    if steps > total:
+        raise ValueError(
+            f"thresh {steps} lies behind the last of the stages' {total} steps: give more steps or less thresh"
+        )
+    kept: list[Stage] = []
+    for stage in stages:
+        left = steps - sum(s.steps for s in kept)
+        if left > 0:
+            kept.append(Stage(stage.size, min(stage.steps, left)))
+    return kept

@@ -1,0 +1,323 @@
+"""The jostling: random, differentiable changes to the image before the network sees it.
+
+Every transform takes ``[N, C, H, W]`` and draws for each image of the batch separately. Amounts are relative to the
+image (0.1 is a tenth of its height and width), so that 32 px and 512 px are jostled alike. All that moves pixels is a
+``Warp``, and ``Compose`` joins neighbouring warps into **one** resampling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+Fill = Literal["reflect", "border", "grey", "black"]
+
+
+class Draws:
+    """Random numbers for a batch of pictures, each picture from a stream of its own.
+
+    Pictures with the same seed draw the same numbers, so that a picture sees the same draws in a batch as alone.
+
+    Args:
+        seeds: one for each picture.
+        device: where the numbers are drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        streams = list(dict.fromkeys(seeds))
+        self.count = len(seeds)
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in streams]
+        self._stream = torch.tensor([streams.index(seed) for seed in seeds], device=device)
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """``[N, *shape]`` between low and high."""
+        return self._each(torch.rand, shape) * (high - low) + low
+
+    def normal(self, *shape: int) -> Tensor:
+        """``[N, *shape]`` of mean 0 and standard deviation 1."""
+        return self._each(torch.randn, shape)
+
+    def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        drawn = [draw(shape, generator=generator, device=generator.device) for generator in self.generators]
+        if len(drawn) == 1:
+            return drawn[0].expand(self.count, *shape)
+        return torch.stack(drawn)[self._stream]
+
+
+class Transform:
+    """A random change to images ``[N, C, H, W]``; subclasses define ``apply``."""
+
+    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+        raise NotImplementedError
+
+    def __call__(self, image: Tensor, draws: Draws | None = None) -> Tensor:
+        """Change images; without ``draws`` each call draws anew, and the global random state is left alone."""
+        if draws is None:
+            fresh = torch.Generator().seed() % 2**31
+            draws = Draws(range(fresh, fresh + image.shape[0]), image.device)
+        return self.apply(image, draws)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+
+class Warp(Transform):
+    """A transform that moves pixels: where each pixel of the new picture is taken from, as a matrix."""
+
+    fill: Fill = "reflect"
+
+    def matrix(self, draws: Draws, size: Size) -> Tensor:
+        """``[N, 3, 3]``: a place in the new picture to its place in the old one, in pixels from the centre."""
+        raise NotImplementedError
+
+    def out_size(self, size: Size) -> Size:
+        """(height, width) of the new picture."""
+        return size
+
+    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+        size = (image.shape[-2], image.shape[-1])
+        return resample(image, self.matrix(draws, size), self.out_size(size), self.fill)
+
+
+def resample(image: Tensor, matrix: Tensor, size: Size, fill: Fill = "reflect") -> Tensor:
+    """One bilinear resampling of ``[N, C, H, W]`` onto a canvas of ``size``.
+
+    Args:
+        matrix: ``[N, 3, 3]`` or ``[N, 2, 3]``, place on the canvas to place in the image, in pixels from the centre.
+        fill: what lies outside of the image: its mirror image, its border, mid-grey or black.
+    """
+    theta = matrix[:, :2].to(image.dtype).clone()
+    theta *= theta.new_tensor([[size[1], size[0], 2.0]]) / theta.new_tensor([[image.shape[-1]], [image.shape[-2]]])
+    grid = F.affine_grid(theta, [image.shape[0], image.shape[1], *size], align_corners=False)
+    if fill == "grey":
+        return F.grid_sample(image - 0.5, grid, align_corners=False) + 0.5
+    mode = {"reflect": "reflection", "border": "border", "black": "zeros"}[fill]
+    return F.grid_sample(image, grid, padding_mode=mode, align_corners=False)
+
+
+def _matrix(rows: Sequence[Sequence[Tensor | float]], like: Tensor) -> Tensor:
+    """``[N, 3, 3]`` from two rows of numbers and ``[N]`` tensors."""
+    cells = [
+        [c if isinstance(c, Tensor) else torch.full_like(like, c) for c in row] for row in (*rows, (0.0, 0.0, 1.0))
+    ]
+    return torch.stack([torch.stack(row, -1) for row in cells], -2)
+
+
+def _fraction(name: str, value: float, top: float = 1.0) -> float:
+    if not 0 <= value <= top:
+        raise ValueError(f"{name} {value}: give a fraction of the image from 0 to {top:g}")
+    return float(value)
+
+
+class Pad(Warp):
+    """A wider canvas: ``amount`` of the height and width is added on each side."""
+
+    def __init__(self, amount: float = 0.05, fill: Fill = "grey") -> None:
+        self.amount, self.fill = _fraction("amount", amount), _checked(fill)
+
+    def matrix(self, draws: Draws, size: Size) -> Tensor:
+        one = draws._stream.new_ones(draws.count, dtype=torch.float32)
+        return _matrix([(one, 0.0, 0.0), (0.0, 1.0, 0.0)], one)
+
+    def out_size(self, size: Size) -> Size:
+        return size[0] + 2 * round(self.amount * size[0]), size[1] + 2 * round(self.amount * size[1])
+
+
+class Jitter(Warp):
+    """A shift by up to ``amount`` of the height and width, in either direction."""
+
+    def __init__(self, amount: float = 0.1, fill: Fill = "reflect") -> None:
+        self.amount, self.fill = _fraction("amount", amount), _checked(fill)
+
+    def matrix(self, draws: Draws, size: Size) -> Tensor:
+        x, y = draws.uniform(-self.amount, self.amount, 2).unbind(1)
+        return _matrix([(1.0, 0.0, x * size[1]), (0.0, 1.0, y * size[0])], x)
+
+
+class RandomScale(Warp):
+    """A magnification between ``low`` and ``high`` about the centre; the canvas keeps its size."""
+
+    def __init__(self, low: float = 0.8, high: float = 1.2, fill: Fill = "reflect") -> None:
+        if not 0 < low <= high:
+            raise ValueError(f"scales from {low} to {high}: give two positive numbers, the smaller first")
+        self.low, self.high, self.fill = low, high, _checked(fill)
+
+    def matrix(self, draws: Draws, size: Size) -> Tensor:
+        back = 1 / draws.uniform(self.low, self.high)
+        return _matrix([(back, 0.0, 0.0), (0.0, back, 0.0)], back)
+
+
+class RandomRotate(Warp):
+    """A turn about the centre by up to ``degrees``, in either direction."""
+
+    def __init__(self, degrees: float = 15.0, fill: Fill = "reflect") -> None:
+        if not 0 <= degrees <= 180:
+            raise ValueError(f"degrees {degrees}: give an angle from 0 to 180")
+        self.degrees, self.fill = float(degrees), _checked(fill)
+
+    def matrix(self, draws: Draws, size: Size) -> Tensor:
+        angle = draws.uniform(-self.degrees, self.degrees) * (math.pi / 180)
+        cos, sin = angle.cos(), angle.sin()
+        return _matrix([(cos, -sin, 0.0), (sin, cos, 0.0)], cos)
+
+
+class Crop(Warp):
+    """A window of ``amount`` of the height and width, at a random place."""
+
+    def __init__(self, amount: float = 0.9) -> None:
+        if not 0 < amount <= 1:
+            raise ValueError(f"amount {amount}: give a fraction of the image above 0 and up to 1")
+        self.amount = float(amount)
+
+    def matrix(self, draws: Draws, size: Size) -> Tensor:
+        out = self.out_size(size)
+        x, y = draws.uniform(0.0, 1.0, 2).unbind(1)
+        # Whole pixels: a window is cut, not blurred.
+        left, top = (x * (size[1] - out[1] + 1)).floor(), (y * (size[0] - out[0] + 1)).floor()
+        shift_x, shift_y = left - (size[1] - out[1]) / 2, top - (size[0] - out[0]) / 2
+        return _matrix([(1.0, 0.0, shift_x), (0.0, 1.0, shift_y)], x)
+
+    def out_size(self, size: Size) -> Size:
+        return max(round(self.amount * size[0]), 1), max(round(self.amount * size[1]), 1)
+
+
+class Flip(Warp):
+    """A mirror image, left for right, with ``probability``."""
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self.probability = _fraction("probability", probability)
+
+    def matrix(self, draws: Draws, size: Size) -> Tensor:
+        sign = torch.where(draws.uniform(0.0, 1.0) < self.probability, -1.0, 1.0)
+        return _matrix([(sign, 0.0, 0.0), (0.0, 1.0, 0.0)], sign)
+
+
+class Blur(Transform):
+    """A Gaussian blur of up to ``sigma`` of the smaller side."""
+
+    def __init__(self, sigma: float = 0.01) -> None:
+        self.sigma = _fraction("sigma", sigma)
+
+    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+        from kornia.filters import gaussian_blur2d
+
+        widest = self.sigma * min(image.shape[-2:])
+        kernel = 2 * max(math.ceil(2.5 * widest), 1) + 1
+        kernel = min(kernel, min(image.shape[-2:]) // 2 * 2 - 1)
+        if kernel < 3 or widest == 0:
+            return image
+        sigma = draws.uniform(0.0, widest).clamp_min(1e-3)
+        return gaussian_blur2d(image, kernel, torch.stack([sigma, sigma], -1))
+
+
+class Noise(Transform):
+    """Gaussian noise of standard deviation ``std`` (the image's range is 0 to 1)."""
+
+    def __init__(self, std: float = 0.05) -> None:
+        if std < 0:
+            raise ValueError(f"std {std}: give a number of 0 or more")
+        self.std = float(std)
+
+    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+        return image + self.std * draws.normal(*image.shape[1:])
+
+
+class ColorJitter(Transform):
+    """Brightness, contrast, saturation and hue, each changed by up to the amount given.
+
+    Args:
+        brightness: added, of the range 0 to 1.
+        contrast: relative.
+        saturation: relative; RGB only.
+        hue: of the colour circle, 0 to 0.5; RGB only.
+    """
+
+    def __init__(
+        self, brightness: float = 0.1, contrast: float = 0.2, saturation: float = 0.2, hue: float = 0.0
+    ) -> None:
+        self.brightness = _fraction("brightness", brightness)
+        self.contrast = _fraction("contrast", contrast)
+        self.saturation = _fraction("saturation", saturation)
+        self.hue = _fraction("hue", hue, 0.5)
+
+    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+        from kornia.enhance import adjust_hue
+
+        change = draws.uniform(-1.0, 1.0, 4)[..., None, None, None].unbind(1)
+        mean = image.mean((1, 2, 3), keepdim=True)
+        image = mean + (image - mean) * (1 + self.contrast * change[1]) + self.brightness * change[0]
+        if self.saturation or self.hue:
+            if image.shape[1] != 3:
+                raise ValueError(f"saturation and hue need RGB, not {image.shape[1]} channels: set both to 0")
+            grey = image.mean(1, keepdim=True)
+            image = grey + (image - grey) * (1 + self.saturation * change[2])
+        image = image.clamp(0, 1)
+        return adjust_hue(image, self.hue * change[3].flatten() * (2 * math.pi)) if self.hue else image
+
+
+class Compose(Transform):
+    """Transforms one after another; neighbouring warps are joined into one resampling.
+
+    Any callable from image to image may stand among them, a module of kornia or torchvision, say.
+    """
+
+    def __init__(self, transforms: Sequence[Callable[..., Tensor]] = ()) -> None:
+        self.transforms: list[Any] = []
+        for transform in transforms:
+            if not callable(transform):
+                raise TypeError(f"{transform!r} is no transform: give a callable from images to images")
+            self.transforms.extend(transform.transforms if isinstance(transform, Compose) else [transform])
+
+    def __call__(self, image: Tensor, draws: Draws | None = None, size: Size | None = None) -> Tensor:
+        """Change images; with ``size`` (height, width) the result has that size, in the last resampling if any."""
+        if draws is None:
+            return super().__call__(image)
+        return self.apply(image, draws, size)
+
+    def apply(self, image: Tensor, draws: Draws, size: Size | None = None) -> Tensor:
+        i = 0
+        while i < len(self.transforms):
+            if not isinstance(self.transforms[i], Warp):
+                transform = self.transforms[i]
+                image = transform(image, draws) if isinstance(transform, Transform) else transform(image)
+                i += 1
+                continue
+            canvas = (image.shape[-2], image.shape[-1])
+            first, matrix = self.transforms[i], None
+            while i < len(self.transforms) and isinstance(self.transforms[i], Warp):
+                step = self.transforms[i].matrix(draws, canvas)
+                matrix = step if matrix is None else matrix @ step
+                canvas = self.transforms[i].out_size(canvas)
+                i += 1
+            assert matrix is not None
+            if size is not None and i == len(self.transforms):
+                zoom = [canvas[1] / size[1], canvas[0] / size[0], 1.0]
+                matrix, canvas = matrix * matrix.new_tensor(zoom), size
+            image = resample(image, matrix, canvas, first.fill)
+        return image if size is None or tuple(image.shape[-2:]) == size else resize(image, size)
+
+    def __repr__(self) -> str:
+        return f"Compose([{', '.join(map(repr, self.transforms))}])"
+
+
+def resize(image: Tensor, size: Size) -> Tensor:
+    """``[N, C, H, W]`` at another size (height, width), without aliasing."""
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def standard() -> Compose:
+    """The default: one affine warp of shifts to 10 %, scales from 0.8 to 1.2 and turns to 15 degrees."""
+    return Compose([Jitter(0.1), RandomScale(0.8, 1.2), RandomRotate(15)])
+
+
+def _checked(fill: Any) -> Fill:
+    if fill not in ("reflect", "border", "grey", "black"):
+        raise ValueError(f"fill {fill!r}: choose 'reflect', 'border', 'grey' or 'black'")
+    return fill

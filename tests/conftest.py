@@ -1,0 +1,43 @@
+"""What all tests share: quiet threads, the real networks and photographs where they are at hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: see the README
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import pytest
+from torch import nn
+
+SHARED = Path(os.environ.get("OPTVIS_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@lru_cache
+def _loader() -> Callable[[str], nn.Module]:
+    spec = importlib.util.spec_from_file_location("shared_load", SHARED / "weights" / "load.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load
+
+
+@pytest.fixture(scope="session")
+def real_network() -> Callable[[str], nn.Module]:
+    """``real_network("squeezenet1_0")``: a network with real weights; skips where there are none."""
+    if not (SHARED / "weights").is_dir():
+        pytest.skip(f"real weights not at hand: no folder {SHARED / 'weights'} (set OPTVIS_SHARED)")
+    return lru_cache(_loader())
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """Paths of real photographs; skips where there are none."""
+    folder = SHARED / "images"
+    if not folder.is_dir():
+        pytest.skip(f"real photographs not at hand: no folder {folder} (set OPTVIS_SHARED)")
+    return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
