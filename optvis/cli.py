@@ -8,7 +8,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from . import get_layer_names
@@ -26,6 +25,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+# Newer versions of typer bring a click of their own, whose errors are not those of the package click.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 class Kind(str, Enum):
@@ -162,15 +165,12 @@ def _write(result: Visualisation, out: Path, network: str) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run a command; returns 0, or 2 for input that cannot work, 1 for a failure on the way, 130 for Ctrl-C."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name="optvis")
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        return 2
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"optvis: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ from .run import Run
 from .transforms import Compose, standard
 
 OPEN_STEPS = 16
-"""For so many first steps gradients pass shut ReLUs (as in Lucid), or a silent unit would never wake."""
+"""For so many first steps gradients pass shut ReLUs (as in Lucid), and on for as long as a picture is silent."""
 
 Callback = Callable[[int, Visualisation], Any]
 
@@ -51,7 +51,7 @@ class OptVis:
             looking where not given.
 
     Raises:
-        ValueError: an unknown layer, or mean and std that do not fit; the message names the nearest choice.
+        ValueError: an unknown layer, mean and std that do not fit, or no such device; the message names what would do.
         TypeError: no network, or no objective.
     """
 
@@ -77,7 +77,7 @@ class OptVis:
         self.optim = optim
         self.grad_tfms = [] if grad_tfms is None else _listed(grad_tfms)
         self.input = NetworkInput.of(network, mean, std)
-        self.device = torch.device(device) if device is not None else self.input.device
+        self.device = _usable(device) if device is not None else self.input.device
         self.extra_inputs = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
         if isinstance(channel_axis, Mapping):
             channel_axis = {find_layer(network, layer): axis for layer, axis in channel_axis.items()}
@@ -167,27 +167,31 @@ class OptVis:
 
     def _climb(self, run: Run, transform: bool, lr: float, wd: float) -> Iterator[tuple[int, Tensor]]:
         """The loop: from coarse to fine, step after step uphill; yields the step and its scores ``[N]``."""
-        step = 0
+        transforms = self.transforms if transform else None
+        step, silent = 0, True
         for stage in run.stages:
             run.enter(stage)
             optimiser = self._optimiser(run.param, lr, wd)
             with run.tap() as tap:
+
+                def uphill() -> Tensor:
+                    optimiser.zero_grad(set_to_none=True)
+                    image = run.param()  # [N, C, H, W], in [0, 1]
+                    seen = run.look(tap, image, transforms)  # jostled, normalised, forward no deeper than needed
+                    run.scores = run.objective(seen)  # [N], higher is better
+                    loss = -run.scores.sum()
+                    loss.backward()
+                    self._change_gradients(run.param)
+                    return loss
+
                 for _ in range(stage.steps):
-
-                    def uphill() -> Tensor:
-                        optimiser.zero_grad(set_to_none=True)
-                        image = run.param()
-                        seen = run.look(tap, image, self.transforms if transform else None)
-                        self._scores = run.objective(seen)
-                        loss = -self._scores.sum()
-                        loss.backward()
-                        self._change_gradients(run.param)
-                        return loss
-
-                    with open_relus() if step < OPEN_STEPS else nullcontext():
-                        optimiser.step(uphill)  # type: ignore[arg-type]
                     step += 1
-                    yield step, self._scores.detach()
+                    plain = step % OPEN_STEPS == 0  # shows whether a picture is silent by itself
+                    with open_relus() if silent and not plain else nullcontext():
+                        optimiser.step(uphill)  # type: ignore[arg-type]
+                    if silent and plain:
+                        silent = bool(run.silent_pictures())
+                    yield step, run.scores.detach()
 
     def _change_gradients(self, param: Param) -> None:
         for parameter in param.parameters() if self.grad_tfms else ():
@@ -242,12 +246,22 @@ class OptVis:
 @contextmanager
 def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
     """Randomness inside of a network or of a user's transforms is the run's own, and the global state is kept."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed {seed!r}: give a whole number of at least 0")
     on_cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=on_cuda):
         torch.default_generator.manual_seed(seed)
         for one in on_cuda:
             torch.cuda.default_generators[one.index or 0].manual_seed(seed)
         yield
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    """The device with its number, ``cuda:0`` for ``cuda``; raises ``ValueError`` where there is none such."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def _listed(value: Any) -> list[Any]:

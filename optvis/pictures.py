@@ -116,8 +116,8 @@ class Visualisation:
             np.save(data, self.images.numpy())
         elif ending == ".gif":
             kept = [image for _, image in sorted(self.frames.items())] + [self.images]
-            size = self.images.shape[-2:]
-            pages = [grid([to_pil(i).resize((size[1], size[0])) for i in images]).convert("RGB") for images in kept]
+            size = self.to_pil()[0].size
+            pages = [grid([to_pil(i).resize(size) for i in images]).convert("RGB") for images in kept]
             durations = [400] * (len(pages) - 1) + [1600]
             pages[0].save(data, "GIF", save_all=True, append_images=pages[1:], duration=durations, loop=0)
         else:
@@ -230,8 +230,8 @@ def norm(
         grad: whether the result requires a gradient.
     """
     if not isinstance(image, Tensor):
-        array = np.asarray(image)
-        image = torch.from_numpy(np.ascontiguousarray(array[..., None] if array.ndim == 2 else array)).movedim(-1, 0)
+        array = np.array(image, order="C")
+        image = torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
     low, high = input_range
     image = (image.float() - low) / (high - low)
     shape = (-1, 1, 1)

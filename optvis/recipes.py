@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .engine import OptVis
-from .network import find_layer
+from .network import LayerShape, NetworkInput, Probe, find_layer, frozen, unwrap
 from .objectives import Channel
 from .params import ImageParam, Param
 from .pictures import Visualisation
@@ -46,11 +46,11 @@ def collage(
         options: further arguments of ``vis`` (``stages``, ``thresh``, ``lr``, ...).
     """
     address = find_layer(network, layer)
-    if channels is None:
-        channels = range(_channel_count(network, address, mean, std))
-    wanted = list(channels)
+    shape = _layer_shape(network, address, mean, std)
+    wanted = list(range(shape.shape[0]) if channels is None else channels)
     whole = OptVis(network, Channel(address, tuple(wanted)), mean=mean, std=std, device=device)
-    batch = batch or (64 if whole.device.type == "cuda" else 8)
+    if batch is None:
+        batch = 64 if whole.device.type == "cuda" else 8
     if batch < 1:
         raise ValueError(f"batch {batch}: give a whole number of at least 1")
     parts: list[Visualisation] = []
@@ -61,32 +61,40 @@ def collage(
         count = some.objective.pictures or 1
         param = None if size is None else ImageParam(size, count, channels=some.input.channels, seed=[seed] * count)
         try:
-            parts.append(some.vis(param, seed=seed, verbose=verbose, **options))
+            part = some.vis(param, seed=seed, verbose=verbose, **options)
         except RuntimeError as error:
             if batch == 1 or not _out_of_memory(error):
                 raise
             batch = math.ceil(batch / 2)
             continue
-        done += count
+        ended_early = len(part.history) < sum(steps for _, steps in part.settings["stages"])
+        if not (parts and ended_early):  # beside finished pictures no unfinished ones are kept
+            parts.append(part)
+            done += count
+        if ended_early:
+            break
     return Visualisation(
         Param.join([part.param for part in parts]),
         torch.cat([part.scores for part in parts]),
         torch.cat([part.history for part in parts], dim=1),
         {step: torch.cat([part.frames[step] for part in parts]) for step in parts[0].frames},
-        {**parts[0].settings, "objective": repr(whole.objective)},
-        labels=[f"{address}:{channel}" for channel in wanted],
+        {**parts[0].settings, "objective": repr(whole.objective.take(range(done)))},
+        labels=[_label(address, channel, shape.names) for channel in wanted[:done]],
     )
 
 
-def _channel_count(network: nn.Module, layer: str, mean: Any, std: Any) -> int:
-    """How many channels a layer puts out, by one forward pass."""
-    from .network import NetworkInput, Probe, frozen, unwrap
-
+def _layer_shape(network: nn.Module, layer: str, mean: Any, std: Any) -> LayerShape:
     given = NetworkInput.of(network, mean, std)
     with frozen(network):
         probe = Probe(unwrap(network), [layer], given, given.device)
         size = given.size or (224, 224)
-        return probe.at(probe.network_size(size) or size)[layer].shape[0]
+        return probe.at(probe.network_size(size) or size)[layer]
+
+
+def _label(layer: str, channel: int | str, names: Sequence[str] | None) -> str:
+    if isinstance(channel, str):
+        return channel
+    return names[channel] if names is not None and -len(names) <= channel < len(names) else f"{layer}:{channel}"
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -28,8 +28,11 @@ class Run:
         stages: sizes and steps.
         thresh: steps at which a frame is kept.
         draws: the run's random numbers.
+        scores: ``[N]``, of the last step.
         network_size: the one size that the network takes, or ``None`` where it takes the image's.
     """
+
+    scores: Tensor
 
     def __init__(
         self,
@@ -44,8 +47,6 @@ class Run:
         extra: Sequence[Any] | Mapping[str, Any],
         channel_axis: int | Mapping[str, int] | None,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise ValueError(f"seed {seed!r}: give a whole number of at least 0")
         if img_param is not None and not isinstance(img_param, Param):
             raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {img_param!r}")
         self.network, self.given, self.device, self.extra = network, given, device, extra
@@ -124,12 +125,16 @@ class Run:
                 seen[layer] = self.shapes[layer].channels_first(activation)
         return seen
 
-    def warn_of_silent_pictures(self) -> None:
-        """Say which pictures got no gradient at the last step, and what to try."""
+    def silent_pictures(self) -> list[int]:
+        """The pictures that got no gradient at the last step."""
         gradients = [p.grad.flatten(1).abs().amax(1) for p in self.param.parameters() if p.grad is not None]
         if not gradients:
-            return
-        silent = [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]
+            return []
+        return [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]
+
+    def warn_of_silent_pictures(self) -> None:
+        """Say which pictures got no gradient at the last step, and what to try."""
+        silent = self.silent_pictures()
         if silent:
             names = ", ".join(repr(self._unbound.take([i])) for i in silent[:8]) + (", …" if len(silent) > 8 else "")
             warnings.warn(

@@ -54,6 +54,8 @@ def plan_stages(stages: Iterable[Any]) -> list[Stage]:
         ValueError: what is no pair of a size and a positive whole number of steps.
     """
     planned = []
+    if isinstance(stages, str) or not isinstance(stages, Iterable):
+        raise ValueError(f"stages {stages!r}: give a list of (size, steps), as in stages=[(112, 192), (224, 32)]")
     for stage in stages:
         try:
             size, steps = stage
@@ -75,7 +77,7 @@ def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...]:
     """
     if thresh is None:
         return ()
-    steps: Sequence[Any] = (thresh,) if isinstance(thresh, int) else tuple(thresh)
+    steps: Sequence[Any] = tuple(thresh) if isinstance(thresh, Iterable) else (thresh,)
     if not steps:
         raise ValueError("thresh is empty: give at least one step, as in thresh=(128, 512)")
     for step in steps:

@@ -50,6 +50,11 @@ class Draws:
         return torch.stack(drawn)[self._stream]
 
 
+def _fresh(image: Tensor) -> Draws:
+    first = torch.Generator().seed() % 2**31
+    return Draws(range(first, first + image.shape[0]), image.device)
+
+
 class Transform:
     """A random change to images ``[N, C, H, W]``; subclasses define ``apply``."""
 
@@ -58,10 +63,7 @@ class Transform:
 
     def __call__(self, image: Tensor, draws: Draws | None = None) -> Tensor:
         """Change images; without ``draws`` each call draws anew, and the global random state is left alone."""
-        if draws is None:
-            fresh = torch.Generator().seed() % 2**31
-            draws = Draws(range(fresh, fresh + image.shape[0]), image.device)
-        return self.apply(image, draws)
+        return self.apply(image, _fresh(image) if draws is None else draws)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
@@ -265,6 +267,7 @@ class ColorJitter(Transform):
 class Compose(Transform):
     """Transforms one after another; neighbouring warps are joined into one resampling.
 
+    A joined warp fills as its first one does, and what a crop or a shift moved out of sight, a later warp may show.
     Any callable from image to image may stand among them, a module of kornia or torchvision, say.
     """
 
@@ -277,9 +280,7 @@ class Compose(Transform):
 
     def __call__(self, image: Tensor, draws: Draws | None = None, size: Size | None = None) -> Tensor:
         """Change images; with ``size`` (height, width) the result has that size, in the last resampling if any."""
-        if draws is None:
-            return super().__call__(image)
-        return self.apply(image, draws, size)
+        return self.apply(image, _fresh(image) if draws is None else draws, size)
 
     def apply(self, image: Tensor, draws: Draws, size: Size | None = None) -> Tensor:
         i = 0

@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 import optvis.demo
 from optvis.demo import COLOURS, PATTERNS, DemoNetwork, JudgeNetwork, demo_network, judge_network, make_pictures
+from optvis.demo.muon import orthogonal
 from optvis.demo.patterns import hsv_to_rgb
 from optvis.demo.train import accuracy, attack, disturb, main, normalise, train
 
@@ -121,6 +122,13 @@ def test_an_attack_goes_uphill_and_not_far() -> None:
 
     assert loss(moved) > loss(images)
     assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8)])
+def test_orthogonal_evens_out_singular_values(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.linspace(1, 3, shape[1]))
+    values = torch.linalg.svdvals(orthogonal(matrix))
+    assert values.min() > 0.5 and values.max() < 1.5
 
 
 def test_training_lowers_the_loss_and_is_repeatable() -> None:

@@ -157,7 +157,7 @@ class Probe:
         if size not in self._sizes:
             try:
                 self._sizes[size] = self._run(size)
-            except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError) as error:
+            except Exception as error:
                 self._sizes[size] = error
         found = self._sizes[size]
         if isinstance(found, Exception):
@@ -181,17 +181,21 @@ class Probe:
         """
         if self.works_at(size):
             return None
+        error = self._sizes[size]
+        assert isinstance(error, Exception)
         for own in [self.given.size] if self.given.size else [(224, 224), (299, 299), (256, 256), (384, 384), (32, 32)]:
             if own is not None and own != size and self.works_at(own):
                 larger = (2 * own[0], 2 * own[1])
                 if not self.works_at(larger):
                     return own
+                smallest = self._smallest(own)
+                if smallest <= min(size):
+                    break  # it is not for being small that it does not work
                 raise ValueError(
                     f"an image of {size[0]} × {size[1]} px is too small for {_layers(self.layers)} of "
-                    f"{type(self.network).__name__}: the smallest square that works has {self._smallest(own)} px"
-                )
-        error = self._sizes[size]
-        assert isinstance(error, Exception)
+                    f"{type(self.network).__name__}: the smallest square that works has {smallest} px "
+                    f"({error})"
+                ) from error
         if isinstance(error, ValueError):
             raise error
         raise ValueError(

@@ -66,6 +66,6 @@ class open_relus(TorchFunctionMode):
         if x.dim() < 2 or not x.requires_grad:
             return function(*args, **kwargs)
         out = _OpenReLU.apply(x, ceiling)
-        in_place = function in _IN_PLACE or kwargs.get("inplace", False) or True in args[1:]
+        in_place = function in _IN_PLACE or kwargs.get("inplace", False) or any(a is True for a in args[1:])
         # A caller that drops the result of an in-place call reads it from the tensor itself.
         return x.copy_(out) if in_place else out

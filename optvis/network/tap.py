@@ -33,7 +33,8 @@ class Tap:
         network: any ``nn.Module``; wrappers (``DataParallel``, ``torch.compile``) are looked through.
         layers: addresses as ``find_layer`` spells them.
         calls: how often each layer is called in a pass (``tap.calls`` of a pass without it says); the pass stops
-            once all have been. ``None`` runs the whole network.
+            once all have been. ``None`` runs the whole network; an error that it raises after all layers have been
+            captured does not matter then.
         missing_ok: layers that are not called, or give no tensor, are left out instead of being an error.
     """
 
@@ -50,6 +51,7 @@ class Tap:
         self.missing_ok = missing_ok
         self.calls: dict[str, int] = {}
         self._captured: dict[str, Tensor] = {}
+        self._looking = False
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Tap:
@@ -67,16 +69,19 @@ class Tap:
     ) -> None:
         while self._hooks:
             self._hooks.pop().remove()
-        self._captured = {}
 
     def __call__(self, *inputs: Any, **named: Any) -> dict[str, Tensor]:
         """One forward pass; returns the captured activations, in the order of the layers."""
-        self.calls, self._captured = {}, {}
+        self.calls, self._captured, self._looking = {}, {}, True
         try:
             self.network(*inputs, **named)
         except _Stop:
             pass
-        captured, self._captured = self._captured, {}
+        except Exception:
+            if self.expected is not None or not self._captured.keys() >= set(self.layers):
+                raise
+        finally:
+            captured, self._captured, self._looking = self._captured, {}, False
         missing = [address for address in self.layers if address not in captured]
         if missing and not self.missing_ok:
             why = "put out no floating tensor" if missing[0] in self.calls else "is not called in the forward pass"
@@ -84,6 +89,8 @@ class Tap:
         return {address: captured[address] for address in self.layers if address in captured}
 
     def _see(self, address: str, output: Any) -> None:
+        if not self._looking:
+            return  # somebody else runs the network, a callback of the loop, say
         self.calls[address] = self.calls.get(address, 0) + 1
         tensor = first_tensor(output)
         done = self.expected is not None and all(self.calls.get(a, 0) >= n for a, n in self.expected.items())

@@ -185,11 +185,11 @@ class Sum(Objective):
         text = ""
         for weight, term in self.terms:
             sign = (" - " if weight < 0 else " + ") if text else ("-" if weight < 0 else "")
-            factor = "" if abs(weight) == 1 else f"{abs(weight):g} * "
+            factor = "" if abs(weight) == 1 else f"{_figure(weight)} * "
             text += sign + factor + repr(term)
         if self.constant or not text:
-            sign = (" - " if self.constant < 0 else " + ") if text else ""
-            text += f"{sign}{abs(self.constant) if text else self.constant:g}"
+            sign = (" - " if self.constant < 0 else " + ") if text else ("-" if self.constant < 0 else "")
+            text += sign + _figure(self.constant)
         return text
 
 
@@ -229,6 +229,11 @@ def as_objective(value: Any) -> Objective:
 
 def _operand(value: Any) -> Any:
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) else as_objective(value)
+
+
+def _figure(number: float) -> str:
+    """A number without its sign, in full: a text is enough to make the objective again."""
+    return repr(abs(number)).removesuffix(".0")
 
 
 def _same(a: Any, b: Any) -> bool:

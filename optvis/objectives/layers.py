@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -97,8 +98,7 @@ class Neuron(_OfLayer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channel", _frozen(self.channel))
-        if isinstance(self.position, (list, tuple)):
-            object.__setattr__(self, "position", tuple(int(n) for n in self.position))
+        object.__setattr__(self, "position", _whole(self.position))
 
     @property
     def pictures(self) -> int | None:
@@ -226,6 +226,14 @@ def _read_string(text: str) -> Objective:
     return Channel(address, int(channel) if channel.lstrip("-").isdigit() else channel)
 
 
+def _whole(position: Any) -> Any:
+    if isinstance(position, (list, tuple)):
+        return tuple(_whole(n) for n in position)
+    if position is None or (isinstance(position, Integral) and not isinstance(position, bool)):
+        return position if position is None else int(position)
+    raise TypeError(f"a neuron's position is a whole number or a pair of them, not {position!r}")
+
+
 def _frozen(channel: Any) -> Any:
     if isinstance(channel, (list, range, tuple)):
         if not channel:
@@ -264,7 +272,13 @@ def _place(layer: str, position: Position | None, shape: Shape, final: Shape) ->
     grid = final.grid if len(extent) == 1 else extent
     if isinstance(position, int) and len(extent) == 1:
         _check(layer, position, extent)
-        return position % extent[0] if extent == here else _moved((position,), extent, here)[0]
+        position %= extent[0]
+        if grid is None or grid_here is None:
+            return _moved((position,), extent, here)[0]
+        further = extent[0] - grid[0] * grid[1]
+        if position < further:
+            return position  # a class or register token is the same one at every size
+        position = divmod(position - further, grid[1])
     if grid is None or grid_here is None:
         if position is not None:
             raise ValueError(

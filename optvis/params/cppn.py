@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +56,8 @@ class CPPNParam(Param):
     def forward(self) -> Tensor:
         height, width = self.size
         device = self.weights[0].device
-        y = torch.linspace(-1, 1, height, device=device) * 3**0.5  # of variance 1
-        x = torch.linspace(-1, 1, width, device=device) * 3**0.5 * (width / height)
+        y = _centres(height, device)
+        x = _centres(width, device) * (width / height)
         places = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).reshape(1, -1, 2)
         values = places.expand(self.batch, -1, -1)
         for i, weight in enumerate(self.weights):
@@ -65,6 +66,9 @@ class CPPNParam(Param):
                 values = _both(values)
         return torch.sigmoid(values).mT.reshape(self.batch, self.channels, height, width)
 
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "width": self.width, "depth": self.depth}
+
     @torch.no_grad()
     def grow(self, size: int | Sequence[int]) -> CPPNParam:
         """The same pictures, rendered at another size."""
@@ -72,6 +76,11 @@ class CPPNParam(Param):
         grown.load_state_dict(self.state_dict())
         grown.holds_picture = self.holds_picture
         return grown.to(self.weights[0].device)
+
+
+def _centres(count: int, device: torch.device) -> Tensor:
+    """The centres of so many pixels side by side, of mean 0 and variance 1."""
+    return ((torch.arange(count, device=device) + 0.5) / count * 2 - 1) * 3**0.5
 
 
 def _both(x: Tensor) -> Tensor:

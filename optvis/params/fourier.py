@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -51,22 +51,22 @@ class FourierParam(Param):
         self.coefficients = nn.Parameter(start * noise_scale)
 
     def forward(self) -> Tensor:
-        return self.color(self._values())
+        return self.color(torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward"))
 
-    def _values(self) -> Tensor:
-        spectrum = torch.view_as_complex(self.coefficients * self.scale[..., None])
-        return torch.fft.irfft2(spectrum, s=self.size, norm="forward")
+    def _spectrum(self) -> Tensor:
+        return torch.view_as_complex(self.coefficients * self.scale[..., None])
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "decorrelate": self.color.decorrelate, "decay": self.decay}
 
     @torch.no_grad()
     def encode(self: Self, image: Tensor) -> Self:
         """Hold these images ``[N, C, H, W]`` in [0, 1]; they come out as themselves (error below 1/255)."""
-        self._hold(self.color.encode(image))
-        self.holds_picture = True
-        return self
-
-    def _hold(self, values: Tensor) -> None:
+        values = self.color.encode(self._fitting(image))
         spectrum = torch.fft.rfft2(values, norm="forward") / self.scale
         self.coefficients.copy_(torch.view_as_real(spectrum))
+        self.holds_picture = True
+        return self
 
     @torch.no_grad()
     def grow(self, size: int | Sequence[int]) -> FourierParam:
@@ -75,8 +75,7 @@ class FourierParam(Param):
         grown = FourierParam(
             size, self.batch, self.channels, self.color.decorrelate, decay=self.decay, noise_scale=0.0
         ).to(self.coefficients.device)
-        spectrum = torch.view_as_complex(self.coefficients * self.scale[..., None])
-        wider = torch.view_as_real(pad_spectrum(spectrum, self.size, size) / grown.scale)
+        wider = torch.view_as_real(pad_spectrum(self._spectrum(), self.size, size) / grown.scale)
         grown.coefficients.copy_(wider)
         grown.holds_picture = self.holds_picture
         return grown

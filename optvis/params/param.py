@@ -41,20 +41,34 @@ class Param(nn.Module):
         """A new parameterisation that holds the same pictures at another size."""
         raise NotImplementedError
 
+    def options(self) -> dict[str, Any]:
+        """What it was made with, beside the number of pictures and their noise."""
+        return {"size": self.size, "channels": self.channels}
+
+    def _fitting(self, image: Tensor) -> Tensor:
+        expected = (self.batch, self.channels, *self.size)
+        if image.dim() != 4 or image.shape[1:] != expected[1:] or image.shape[0] not in (1, self.batch):
+            raise ValueError(f"images of shape {list(image.shape)} do not fit: {self!r} holds {list(expected)}")
+        return image
+
     @staticmethod
     def join(params: Sequence[Param]) -> Param:
         """One parameterisation that holds the pictures of several of one kind and size."""
-        if len({(type(p), p.size, p.channels) for p in params}) != 1:
-            raise ValueError("parameterisations of one kind, size and number of channels can be joined, no others")
+        kinds = list(dict.fromkeys(f"{type(param).__name__}({_listed(param.options())})" for param in params))
+        if len(kinds) != 1:
+            raise ValueError(
+                f"parameterisations of one kind, size and options can be joined, not {' and '.join(kinds) or 'none'}"
+            )
         joined = copy.deepcopy(params[0])
         joined.batch = sum(param.batch for param in params)
+        joined.holds_picture = any(param.holds_picture for param in params)
         for name, parameter in joined.named_parameters():
             parameter.data = torch.cat([param.get_parameter(name).data for param in params])
             parameter.grad = None
         return joined
 
     def extra_repr(self) -> str:
-        return f"size={self.size}, batch={self.batch}, channels={self.channels}"
+        return _listed({"batch": self.batch, **self.options()})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
@@ -62,7 +76,7 @@ class Param(nn.Module):
 
 def as_size(size: int | Sequence[int]) -> Size:
     """(height, width) from a number or a pair; raises ``ValueError`` on anything else."""
-    pair: Any = (size, size) if isinstance(size, int) else tuple(size)
+    pair: Any = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
         raise ValueError(f"size {size!r}: give a number of pixels, or (height, width), both whole and positive")
     return pair
@@ -78,6 +92,10 @@ def noise(shape: Sequence[int], seed: int | Sequence[int], batch: int) -> Tensor
     if len(seeds) != batch:
         raise ValueError(f"{len(seeds)} seeds for {batch} pictures: give one for each, or the first alone")
     return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+
+def _listed(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
 def _count(name: str, value: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .fourier import FourierParam
@@ -70,17 +70,21 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
             raise FileNotFoundError(f"there is no file {str(path)!r}")
         try:
             with Image.open(path) as opened:
-                image = opened.copy()
+                image = ImageOps.exif_transpose(opened)
         except (UnidentifiedImageError, IsADirectoryError, OSError) as error:
             raise ValueError(f"{str(path)!r} is no image that Pillow can read: {error}") from error
     if isinstance(image, Image.Image):
-        image = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        if image.mode.startswith("I;16"):
+            image = np.asarray(image, dtype=np.float32) / 65535
+        else:
+            image = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3):
             raise ValueError(f"an array of shape {image.shape} is no image: give [H, W] or [H, W, C]")
         if image.dtype == np.uint8:
             image = image.astype(np.float32) / 255
-        image = torch.from_numpy(np.ascontiguousarray(image[..., None] if image.ndim == 2 else image)).movedim(-1, 0)
+        image = np.array(image, order="C")
+        image = torch.from_numpy(image[..., None] if image.ndim == 2 else image).movedim(-1, 0)
     if not isinstance(image, Tensor):
         raise TypeError(f"no image: {image!r}; give a path, PIL image, array or tensor")
     tensor = (image.float() / 255 if image.dtype == torch.uint8 else image.float()).detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,13 @@ class PixelParam(Param):
     def forward(self) -> Tensor:
         return self.color(self.pixels)
 
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "decorrelate": self.color.decorrelate}
+
     @torch.no_grad()
     def encode(self, image: Tensor) -> PixelParam:
         """Hold these images ``[N, C, H, W]`` in [0, 1]; they come out as themselves (error below 1/255)."""
-        self.pixels.copy_(self.color.encode(image))
+        self.pixels.copy_(self.color.encode(self._fitting(image)))
         self.holds_picture = True
         return self
 

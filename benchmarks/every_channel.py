@@ -1,0 +1,90 @@
+"""Does every channel draw? The score of each channel's picture beside its highest score on photographs.
+
+::
+
+    python benchmarks/every_channel.py --weights FOLDER --photographs FOLDER --layer features/12 --out FOLDER
+
+FOLDER of weights holds a ``load.py`` whose ``load(name)`` gives a network. Photographs are resized to 256 px and cut
+to the middle 224.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import torch
+from judging import MEAN, STD
+
+from optvis import ImageFile
+from optvis.network import Tap
+from optvis.recipes import collage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--photographs", type=Path, required=True)
+    parser.add_argument("--network", default="squeezenet1_0")
+    parser.add_argument("--layer", default="features/12")
+    parser.add_argument("--channels", type=int, nargs="*", help="all by default")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+
+    torch.set_num_threads(given.threads)
+    sys.path.insert(0, str(given.weights))
+    from load import load
+
+    network = load(given.network)
+    shape = (1, 3, 1, 1)
+    highest = None
+    with torch.no_grad(), Tap(network, [given.layer]) as tap:
+        for path in sorted(p for p in given.photographs.iterdir() if p.suffix in (".jpg", ".png")):
+            photograph = ImageFile(path, 256)()
+            top, left = ((n - 224) // 2 for n in photograph.shape[-2:])
+            photograph = photograph[..., top : top + 224, left : left + 224]
+            seen = tap((photograph - torch.tensor(MEAN).view(shape)) / torch.tensor(STD).view(shape))[given.layer]
+            score = seen.mean((2, 3))[0]
+            highest = score if highest is None else torch.maximum(highest, score)
+    assert highest is not None
+
+    channels = given.channels or list(range(len(highest)))
+    given.out.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter(), time.process_time()
+    scores: dict[int, float] = {}
+    for i in range(0, len(channels), given.batch):
+        some = channels[i : i + given.batch]
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            made = collage(network, given.layer, some, batch=given.batch, verbose=False)
+        made.save(given.out / f"channels_{some[0]:04d}.png")
+        scores.update(zip(some, made.scores.tolist()))
+        passed = sum(scores[c] > highest[c] for c in scores)
+        print(
+            f"{len(scores)} channels: {passed} above the photographs, {time.perf_counter() - start[0]:.0f} s",
+            flush=True,
+        )
+    failed = {c: (scores[c], highest[c].item()) for c in scores if not scores[c] > highest[c]}
+    ratios = torch.tensor([scores[c] / highest[c].item() for c in scores if highest[c] > 0])
+    print(
+        f"{given.network} {given.layer}: {1 - len(failed) / len(scores):.1%} of {len(scores)} channels score above every "
+        f"photograph, median {ratios.median():.1f} times; {time.perf_counter() - start[0]:.0f} s wall, "
+        f"{time.process_time() - start[1]:.0f} s CPU, {given.threads} threads"
+    )
+    for channel, (score, photographs) in failed.items():
+        print(f"  channel {channel}: {score:.4g}, photographs {photographs:.4g}")
+    (given.out / "scores.json").write_text(json.dumps({c: [scores[c], highest[c].item()] for c in scores}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Train a bundled network: `python -m optvis.demo.train --network demo`.
+
+Pictures are drawn as they are needed and none is seen twice. Every one is disturbed, and then attacked: moved, by at
+most a small distance, to where the network errs most. A network that withstands this has gradients with respect to
+its input that show what it looks for, so that pictures made from it are clear, and other networks recognise them.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from optvis.demo.muon import Muon
+from optvis.demo.networks import NETWORKS, DemoNetwork, JudgeNetwork
+from optvis.demo.patterns import COLOURS, PATTERNS, Dice, make_pictures
+
+UNSEEN = 1 << 20  # pictures that measure accuracy come from seeds above this
+
+
+def train(
+    network: DemoNetwork | JudgeNetwork,
+    steps: int = 1800,
+    *,
+    seed: int = 0,
+    begin: float = 0.0,
+    batch: int = 64,
+    rate: float = 0.04,
+    reach: float = 3.0,
+    progress: bool = True,
+) -> list[float]:
+    """Train in place and leave in eval mode; return the loss of each step.
+
+    Args:
+        network: one of the bundled networks.
+        steps: how many steps.
+        seed: of the pictures (the weights are the caller's).
+        begin: the share of the lessons, 0 to 1, to leave out because the network knows them.
+        batch: pictures a step; twice as many while they are small.
+        rate: the learning rate of the convolutions; it falls to naught.
+        reach: how far an attack may move a picture of 64 by 64 in the end, in Euclidean distance.
+        progress: whether to show a bar.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    network.to(memory_format=torch.channels_last)
+    kernels = [p for p in network.parameters() if p.ndim == 4]
+    others = [p for p in network.parameters() if p.ndim < 4]
+    optimisers = [Muon(kernels, rate), torch.optim.AdamW(others, rate / 8)]
+
+    def done(step: int) -> float:
+        return begin + (1 - begin) * step / steps
+
+    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda i: min(i / 40, 1) * (1 - done(i))) for o in optimisers]
+    losses = []
+    bar = tqdm(range(steps), disable=not progress)
+    for step in bar:
+        hardness, size = _lesson(done(step), generator)
+        lot = make_pictures(2 * batch if size == 32 else batch, size, generator=generator)
+        if hardness > 0:
+            lot = disturb(*lot, generator)
+            network.eval()
+            lot = attack(network, *lot, hardness * reach, generator), *lot[1:]
+        network.train()
+        loss = _loss(network, *lot)
+        network.zero_grad()
+        loss.backward()
+        for part in (*optimisers, *schedules):
+            part.step()
+        losses.append(loss.item())
+        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+    network.eval()
+    return losses
+
+
+def _lesson(done: float, generator: torch.Generator) -> tuple[float, int]:
+    """How hard the attack (0 to 1) and how large the pictures, when this share of the training is done.
+
+    Attacked from the first step a network never gets off the ground: it learns from clean pictures first. Those are
+    small, which is quick; in the end they are of every size.
+    """
+    if done < 0.25:
+        return 0, 32
+    sizes = (32, 48, 48, 48) if done < 0.6 else (40, 48, 64, 64)
+    return min((done - 0.25) / 0.35, 1), sizes[int(torch.randint(4, (), generator=generator))]
+
+
+def disturb(
+    images: Tensor, pattern: Tensor, colour: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Blur, noise, contrast, a dull patch on top, odd colours; images [N, 3, H, W] in [0, 1] to the same.
+
+    Where the colours were changed the colour's label becomes -100, which the loss leaves out.
+    """
+    count, size = len(images), images.shape[-1]
+    dice = Dice(count, generator)
+
+    odd = dice.either(0.2)
+    mixed = torch.einsum("nij,njhw->nihw", torch.rand(count, 3, 3, generator=generator) / 1.5, images)
+    mixed = torch.where(dice.either(0.5)[..., None], 1 - mixed, mixed)
+    images = torch.where(odd[..., None], mixed, images)
+    colour = torch.where(odd[:, 0, 0], -100, colour)
+
+    line = torch.arange(size).float() / size
+    x, y = (line[None, None, :] - dice(0, 1)).abs(), (line[None, :, None] - dice(0, 1)).abs()
+    patch = torch.maximum(x / dice(0.04, 0.14), y / dice(0.04, 0.14)) < 1
+    patch = patch & dice.either(0.3)
+    images = torch.where(patch[:, None], dice(0, 0.5)[..., None], images)
+
+    soft = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    images = torch.lerp(images, soft, (dice(0, 0.8) * dice.either(0.4))[..., None])
+    images = (images - 0.5) * dice(0.7, 1.1)[..., None] + 0.5 + dice(-0.1, 0.1)[..., None]
+    images = images + torch.randn(images.shape, generator=generator) * dice(0, 0.1)[..., None]
+    return images.clamp(0, 1), pattern, colour
+
+
+def attack(
+    network: nn.Module, images: Tensor, pattern: Tensor, colour: Tensor, reach: float, generator: torch.Generator
+) -> Tensor:
+    """Move every other image [N, 3, H, W] by up to `reach`, to where the loss of its pattern, or colour, is higher."""
+    some, rest = slice(0, None, 2), images.clone(memory_format=torch.channels_last)
+    dice = Dice(len(rest[some]), generator)
+    near = rest[some].clone().requires_grad_()
+    out = network(normalise(network, near))
+    # One of the two at a time: the colour, which is easily told, would never be attacked beside the pattern.
+    losses = [F.cross_entropy(out[k], v[some], reduction="none") for k, v in (("pattern", pattern), ("colour", colour))]
+    (slope,) = torch.autograd.grad(torch.where(dice.either(0.6)[:, 0, 0], *losses).sum(), near)
+    length = slope.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    rest[some] = (near + reach * images.shape[-1] / 64 * dice(0.3, 1)[..., None] * slope / length).detach().clamp(0, 1)
+    return rest
+
+
+def _loss(network: nn.Module, images: Tensor, pattern: Tensor, colour: Tensor) -> Tensor:
+    out = network(normalise(network, images))
+    loss: Tensor = F.cross_entropy(out["pattern"], pattern) + F.cross_entropy(out["colour"], colour)
+    return loss
+
+
+def normalise(network: nn.Module, images: Tensor) -> Tensor:
+    """Images [N, 3, H, W] in [0, 1] to what the network takes."""
+    mean, std = (images.new_tensor(getattr(network, name))[:, None, None] for name in ("image_mean", "image_std"))
+    return (images - mean) / std
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, count: int = 2000, size: int = 64, seed: int = UNSEEN) -> dict[str, float]:
+    """The share, 0 to 1, of `count` unseen pictures whose pattern, and whose colour, the network names rightly."""
+    generator = torch.Generator().manual_seed(seed)
+    right = {"pattern": 0, "colour": 0}
+    for start in range(0, count, 250):
+        images, *truth = make_pictures(min(250, count - start), size, generator=generator)
+        out = network(normalise(network, images))
+        for name, label in zip(right, truth, strict=True):
+            right[name] += int((out[name].argmax(1) == label).sum())
+    return {name: n / count for name, n in right.items()}
+
+
+def save(network: nn.Module, path: Path, seed: int) -> None:
+    """Write the weights as float16 safetensors, whole or not at all."""
+    weights = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    weights = {name: t.contiguous() for name, t in weights.items()}
+    names = {"pattern": ",".join(PATTERNS), "colour": ",".join(COLOURS)}
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(to_bytes(weights, {**names, "seed": str(seed), "network": type(network).__name__}))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m optvis.demo.train", description="Train a bundled network.")
+    parser.add_argument("--network", choices=list(NETWORKS), default="demo")
+    parser.add_argument("--seed", type=int, help="of the weights and the pictures (default: 0 for demo, 1 for judge)")
+    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--reach", type=float, default=3.0, help="of the attack; less is easier, and less robust")
+    parser.add_argument("--start", type=Path, help="weights to go on from, with the last and hardest lessons only")
+    parser.add_argument("--out", type=Path, help="default: the file shipped beside this code")
+    given = parser.parse_args(arguments)
+    seed = given.seed if given.seed is not None else list(NETWORKS).index(given.network)
+    torch.manual_seed(seed)
+    network = NETWORKS[given.network]()
+    if given.start:
+        network.load_state_dict(load_file(given.start))
+    train(network, given.steps, seed=seed, reach=given.reach, begin=0.6 if given.start else 0)
+    out = given.out or Path(__file__).with_name(f"{given.network}.safetensors")
+    save(network, out, seed)
+    print(f"{out}:", ", ".join(f"{name} {share:.2%}" for name, share in accuracy(network).items()))
+
+
+if __name__ == "__main__":
+    main()

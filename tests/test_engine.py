@@ -1,0 +1,569 @@
+"""The loop: its arguments, its promises on randomness, memory and work, and how near it comes to what is possible."""
+
+from __future__ import annotations
+
+import gc
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from small_networks import Tiny, seeded, snapshot
+from torch import Tensor, nn
+from torchvision.models import squeezenet1_0
+
+from optvis import (
+    Batch,
+    Channel,
+    CPPNParam,
+    DeepDream,
+    FourierParam,
+    ImageFile,
+    ImageParam,
+    Layer,
+    Neuron,
+    OptVis,
+    PixelParam,
+    TotalVariation,
+    Visualisation,
+)
+from optvis.recipes import collage
+
+COARSE_TO_FINE = [(16, 5), (32, 3)]
+
+
+@pytest.fixture
+def network() -> Tiny:
+    return seeded(Tiny)
+
+
+@pytest.fixture
+def optvis(network: Tiny) -> OptVis:
+    return OptVis.from_layer(network, layer="second", channel=1)
+
+
+def same(a: Visualisation, b: Visualisation) -> bool:
+    """To the bit, in all that was computed."""
+    return torch.equal(a.images, b.images) and torch.equal(a.scores, b.scores) and torch.equal(a.history, b.history)
+
+
+class Count(nn.Module):
+    """Passes on what it gets, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x
+
+
+# What comes by itself, and the result
+
+
+def test_one_line_draws_at_224_px_from_coarse_to_fine(optvis: OptVis) -> None:
+    result = optvis.vis(thresh=4)
+    assert result.images.shape == (1, 3, 224, 224)
+    assert result.settings["stages"] == [[[112, 112], 3], [[224, 224], 1]]
+    assert result.settings["lr"] == 0.05 and result.settings["optim"] == "Adam" and result.settings["seed"] == 0
+    assert "Jitter" in result.settings["transforms"] and "FourierParam" in result.settings["param"]
+    assert result.settings["objective"] == "Channel('second', 1)" and result.settings["network"] == "Tiny"
+
+
+def test_a_network_that_names_its_size_is_drawn_at_it(network: Tiny) -> None:
+    network.input_size = (3, 24, 40)
+    assert OptVis.from_layer(network, "second", 1).vis(thresh=2).images.shape == (1, 3, 24, 40)
+
+
+def test_the_default_run_has_all_its_steps(network: Tiny) -> None:
+    result = OptVis.from_dream(network, "second").vis(ImageParam(8))
+    assert result.settings["steps"] == len(result.history) == 224
+    assert result.settings["stages"] == [[[4, 4], 192], [[8, 8], 32]]
+
+
+def test_the_shapes_of_a_result(network: Tiny) -> None:
+    result = OptVis.from_layer(network, "second", [4, 2]).vis(stages=COARSE_TO_FINE, thresh=(2, 7))
+    assert result.images.shape == (2, 3, 32, 32) and result.images.dtype == torch.float32
+    assert result.scores.shape == (2,) and result.history.shape == (7, 2)
+    assert not result.images.requires_grad and not result.history.requires_grad
+    assert {step: frame.shape for step, frame in result.frames.items()} == {2: (2, 3, 16, 16), 7: (2, 3, 32, 32)}
+    assert len(result) == 2 and result.param.batch == 2 and result.param.size == (32, 32)
+
+
+def test_final_scores_are_those_of_the_finished_images(network: Tiny, optvis: OptVis) -> None:
+    result = optvis.vis(ImageParam(32, 2), thresh=5)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    shown = (result.images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    with torch.no_grad():
+        expected = network.second(network.relu(network.first(shown)))[:, 1].mean((1, 2))
+    assert torch.allclose(result.scores, expected, atol=1e-5)
+
+
+# Stages and thresh
+
+
+def test_the_last_thresh_ends_and_frames_are_kept(optvis: OptVis) -> None:
+    result = optvis.vis(ImageParam(32), thresh=(3, 8, 5))
+    assert list(result.frames) == [3, 5, 8] and len(result.history) == 8
+    assert torch.equal(result.frames[8], result.images)
+    assert not torch.equal(result.frames[5], result.frames[8])
+
+
+def test_thresh_alone_stretches_the_default_stages(optvis: OptVis) -> None:
+    assert optvis.vis(ImageParam(32), thresh=14).settings["stages"] == [[[16, 16], 12], [[32, 32], 2]]
+    assert optvis.vis(ImageParam(32), thresh=1).settings["stages"] == [[[32, 32], 1]]
+
+
+def test_thresh_with_stages_cuts_them(optvis: OptVis) -> None:
+    result = optvis.vis(stages=COARSE_TO_FINE, thresh=6)
+    assert result.settings["stages"] == [[[16, 16], 5], [[32, 32], 1]] and len(result.history) == 6
+
+
+def test_thresh_inside_of_the_coarse_stage_still_ends_at_the_asked_size(optvis: OptVis) -> None:
+    result = optvis.vis(ImageParam(32), thresh=(2, 7))
+    assert result.images.shape[-2:] == (32, 32)
+
+
+def test_a_thresh_behind_the_last_stage_is_told(optvis: OptVis) -> None:
+    called: list[int] = []
+    with pytest.raises(ValueError, match="thresh 9 lies behind the last of the stages' 8 steps"):
+        optvis.vis(stages=COARSE_TO_FINE, thresh=(2, 9), callback=lambda step, _: called.append(step))
+    assert not called
+
+
+def test_a_picture_that_was_given_keeps_its_size(optvis: OptVis) -> None:
+    photo = ImageFile(np.random.default_rng(0).random((20, 28, 3)).astype(np.float32))
+    assert optvis.vis(photo, thresh=3).settings["stages"] == [[[20, 28], 3]]
+
+
+# Callbacks and early ends
+
+
+def test_the_callback_is_called_after_every_step(optvis: OptVis) -> None:
+    seen: list[tuple[int, tuple[int, ...], int, float]] = []
+
+    def callback(step: int, state: Visualisation) -> None:
+        seen.append((step, tuple(state.images.shape), len(state.history), state.scores.item()))
+
+    result = optvis.vis(stages=COARSE_TO_FINE, callback=callback)
+    assert [s[0] for s in seen] == list(range(1, 9)) and [s[2] for s in seen] == list(range(1, 9))
+    assert [s[1][-1] for s in seen] == [16] * 5 + [32] * 3
+    assert torch.allclose(torch.tensor([s[3] for s in seen]), result.history[:, 0])
+
+
+def test_false_from_the_callback_ends_the_run(optvis: OptVis) -> None:
+    result = optvis.vis(ImageParam(32), stages=[(32, 20)], callback=lambda step, _: step < 4)
+    assert len(result.history) == 4 and same(result, optvis.vis(ImageParam(32), stages=[(32, 4)]))
+    assert len(optvis.vis(ImageParam(32), thresh=3, callback=lambda step, _: None).history) == 3, "None is not False"
+    assert len(optvis.vis(ImageParam(32), thresh=3, callback=lambda step, _: 0).history) == 3, "0 is not False"
+
+
+@pytest.mark.parametrize("at", [1, 5, 7])
+def test_ctrl_c_keeps_the_picture(optvis: OptVis, at: int) -> None:
+    def interrupt(step: int, _: Visualisation) -> None:
+        if step == at:
+            raise KeyboardInterrupt
+
+    result = optvis.vis(stages=COARSE_TO_FINE, callback=interrupt)
+    assert len(result.history) == at == result.settings["steps"]
+    assert result.images.shape[-1] == (16 if at <= 5 else 32)
+    assert same(result, optvis.vis(stages=COARSE_TO_FINE, callback=lambda step, _: step < at))
+
+
+# How a step is taken
+
+
+@pytest.mark.parametrize(("optim", "lr"), [(torch.optim.Adam, 0.05), (torch.optim.SGD, 50.0), (torch.optim.LBFGS, 0.5)])
+def test_every_optimiser_climbs(network: Tiny, optim: Any, lr: float) -> None:
+    start = OptVis(network, "second:1").vis(ImageParam(16), [(16, 1)], lr=0.0).scores
+    result = OptVis(network, "second:1", optim=optim).vis(ImageParam(16), [(16, 5)], lr=lr, transform=False)
+    assert (result.scores > start + 0.005).all() and len(result.history) == 5
+
+
+def test_an_optimiser_without_weight_decay_says_so(network: Tiny) -> None:
+    with pytest.raises(ValueError, match=r"wd=0\.1: LBFGS knows no weight decay"):
+        OptVis(network, "second:1", optim=torch.optim.LBFGS).vis(ImageParam(16), thresh=1, wd=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*never fired")
+def test_gradients_are_changed_in_order(network: Tiny) -> None:
+    start = PixelParam(16)
+    double_then_one = [lambda g: 2 * g, lambda g: torch.ones_like(g)]
+    stepped = OptVis(network, "second", optim=torch.optim.SGD, grad_tfms=double_then_one).vis(start, [(16, 3)], lr=0.1)
+    assert torch.allclose(stepped.param.pixels, start.pixels - 0.3, atol=1e-6)
+    still = OptVis(network, "second", grad_tfms=torch.zeros_like).vis(start, [(16, 3)])
+    assert torch.equal(still.param.pixels, start.pixels)
+
+
+@pytest.mark.filterwarnings("ignore:.*never fired")
+def test_weight_decay_shrinks(network: Tiny) -> None:
+    start = PixelParam(16)
+    optvis = OptVis(network, "second", optim=torch.optim.SGD, grad_tfms=torch.zeros_like)
+    assert torch.allclose(optvis.vis(start, [(16, 3)], lr=0.1, wd=1.0).param.pixels, start.pixels * 0.9**3)
+
+
+def test_the_learning_rate_matters(network: Tiny) -> None:
+    optvis, start = OptVis(network, "second", grad_tfms=torch.ones_like), PixelParam(16)
+    moved = [(optvis.vis(start, [(16, 1)], lr=lr).param.pixels - start.pixels).abs().mean().item() for lr in (0, 0.1)]
+    assert moved == pytest.approx([0, 0.1], abs=1e-5)
+
+
+def test_without_transforms_the_score_is_that_of_the_picture(network: Tiny) -> None:
+    calls: list[Tensor] = []
+    optvis = OptVis(network, "second:1", transforms=lambda image: calls.append(image) or image)
+    first = optvis.vis(ImageParam(32), [(32, 3)], transform=False)
+    assert not calls and first.settings["transforms"] is None
+    again = optvis.vis(first.param, [(32, 1)], transform=False)
+    assert torch.allclose(again.history[0], first.scores, atol=1e-5)
+
+
+def test_transforms_are_a_callable_or_a_list_of_them(network: Tiny) -> None:
+    calls: list[str] = []
+
+    def note(name: str) -> Callable[[Tensor], Tensor]:
+        def transform(image: Tensor) -> Tensor:
+            assert image.shape == (2, 3, 32, 32) and image.min() >= 0 and image.max() <= 1
+            calls.append(name)
+            return image
+
+        return transform
+
+    start = ImageParam(32, 2)
+    OptVis(network, "second", transforms=note("only")).vis(start, [(32, 2)])
+    OptVis(network, "second", transforms=[note("one"), note("two")]).vis(start, [(32, 2)])
+    assert calls == ["only"] * 2 + ["one", "two"] * 2
+    assert not torch.equal(
+        OptVis(network, "second").vis(start, [(32, 2)]).images,
+        OptVis(network, "second", transforms=[]).vis(start, [(32, 2)]).images,
+    ), "None is the default set and an empty list is none at all"
+
+
+@pytest.mark.filterwarnings("ignore:.*never fired")
+def test_mean_and_std_are_applied_last(network: Tiny) -> None:
+    seen: list[Tensor] = []
+    network.first.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    optvis = OptVis(network, "second", transforms=lambda image: image * 0, mean=[0.1, 0.2, 0.3], std=0.5)
+    optvis.vis(ImageParam(16), [(16, 1)], callback=lambda *_: seen.append(seen[-1]))
+    shown = seen[-2]
+    assert torch.allclose(shown[0, :, 0, 0], torch.tensor([-0.2, -0.4, -0.6]))
+
+
+# What is printed
+
+
+def test_silent_or_a_bar(optvis: OptVis, capfd: pytest.CaptureFixture[str]) -> None:
+    for verbose in (False, True):  # the tests' output is no terminal
+        optvis.vis(ImageParam(16), thresh=2, verbose=verbose)
+        assert capfd.readouterr() == ("", "")
+    optvis.vis(ImageParam(16), thresh=2, verbose="always")
+    out, err = capfd.readouterr()
+    assert not out and "2/2" in err and "Channel('second', 1)" in err
+
+
+# Beginning with what is given, and going on
+
+
+@pytest.mark.parametrize("make", [FourierParam, PixelParam, CPPNParam])
+def test_what_is_given_is_not_changed_and_a_run_goes_on_where_the_last_ended(optvis: OptVis, make: Any) -> None:
+    start = make(24)
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    first = optvis.vis(start, [(12, 6), (24, 6)])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in start.state_dict().items())
+    assert all(p.grad is None for p in start.parameters()) and not start.holds_picture
+    images = first.images.clone()
+    second = optvis.vis(first.param, thresh=12, transform=False)
+    assert second.settings["stages"] == [[[24, 24], 12]], "what holds a picture does not begin anew in small"
+    assert torch.allclose(second.history[0], first.scores, atol=1e-5) and (second.scores > first.scores).all()
+    with torch.no_grad():
+        assert torch.equal(first.param(), images)
+
+
+# Randomness
+
+
+def test_the_same_seed_gives_the_same_bits(network: Tiny) -> None:
+    optvis = OptVis(network, ["second:1", DeepDream("first"), Neuron("second", 3) - TotalVariation()])
+    first, second = (optvis.vis(stages=COARSE_TO_FINE, seed=7) for _ in range(2))
+    assert same(first, second)
+    assert not torch.equal(first.images, optvis.vis(stages=COARSE_TO_FINE, seed=8).images)
+
+
+def test_the_seed_also_governs_what_is_drawn_for_a_given_start(optvis: OptVis) -> None:
+    start = ImageParam(16)
+    first, second = (optvis.vis(start, [(16, 3)], seed=seed).history for seed in (0, 1))
+    assert not torch.equal(first, second), "another seed jostles otherwise"
+
+
+def test_a_picture_of_a_batch_is_drawn_as_alone(network: Tiny) -> None:
+    batch = OptVis.from_layer(network, "second", range(8)).vis(stages=COARSE_TO_FINE)
+    for channel in (0, 3, 7):
+        alone = OptVis.from_layer(network, "second", channel).vis(stages=COARSE_TO_FINE)
+        assert (batch.images[channel] - alone.images[0]).abs().max() < 1e-4
+        assert torch.allclose(batch.history[:, channel], alone.history[:, 0], atol=1e-4)
+    listed = OptVis(network, [f"second:{channel}" for channel in range(4)]).vis(stages=COARSE_TO_FINE)
+    assert (listed.images - batch.images[:4]).abs().max() < 1e-4
+
+
+def test_after_a_whole_run_the_scores_of_a_batch_are_those_drawn_alone(network: Tiny) -> None:
+    batch = OptVis.from_layer(network, "second", range(8)).vis(ImageParam(24, 8, seed=[0] * 8))
+    alone = OptVis.from_layer(network, "second", 3).vis(ImageParam(24))
+    assert len(alone.history) == 224
+    assert batch.scores[3].item() == pytest.approx(alone.scores.item(), rel=0.02)
+
+
+def test_after_a_whole_run_on_real_weights_too(real_network: Callable[[str], nn.Module]) -> None:
+    network = real_network("squeezenet1_0")
+    batch = OptVis.from_layer(network, "features/5", range(8)).vis(ImageParam(32, 8, seed=[0] * 8))
+    alone = OptVis.from_layer(network, "features/5", 3).vis(ImageParam(32))
+    assert batch.scores[3].item() == pytest.approx(alone.scores.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("objective", ["second:1", ["second:1"] * 4, Channel("second", [1] * 4), Layer("second") + 1])
+def test_a_batch_of_one_objective_gives_different_pictures(network: Tiny, objective: Any) -> None:
+    start = ImageParam(32, 4) if OptVis(network, objective).objective.pictures is None else None
+    result = OptVis(network, objective).vis(start, COARSE_TO_FINE)
+    for i in range(4):
+        for j in range(i):
+            assert (result.images[i] - result.images[j]).abs().max() > 0.01
+            assert not torch.equal(result.history[:, i], result.history[:, j])
+
+
+def test_equal_starts_are_jostled_differently(network: Tiny) -> None:
+    result = OptVis(network, "second:1").vis(ImageParam(16, 2, seed=[0, 0]), [(16, 4)])
+    assert not torch.equal(result.history[:, 0], result.history[:, 1])
+
+
+class Dropping(Tiny):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.dropout(self.relu(self.first(x)), 0.5, training=True)
+        return self.head(self.second(x).mean((2, 3)))
+
+
+def test_the_global_random_state_is_neither_used_nor_changed() -> None:
+    network = seeded(Dropping)
+
+    def jostle(image: Tensor) -> Tensor:
+        return image + 0.01 * torch.randn_like(image)
+
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+        results.append(OptVis(network, "second:1", transforms=[jostle]).vis(ImageParam(16), thresh=4))
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert (np.random.get_state()[1] == before[1]).all() and random.getstate() == before[2]
+    assert same(*results)
+
+
+# Work and memory
+
+
+def test_one_forward_a_step_and_none_behind_the_deepest_layer() -> None:
+    counts = [Count() for _ in range(3)]
+    network = nn.Sequential(counts[0], nn.Conv2d(3, 4, 3), counts[1], nn.Conv2d(4, 4, 3), counts[2])
+    objective = Layer("1") + Channel("1", 0) - DeepDream("1") - 0.1 * TotalVariation()
+    calls: list[list[int]] = []
+    OptVis(network, objective).vis(
+        ImageParam(16), [(16, 5)], callback=lambda *_: calls.append([c.calls for c in counts])
+    )
+    assert [c[0] - calls[0][0] for c in calls] == [0, 1, 2, 3, 4]
+    assert [c[1:] for c in calls] == [calls[0][1:]] * 5, "what follows the layer is not run in the loop"
+    calls.clear()
+    OptVis(network, Batch((Layer("1"), Layer("3")))).vis(
+        ImageParam(16, 2), [(16, 5)], callback=lambda *_: calls.append([c.calls for c in counts])
+    )
+    assert [[n - m for n, m in zip(c, calls[0])] for c in calls] == [[i, i, 0] for i in range(5)]
+
+
+def test_no_gradient_of_the_weights_is_computed(network: Tiny) -> None:
+    network.train()
+    asked: list[bool] = []
+    network.first.register_forward_hook(lambda module, *_: asked.append(module.weight.requires_grad or module.training))
+    OptVis(network, "second:1").vis(ImageParam(16), thresh=2)
+    assert asked and not any(asked)
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+
+
+def live_tensors() -> int:
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecated objects that are only looked at
+        return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
+
+
+def test_a_hundred_runs_leave_nothing_behind(network: Tiny) -> None:
+    before = snapshot(network)
+    counts = {}
+    for run in range(1, 101):
+        optvis = OptVis(network, [Channel("second", run % 8), Neuron("first", 0)])
+        stop = run % 3
+        result = optvis.vis(stages=[(6, 1), (8, 1)], callback=lambda step, _: step != stop)
+        assert result.images.shape[0] == 2
+        if run in (20, 100):
+            del optvis, result
+            counts[run] = live_tensors()
+    assert snapshot(network) == before
+    assert counts[100] == counts[20]
+
+
+# The limit
+
+
+def highest(convolution: nn.Conv2d, channels: list[int], mean: Any, std: Any) -> Tensor:
+    """The highest activation that images in [0, 1] reach: each pixel 0 or 1, by the sign of its weight."""
+    shape = (3, 1, 1)
+    weight = convolution.weight.detach()[channels] / torch.tensor(std).view(shape)
+    image = (weight > 0).float()
+    best = (weight * (image - torch.tensor(mean).view(shape))).sum((1, 2, 3))
+    return best + convolution.bias.detach()[channels]
+
+
+def check_limit(network: nn.Module) -> None:
+    optvis = OptVis(network, Neuron("features/0", range(0, 96, 12)))
+    best = highest(network.features[0], list(range(0, 96, 12)), optvis.input.mean, optvis.input.std)
+    for start, share in ((PixelParam(15, 8, decorrelate=False), 0.99), (FourierParam(15, 8), 0.90)):
+        result = optvis.vis(start, [(15, 200)], transform=False, lr=0.5)
+        assert (result.scores <= best * 1.0001).all()
+        assert (result.scores >= share * best).all(), f"{start}: {(result.scores / best).tolist()}"
+
+
+def test_the_limit_of_a_first_convolution_is_reached() -> None:
+    check_limit(seeded(squeezenet1_0))
+
+
+def test_the_limit_of_a_real_first_convolution_is_reached(real_network: Callable[[str], nn.Module]) -> None:
+    check_limit(real_network("squeezenet1_0"))
+
+
+# Dead starts
+
+
+class Silent(nn.Module):
+    """Of what it puts out, channel 0 is alive, 1 is silent on grey and 2 can never fire."""
+
+    def __init__(self, functional: bool = False, inplace: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 5)
+        nn.init.constant_(self.first.bias[0], 1.0)
+        nn.init.constant_(self.first.bias[1], -0.3)
+        self.first.weight[1] *= 4
+        nn.init.constant_(self.first.bias[2], -1.0)
+        nn.init.zeros_(self.first.weight[2])
+        self.relu = nn.ReLU(inplace)
+        self.functional = functional
+        self.out = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.out(F.relu(x) if self.functional else self.relu(x))
+
+
+@pytest.fixture(params=["module", "in place", "function"])
+def silent(request: pytest.FixtureRequest) -> Iterator[Silent]:
+    with torch.no_grad():
+        yield seeded(Silent, functional=request.param == "function", inplace=request.param == "in place")
+
+
+def test_a_silent_channel_draws(silent: Silent) -> None:
+    with warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("error")
+        result = OptVis.from_layer(silent, "out", [1, 0]).vis(ImageParam(16, 2, seed=[0, 0]), [(16, 40)])
+        alive = OptVis.from_layer(silent, "out", 0).vis(ImageParam(16), [(16, 40)])
+    assert result.history[0, 0] == 0, "it is silent to begin with"
+    assert result.scores[0] > 0.1
+    assert (result.images[1] - alive.images[0]).abs().max() < 1e-3, "the picture beside it is drawn as alone"
+
+
+def test_a_channel_that_can_never_fire_is_named(silent: Silent) -> None:
+    with torch.enable_grad(), pytest.warns(UserWarning, match="never fired") as caught:
+        result = OptVis.from_layer(silent, "out", [0, 2]).vis(ImageParam(16, 2), [(16, 3)])
+    (message,) = {str(w.message) for w in caught}
+    assert "Channel('out', (2,))" in message and "0" not in message.split(":")[0]
+    assert "Try another seed" in message and "ImageFile" in message
+    assert caught[0].filename == __file__, "the warning points to the caller's line"
+    assert result.scores[1] == 0 < result.scores[0]
+
+
+# The collage
+
+
+def alone(network: nn.Module, channel: int) -> Visualisation:
+    return OptVis.from_layer(network, "second", channel).vis(stages=[(24, 6)])
+
+
+@pytest.mark.parametrize("batch", [1, 4, 6, None])
+def test_a_collage_draws_each_channel_as_alone(network: Tiny, batch: int | None) -> None:
+    result = collage(network, "second", range(6), 24, batch, stages=[(24, 6)], thresh=(2, 6))
+    assert result.images.shape == (6, 3, 24, 24) and result.history.shape == (6, 6) and result.scores.shape == (6,)
+    assert result.labels == tuple(f"second:{channel}" for channel in range(6))
+    assert result.frames[2].shape[0] == 6 and result.settings["objective"] == "Channel('second', (0, 1, 2, 3, 4, 5))"
+    for channel in (0, 5):
+        single = alone(network, channel)
+        assert (result.images[channel] - single.images[0]).abs().max() < 1e-4
+        assert result.scores[channel].item() == pytest.approx(single.scores.item(), rel=1e-3, abs=1e-4)
+
+
+def test_a_collage_of_all_channels_is_labelled(network: Tiny) -> None:
+    result = collage(network, network.second, None, 24, thresh=1)
+    assert len(result) == 8 and result.labels[-1] == "second:7"
+    picture = result.grid()
+    assert picture.width >= 3 * 24 and picture.height > 3 * 24 + 2 * 2, "there is room for labels"
+
+
+class Hungry(Tiny):
+    """Memory for so many pictures and no more."""
+
+    room, error = 2, torch.OutOfMemoryError("out of memory")
+    tried: list[int]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.tried.append(x.shape[0])
+        if x.shape[0] > self.room:
+            raise self.error
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_collage_finds_the_batch_that_fits(error: RuntimeError) -> None:
+    network = seeded(Hungry)
+    network.tried, network.error = [], error
+    result = collage(network, "second", range(7), 24, stages=[(24, 6)])
+    assert set(network.tried) == {1, 7, 4, 2} and len(result) == 7
+    for channel in (0, 6):
+        assert (result.images[channel] - alone(seeded(Tiny), channel).images[0]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("room", "error"), [(0, torch.OutOfMemoryError("full")), (2, RuntimeError("something else"))])
+def test_a_collage_passes_other_errors_on(room: int, error: RuntimeError) -> None:
+    network = seeded(Hungry)
+    network.tried, network.room, network.error = [], room, error
+    with pytest.raises((RuntimeError, ValueError), match=str(error)):
+        collage(network, "second", range(4), 24, thresh=1)
+
+
+@pytest.mark.parametrize(("at", "pictures", "steps"), [(2, 4, 2), (8, 4, 6), (15, 8, 6)])
+def test_ctrl_c_keeps_what_the_collage_has_so_far(network: Tiny, at: int, pictures: int, steps: int) -> None:
+    """The first pictures as far as they are; later ones only where they are finished, so that all are alike."""
+    calls: list[int] = []
+
+    def interrupt(step: int, _: Visualisation) -> None:
+        calls.append(step)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+
+    result = collage(network, "second", [*range(8), 0, 1], 24, 4, stages=[(12, 3), (24, 3)], callback=interrupt)
+    assert len(calls) == at, "nothing more is begun"
+    assert len(result) == len(result.labels) == pictures and result.history.shape == (steps, pictures)
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_collage_without_a_batch_is_told(network: Tiny, batch: int) -> None:
+    with pytest.raises(ValueError, match=f"batch {batch}: give a whole number of at least 1"):
+        collage(network, "second", range(2), 24, batch)

@@ -1,0 +1,180 @@
+"""Networks by name, weights from files, and what is said where there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_networks import Tiny, seeded
+from torch import nn
+
+from optvis import OptVis
+from optvis.zoo import load_network, load_weights
+
+FILE = """
+from torch import nn
+
+WIDTH = 4
+
+def small():
+    return nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.BatchNorm2d(WIDTH), nn.ReLU())
+
+def nothing():
+    return WIDTH
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "some networks.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_function_of_a_file(file: Path) -> None:
+    network = load_network(f"{file}:small")
+    assert isinstance(network, nn.Sequential) and not network.training
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("resnet18", ValueError, r"no network 'resnet18': give demo, torchvision:NAME, timm:NAME, hf:NAME or FILE\.py"),
+        ("torchvision:", ValueError, "no network 'torchvision:'"),
+        ("keras:resnet18", ValueError, "no network 'keras:resnet18'"),
+        ("torchvision:resnet_18", ValueError, "torchvision has no network 'resnet_18': did you mean .*resnet18"),
+        ("timm:resnet_18", ValueError, "timm has no network 'resnet_18': did you mean .*resnet18"),
+        ("hf:./no/such/folder", OSError, "Hugging Face has no network './no/such/folder' here"),
+        ("nowhere.py:make", FileNotFoundError, r"there is no file 'nowhere\.py'"),
+    ],
+)
+def test_a_name_that_is_not_there(name: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        load_network(name)
+
+
+def test_a_function_that_is_not_there(file: Path) -> None:
+    with pytest.raises(ValueError, match=r"some networks\.py has no function 'smal': did you mean small\?"):
+        load_network(f"{file}:smal")
+    with pytest.raises(ValueError, match=r"nothing of .*some networks\.py gives a int, not a torch\.nn\.Module"):
+        load_network(f"{file}:nothing")
+
+
+def write(state: dict[str, object], path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file(state, path)  # type: ignore[arg-type]
+    else:
+        torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_from_a_file(tmp_path: Path, ending: str, prefix: str) -> None:
+    wanted, network = seeded(Tiny, seed=1), seeded(Tiny, seed=2)
+    state = {prefix + key: value for key, value in wanted.state_dict().items()}
+    load_weights(network, write(state, tmp_path / f"weights{ending}"))
+    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), wanted.state_dict().values()))
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_weights_within_a_checkpoint(tmp_path: Path, key: str) -> None:
+    wanted, network = seeded(Tiny, seed=1), seeded(Tiny, seed=2)
+    load_weights(network, write({key: wanted.state_dict(), "epoch": 3}, tmp_path / "weights.pth"))
+    assert torch.equal(network.first.weight, wanted.first.weight)
+
+
+def test_weights_of_batch_norm_saved_without_its_counter(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    state = {k: v + 1 for k, v in network.state_dict().items() if "num_batches" not in k}
+    load_weights(network, write(state, tmp_path / "weights.safetensors"))
+    assert torch.equal(network[0].weight, state["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("head.bias"), r"1 missing \(head\.bias, …\)"),
+        (lambda s: s.update({"tail.bias": torch.ones(2)}), r"1 unknown \(tail\.bias, …\)"),
+        (lambda s: s.update({"head.bias": torch.ones(7)}), r"1 of another shape \(head\.bias, …\)"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_weights_that_do_not_fit_change_nothing(tmp_path: Path, change: object, message: str, ending: str) -> None:
+    network, state = seeded(Tiny, seed=2), dict(seeded(Tiny, seed=1).state_dict())
+    change(state)  # type: ignore[operator]
+    before = network.first.weight.clone()
+    with pytest.raises(ValueError, match=rf"the weights in 'weights{ending}' do not fit Tiny: {message}"):
+        load_weights(network, write(state, tmp_path / f"weights{ending}"))
+    assert torch.equal(network.first.weight, before)
+
+
+class Trap:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_files_that_hold_no_weights(tmp_path: Path) -> None:
+    network = seeded(Tiny)
+    text = tmp_path / "notes.safetensors"
+    text.write_text("these are notes")
+    with pytest.raises(ValueError, match=r"notes\.safetensors' is no safetensors file"):
+        load_weights(network, text)
+    with pytest.raises(ValueError, match=r"notes\.pth' cannot be read as weights alone"):
+        load_weights(network, text.rename(tmp_path / "notes.pth"))
+    with pytest.raises(ValueError, match=r"list\.pth' holds no state dict: save network\.state_dict\(\)"):
+        load_weights(network, write([1, 2], tmp_path / "list.pth"))  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match=r"there is no file of weights .*none\.pth"):
+        load_weights(network, tmp_path / "none.pth")
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    with pytest.raises(ValueError, match="cannot be read as weights alone"):
+        load_weights(seeded(Tiny), write({"first.weight": Trap(sprung)}, tmp_path / "trap.pth"))
+    assert not sprung.exists()
+
+
+def test_a_torchvision_network_with_weights_from_a_file_knows_its_normalisation(tmp_path: Path) -> None:
+    from torchvision.models import squeezenet1_1
+
+    path = write(seeded(squeezenet1_1).state_dict(), tmp_path / "weights.pth")
+    network = load_network("torchvision:squeezenet1_1", path)
+    optvis = OptVis(network, "classifier/1:goldfish")
+    assert optvis.input.size == (224, 224) and optvis.input.mean == (0.485, 0.456, 0.406)
+    assert not network.training and len(network.output_names) == 1000
+
+
+def test_a_timm_network_with_weights_from_a_file(tmp_path: Path) -> None:
+    import timm
+
+    wanted = seeded(timm.create_model, "test_resnet")
+    network = load_network("timm:test_resnet", write(wanted.state_dict(), tmp_path / "weights.safetensors"))
+    assert torch.equal(next(network.parameters()), next(wanted.parameters()))
+    assert OptVis(network, "layer1:0").input.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_hugging_face_network_from_a_folder(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.ResNetConfig(
+        embedding_size=4, hidden_sizes=[4, 6], depths=[1, 1], layer_type="basic", id2label={0: "cat", 1: "dog"}
+    )
+    saved = seeded(transformers.ResNetForImageClassification, config)
+    saved.save_pretrained(tmp_path / "net")
+    network = load_network(f"hf:{tmp_path / 'net'}")
+    assert type(network) is type(saved) and not network.training
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), saved.parameters()))
+
+
+def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(ImportError, match=r"this needs timm: pip install 'optvis\[timm\]'"):
+        load_network("timm:resnet18")
