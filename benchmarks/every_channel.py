@@ -76,9 +76,10 @@ def main() -> None:
         )
     failed = {c: (scores[c], highest[c].item()) for c in scores if not scores[c] > highest[c]}
     ratios = torch.tensor([scores[c] / highest[c].item() for c in scores if highest[c] > 0])
+    above = 1 - len(failed) / len(scores)
     print(
-        f"{given.network} {given.layer}: {1 - len(failed) / len(scores):.1%} of {len(scores)} channels score above every "
-        f"photograph, median {ratios.median():.1f} times; {time.perf_counter() - start[0]:.0f} s wall, "
+        f"{given.network} {given.layer}: {above:.1%} of {len(scores)} channels score above every photograph, "
+        f"median {ratios.median():.1f} times; {time.perf_counter() - start[0]:.0f} s wall, "
         f"{time.process_time() - start[1]:.0f} s CPU, {given.threads} threads"
     )
     for channel, (score, photographs) in failed.items():

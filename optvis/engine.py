@@ -159,8 +159,8 @@ class OptVis:
                                 break
                 except KeyboardInterrupt:
                     pass  # the picture so far is kept
-            run.warn_of_silent_pictures()
             final = self._final_scores(run)
+            run.warn_of_silent_pictures()
         steps = torch.stack(history).cpu() if history else torch.empty(0, len(final))
         run.param.holds_picture = True
         return Visualisation(run.param, final, steps, frames, {**settings, "steps": len(history)})
@@ -207,8 +207,12 @@ class OptVis:
         return self.optim(param.parameters(), **options)
 
     def _final_scores(self, run: Run) -> Tensor:
-        with torch.no_grad(), run.tap() as tap:
-            return run.objective(run.look(tap, run.param(), None)).float().cpu()
+        """The scores of the finished pictures, not jostled; their gradient shows which are silent."""
+        run.param.zero_grad(set_to_none=True)
+        with run.tap() as tap:
+            scores = run.objective(run.look(tap, run.param(), None))
+        (-scores.sum()).backward()
+        return scores.detach().float().cpu()
 
     @contextmanager
     def _working_network(self) -> Iterator[nn.Module]:

@@ -126,14 +126,14 @@ class Run:
         return seen
 
     def silent_pictures(self) -> list[int]:
-        """The pictures that got no gradient at the last step."""
+        """The pictures that got no gradient at the last look."""
         gradients = [p.grad.flatten(1).abs().amax(1) for p in self.param.parameters() if p.grad is not None]
         if not gradients:
             return []
         return [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]
 
     def warn_of_silent_pictures(self) -> None:
-        """Say which pictures got no gradient at the last step, and what to try."""
+        """Say which pictures got no gradient, and what to try."""
         silent = self.silent_pictures()
         if silent:
             names = ", ".join(repr(self._unbound.take([i])) for i in silent[:8]) + (", …" if len(silent) > 8 else "")

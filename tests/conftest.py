@@ -27,17 +27,20 @@ def _loader() -> Callable[[str], nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def real_network() -> Callable[[str], nn.Module]:
+def shared() -> Path:
+    """The folder of real weights and photographs; skips where there is none."""
+    if not ((SHARED / "weights").is_dir() and (SHARED / "images").is_dir()):
+        pytest.skip(f"real weights and photographs not at hand: no {SHARED} with weights/ and images/ (OPTVIS_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def real_network(shared: Path) -> Callable[[str], nn.Module]:
     """``real_network("squeezenet1_0")``: a network with real weights; skips where there are none."""
-    if not (SHARED / "weights").is_dir():
-        pytest.skip(f"real weights not at hand: no folder {SHARED / 'weights'} (set OPTVIS_SHARED)")
     return lru_cache(_loader())
 
 
 @pytest.fixture(scope="session")
-def photographs() -> list[Path]:
+def photographs(shared: Path) -> list[Path]:
     """Paths of real photographs; skips where there are none."""
-    folder = SHARED / "images"
-    if not folder.is_dir():
-        pytest.skip(f"real photographs not at hand: no folder {folder} (set OPTVIS_SHARED)")
-    return sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
+    return sorted(path for path in (shared / "images").iterdir() if path.suffix in (".jpg", ".png"))

@@ -35,10 +35,13 @@ def test_pictures_leave_the_global_random_numbers_alone() -> None:
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_pattern_can_be_asked_for(name: str) -> None:
-    images, pattern, colour = make_pictures(6, size=40, pattern=name, colour="blue", seed=1)
-    assert images.shape == (6, 3, 40, 40)
+    images, pattern, colour = make_pictures(40, size=56, pattern=name, colour="blue", seed=1)
+    assert images.shape == (40, 3, 56, 56)
     assert (pattern == PATTERNS.index(name)).all() and (colour == COLOURS.index("blue")).all()
-    assert (images.flatten(2).std(dim=2).amax(dim=1) > 0.05).all(), "a pattern is to be seen"
+    network = demo_network()
+    seen = network(normalise(network, images))
+    assert (seen["pattern"].argmax(1) == pattern).float().mean() > 0.9
+    assert (seen["colour"].argmax(1) == colour).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("name", COLOURS)
@@ -74,7 +77,7 @@ def test_shipped_network(name: str) -> None:
     assert network.output_names == {"pattern": list(PATTERNS), "colour": list(COLOURS)}
     assert network.input_size == (3, 64, 64)
     assert isinstance(network.pattern, torch.nn.Linear) and isinstance(network.colour, torch.nn.Linear)
-    share = accuracy(network, count=1500)
+    share = accuracy(network, count=1200)
     assert share["pattern"] > 0.99 and share["colour"] > 0.99
 
 
@@ -136,7 +139,7 @@ def test_training_lowers_the_loss_and_is_repeatable() -> None:
     for _ in range(2):
         torch.manual_seed(0)
         network = DemoNetwork()
-        runs.append(train(network, 12, seed=7, batch=24, progress=False))
+        runs.append(train(network, 12, seed=7, batch=12, progress=False))
         assert not network.training
     assert runs[0] == runs[1]
     assert sum(runs[0][-3:]) < sum(runs[0][:3])
