@@ -39,7 +39,7 @@ class Kind(str, Enum):
     cppn = "cppn"
 
 
-Network = Annotated[str, typer.Argument(help=f"{FORMS}; may be left out for demo.", metavar="[NETWORK]")]
+Network = Annotated[str, typer.Argument(help=f"{FORMS}; may be left out for demo.", metavar="NETWORK")]
 Weights = Annotated[Path | None, typer.Option(help="File of weights: .safetensors, or .pth of weights alone.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg .gif .npy")]
 Size = Annotated[str | None, typer.Option(help="Pixels: 224, or HEIGHTxWIDTH.")]

@@ -100,7 +100,7 @@ def _lesson(done: float, generator: torch.Generator) -> tuple[float, int]:
 def disturb(
     images: Tensor, pattern: Tensor, colour: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Blur, noise, contrast, a dull patch on top, odd colours; images [N, 3, H, W] in [0, 1] to the same.
+    """Bending, blur, noise, contrast, a dull patch on top, odd colours; images [N, 3, H, W] in [0, 1] to the same.
 
     Where the colours were changed the colour's label becomes -100, which the loss leaves out.
     """
@@ -119,11 +119,23 @@ def disturb(
     patch = patch & dice.either(0.3)
     images = torch.where(patch[:, None], dice(0, 0.5)[..., None], images)
 
+    # Drawn things are never quite straight, and a picture made from a network is like a drawing.
+    images = torch.where(dice.either(0.4)[..., None], _bent(images, dice, generator), images)
+
     soft = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     images = torch.lerp(images, soft, (dice(0, 0.8) * dice.either(0.4))[..., None])
     images = (images - 0.5) * dice(0.7, 1.1)[..., None] + 0.5 + dice(-0.1, 0.1)[..., None]
     images = images + torch.randn(images.shape, generator=generator) * dice(0, 0.1)[..., None]
     return images.clamp(0, 1), pattern, colour
+
+
+def _bent(images: Tensor, dice: Dice, generator: torch.Generator) -> Tensor:
+    """Images [N, 3, H, W], each part of them shifted by up to some tenth of the picture, smoothly."""
+    count, size = len(images), images.shape[-1]
+    lumps = torch.randn(count, 2, 6, 6, generator=generator) * dice(0.01, 0.07)[..., None]
+    shift = F.interpolate(lumps, (size, size), mode="bicubic", align_corners=False).movedim(1, -1)
+    still = F.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, still + shift, padding_mode="reflection", align_corners=False)
 
 
 def attack(

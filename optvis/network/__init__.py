@@ -1,9 +1,10 @@
 """Reading a network: addresses of its layers, the tap, what it takes, freezing it and handing it back."""
 
-from .addresses import find_layer, get_layer_names, parse_layer, unwrap
+from .addresses import find_layer, parse_layer, unwrap
 from .frozen import frozen
 from .probe import LayerShape, NetworkInput, Probe
 from .relus import open_relus
+from .table import get_layer_names
 from .tap import Tap
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 
@@ -91,47 +90,3 @@ def module_at(network: nn.Module, address: str) -> nn.Module:
     """The module at an address that ``find_layer`` gave."""
     layers = layers_of(network)
     return layers[address] if address in layers else unwrap(network).get_submodule(address.replace("/", "."))
-
-
-def get_layer_names(
-    network: nn.Module, input_size: int | Sequence[int] | None = None, verbose: bool = True
-) -> list[str]:
-    """Print a table of a network's layers and return their addresses.
-
-    Args:
-        network: any network.
-        input_size: with a size in pixels (``224``, ``(H, W)`` or ``(C, H, W)``), the table also shows the shape
-            that each layer puts out for one image of that size.
-        verbose: ``False`` prints nothing.
-
-    Returns:
-        The addresses in the order of registration, the network itself left out.
-    """
-    layers = layers_of(network)
-    shapes = _shapes(network, input_size) if input_size is not None else {}
-    rows = [("layer", "class", "parameters") + (("output",) if shapes else ())]
-    for address, module in layers.items():
-        if address:
-            count = sum(parameter.numel() for parameter in module.parameters())
-            shape = (shapes.get(address, "not called"),) if shapes else ()
-            rows.append((address, type(module).__name__, f"{count:,}", *shape))
-    if verbose:
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        for row in rows:
-            cells = [cell.rjust(w) if i == 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))]
-            print("  ".join(cells).rstrip())
-    return [address for address in layers if address]
-
-
-def _shapes(network: nn.Module, input_size: int | Sequence[int]) -> dict[str, str]:
-    from .frozen import frozen
-    from .probe import NetworkInput
-    from .tap import Tap
-
-    size = [input_size] * 2 if isinstance(input_size, int) else list(input_size)
-    given = NetworkInput.of(network)
-    channels = size[0] if len(size) == 3 else given.channels
-    layers = [address for address in layers_of(network) if address]
-    with frozen(network), torch.no_grad(), Tap(network, layers, missing_ok=True) as tap:
-        seen = tap(torch.zeros(1, channels, *size[-2:], device=given.device, dtype=given.dtype))
-    return {address: " × ".join(str(n) for n in tensor.shape) for address, tensor in seen.items()}
