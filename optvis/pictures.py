@@ -72,7 +72,7 @@ class Visualisation:
         """All pictures in one, row by row.
 
         Args:
-            columns: pictures in a row; as square as possible by default.
+            columns: pictures in a row; by default as many as leave the fewest places empty, near a square.
             labels: a line under each picture; ``()`` for none, by default ``self.labels`` where there are several.
         """
         labels = (self.labels if len(self) > 1 else ()) if labels is None else labels
@@ -188,7 +188,9 @@ def grid(
     pictures: Sequence[Image.Image], columns: int | None = None, labels: Sequence[str] = (), gap: int = 2
 ) -> Image.Image:
     """Pictures of one size in rows on white, each with a line of text under it where there are labels."""
-    columns = columns or math.ceil(math.sqrt(len(pictures)))
+    if columns is None:
+        root = math.ceil(math.sqrt(len(pictures)))
+        columns = min(range(root, root * 3 // 2 + 1), key=lambda n: (-len(pictures) % n, n))  # the fewest empty places
     columns = min(columns, len(pictures))
     rows = math.ceil(len(pictures) / columns)
     width, height = pictures[0].size

@@ -5,8 +5,9 @@ a small distance, to where the network errs most. A network that withstands this
 input that show what it looks for, so that pictures made from it are clear, and other networks recognise them.
 
 The shipped weights were trained so, and then further with `--start` (demo: 700 steps, and 450 with `--reach 3.5`;
-judge: 700 steps, and 420 with `--reach 1.5`), while the pictures and the attack were still being improved: this code
-leads to networks like them, not to the same numbers.
+judge: 700 steps, and three times 420 with `--reach 1.5`), while the pictures and the attack were still being improved
+and the demo network's colour head was once scaled by hand; only the judge saw bent pictures. This code leads to
+networks like them, not to the same numbers.
 """
 
 import argparse
