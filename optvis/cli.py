@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextvars import ContextVar
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,10 @@ app = typer.Typer(
 
 # Newer versions of typer bring a click of their own, whose errors are not those of the package click.
 _UsageError: Any = typer.BadParameter.__base__
+
+
+_ARGUMENTS: ContextVar[list[str]] = ContextVar("_ARGUMENTS")
+"""What the command was called with; a picture carries it."""
 
 
 class Kind(str, Enum):
@@ -154,7 +159,7 @@ def _channels(text: str) -> list[int]:
 
 
 def _write(result: Visualisation, out: Path, network: str) -> None:
-    result.settings = {**result.settings, "network": network, "command": shlex.join(["optvis", *sys.argv[1:]])}
+    result.settings = {**result.settings, "network": network, "command": shlex.join(["optvis", *_ARGUMENTS.get()])}
     path = result.save(out)
     height, width = result.images.shape[-2:]
     count = len(result)
@@ -164,6 +169,8 @@ def _write(result: Visualisation, out: Path, network: str) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command; returns 0, or 2 for input that cannot work, 1 for a failure on the way, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _ARGUMENTS.set(arguments)
     try:
         code = app(arguments, standalone_mode=False, prog_name="optvis")
         return code if isinstance(code, int) else 0

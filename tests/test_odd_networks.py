@@ -202,6 +202,10 @@ def swin() -> nn.Module:
     return seeded(SwinTransformer, [2, 2], 8, [1, 1], [2, 2], [4, 4], num_classes=5)
 
 
+IS_NEW = int(transformers.__version__.partition(".")[0]) >= 5  # layers were renamed in transformers 5
+VIT_BLOCKS, VIT_MLP = ("layers", "mlp") if IS_NEW else ("encoder/layer", "output")
+
+
 def vit_config() -> Any:
     return transformers.ViTConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
@@ -258,12 +262,12 @@ ODD = {
     "tuple": Odd(lambda: tiny(GivesTuple), "", "first", 8),
     "logits": Odd(tiny, "head", "second", 5),
     "Hugging Face ViT": Odd(
-        lambda: seeded(transformers.ViTModel, vit_config(), add_pooling_layer=False), "layers/1", "layers/0", 16,
-        size=32,
+        lambda: seeded(transformers.ViTModel, vit_config(), add_pooling_layer=False), f"{VIT_BLOCKS}/1",
+        f"{VIT_BLOCKS}/0", 16, size=32,
     ),
     "Hugging Face ViT, its output": Odd(
         changed(scale_norm, lambda: seeded(transformers.ViTModel, vit_config(), add_pooling_layer=False)),
-        "", "layers/0/mlp", 16, size=32,
+        "", f"{VIT_BLOCKS}/0/{VIT_MLP}", 16, size=32,
     ),
     "Hugging Face ResNet": Odd(
         lambda: seeded(transformers.ResNetModel, resnet_config()), "encoder/stages/1", "embedder", 12, size=64

@@ -74,7 +74,7 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
         except (UnidentifiedImageError, IsADirectoryError, OSError) as error:
             raise ValueError(f"{str(path)!r} is no image that Pillow can read: {error}") from error
     if isinstance(image, Image.Image):
-        if image.mode.startswith("I;16"):
+        if image.mode.startswith("I"):  # 16-bit grey is "I;16", and "I" in older Pillow
             image = np.asarray(image, dtype=np.float32) / 65535
         else:
             image = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
