@@ -33,7 +33,7 @@ def test_class_pictures_are_recognised(real_network: Callable[[str], nn.Module])
     images = OptVis.from_layer(network, "classifier", channel=list(CLASSES)).vis(verbose=False).images
     assert places(network, images) == [0] * len(CLASSES)
     others = [places(real_network(name), images) for name in ("resnet18_pq", "mobilenet_v2")]
-    assert sum(place < 5 for other in others for place in other) >= 6  # of 8
+    assert sum(place < 5 for other in others for place in other) >= 5  # of 8
 
 
 def test_silent_channels_draw(real_network: Callable[[str], nn.Module], photographs: list[Path]) -> None:
