@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
-from judging import MEAN, STD
+from judging import normalised
 
 from optvis import ImageFile
 from optvis.network import Tap
@@ -46,14 +46,13 @@ def main() -> None:
     from load import load
 
     network = load(given.network)
-    shape = (1, 3, 1, 1)
     highest = None
     with torch.no_grad(), Tap(network, [given.layer]) as tap:
         for path in sorted(p for p in given.photographs.iterdir() if p.suffix in (".jpg", ".png")):
             photograph = ImageFile(path, 256)()
             top, left = ((n - 224) // 2 for n in photograph.shape[-2:])
             photograph = photograph[..., top : top + 224, left : left + 224]
-            seen = tap((photograph - torch.tensor(MEAN).view(shape)) / torch.tensor(STD).view(shape))[given.layer]
+            seen = tap(normalised(photograph))[given.layer]
             score = seen.mean((2, 3))[0]
             highest = score if highest is None else torch.maximum(highest, score)
     assert highest is not None

@@ -9,13 +9,17 @@ from torchvision.transforms import InterpolationMode, RandomAffine
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+def normalised(images: Tensor) -> Tensor:
+    """Images in [0, 1] as ImageNet networks take them."""
+    shape = (3, 1, 1)
+    return (images - torch.tensor(MEAN).view(shape)) / torch.tensor(STD).view(shape)
+
+
 @torch.no_grad()
 def ranks(network: nn.Module, images: Tensor, classes: list[int]) -> Tensor:
     """``[N]``: the place of each picture's class among the network's outputs, 0 the first. Takes RGB in [0, 1]."""
-    shape = (3, 1, 1)
-    inputs = (images - torch.tensor(MEAN).view(shape)) / torch.tensor(STD).view(shape)
     places = []
-    for one, index in zip(inputs, classes):
+    for one, index in zip(normalised(images), classes):
         logits = network(one[None])[0]
         places.append(int((logits > logits[index]).sum()))
     return torch.tensor(places)

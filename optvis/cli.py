@@ -132,7 +132,7 @@ def dream(
 def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Param | None:
     if size is None and kind is Kind.fourier:
         return None
-    size = size or optvis.input.size or 224
+    size = size or optvis.input.default_size
     batch, channels = optvis.objective.pictures or 1, optvis.input.channels
     if kind is Kind.cppn:
         return CPPNParam(size, batch, channels, seed)

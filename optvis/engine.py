@@ -167,7 +167,7 @@ class OptVis:
 
     def _climb(self, run: Run, transform: bool, lr: float, wd: float) -> Iterator[tuple[int, Tensor]]:
         """The loop: from coarse to fine, step after step uphill; yields the step and its scores ``[N]``."""
-        transforms = self.transforms if transform else None
+        transforms = self.transforms if transform else Compose()
         step, silent = 0, True
         for stage in run.stages:
             run.enter(stage)
@@ -210,7 +210,7 @@ class OptVis:
         """The scores of the finished pictures, not jostled; their gradient shows which are silent."""
         run.param.zero_grad(set_to_none=True)
         with run.tap() as tap:
-            scores = run.objective(run.look(tap, run.param(), None))
+            scores = run.objective(run.look(tap, run.param(), Compose()))
         (-scores.sum()).backward()
         return scores.detach().float().cpu()
 

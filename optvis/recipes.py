@@ -87,8 +87,7 @@ def _layer_shape(network: nn.Module, layer: str, mean: Any, std: Any) -> LayerSh
     given = NetworkInput.of(network, mean, std)
     with frozen(network):
         probe = Probe(unwrap(network), [layer], given, given.device)
-        size = given.size or (224, 224)
-        return probe.at(probe.network_size(size) or size)[layer]
+        return probe.at(probe.network_size(given.default_size) or given.default_size)[layer]
 
 
 def _label(layer: str, channel: int | str, names: Sequence[str] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from .objectives import Objective
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
-from .transforms import Draws, resize
+from .transforms import Compose, Draws
 
 
 class Run:
@@ -55,7 +55,7 @@ class Run:
         planned = plan_stages(stages) if stages is not None else None
         self.thresh = plan_thresh(thresh)
 
-        size = img_param.size if img_param is not None else planned[-1].size if planned else given.size or (224, 224)
+        size = img_param.size if img_param is not None else planned[-1].size if planned else given.default_size
         if planned and planned[-1].size != size:
             raise ValueError(
                 f"the stages end at {planned[-1].size}, the parameterisation has {size}: let both be the same size"
@@ -113,13 +113,11 @@ class Run:
     def tap(self) -> Tap:
         return Tap(self.network, self.layers, {layer: self.shapes[layer].calls for layer in self.layers})
 
-    def look(self, tap: Tap, image: Tensor, transforms: Callable[..., Tensor] | None) -> dict[str, Tensor]:
+    def look(self, tap: Tap, image: Tensor, transforms: Compose) -> dict[str, Tensor]:
         """Show images ``[N, C, H, W]`` to the network; what its layers put out, ``[N, C, ...]`` in float32."""
         seen = {IMAGE: image}
         if self.layers:
-            shown = image if transforms is None else transforms(image, self.draws, self.network_size)
-            if transforms is None and self.network_size not in (None, self.param.size):
-                shown = resize(shown, self.network_size)  # type: ignore[arg-type]
+            shown = transforms(image, self.draws, self.network_size)
             inputs, named = with_extra((shown * self._scale + self._shift).to(self.given.dtype), self.extra)
             for layer, activation in tap(*inputs, **named).items():
                 seen[layer] = self.shapes[layer].channels_first(activation)

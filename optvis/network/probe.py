@@ -27,6 +27,11 @@ class NetworkInput:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """The size of a picture where none is asked for: the network's own, or 224 px."""
+        return self.size or (224, 224)
+
     @classmethod
     def of(
         cls,
