@@ -5,9 +5,9 @@
     python benchmarks/class_pictures.py --weights FOLDER --network squeezenet1_0 --classes 50 --rival 10 --out FOLDER
 
 FOLDER of weights holds a ``load.py`` whose ``load(name)`` gives an ImageNet network. Classes are evenly spaced over
-the 1000, none is chosen. The rival's pictures are made and judged in the same run; ``--rival N`` makes them of every
-so manieth class only, since it is slow, and prints ours of the same classes beside them. Time is measured on single
-pictures, ours and the rival's in turn, as wall and CPU seconds.
+the 1000, none is chosen. The rival draws ``--rival N`` of them, evenly spaced; ours of the same classes are printed
+beside. It is slow: its pictures, and the time that each took, are kept in the folder and used again by a later run.
+Time is measured as CPU seconds; ``--timed N`` draws so many single pictures of ours beside the rival's, in turn.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -26,6 +27,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import torch
 from judging import moved, ranks
 from rivals import lucent_class_picture
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from optvis import OptVis
@@ -58,10 +60,21 @@ def share(hits: Tensor) -> float:
     return hits.float().mean().item()
 
 
-def timed(make) -> tuple[Tensor, float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
+def timed(make: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """What was made, and the CPU seconds that it took."""
+    start = time.process_time()
     images = make()
-    return images, time.perf_counter() - wall, time.process_time() - cpu
+    return images, time.process_time() - start
+
+
+def rival_picture(network: nn.Module, name: str, index: int, steps: int, folder: Path) -> tuple[Tensor, float]:
+    """torch-lucent's picture ``[1, 3, 224, 224]`` and its CPU seconds, from the folder where it is there already."""
+    kept = folder / f"lucent_{name}_{steps}_{index}.safetensors"
+    if not kept.exists():
+        image, spent = timed(lambda: lucent_class_picture(network, index, 224, steps, 0))
+        save_file({"image": image, "cpu": torch.tensor(spent)}, kept)
+    held = load_file(kept)
+    return held["image"], held["cpu"].item()
 
 
 def main() -> None:
@@ -95,31 +108,28 @@ def main() -> None:
     found = [report("optvis", given.network, networks, ours, classes)]
     grid([to_pil(image) for image in ours], 10).save(given.out / f"{given.network}_optvis.png")
 
-    some = classes[:: max(len(classes) // max(given.rival, 1), 1)][: given.rival]
-    theirs, walls, cpus = [], [], []
+    some = [classes[i * len(classes) // given.rival] for i in range(given.rival)]
+    theirs, pairs = [], []
     for i, index in enumerate(some):
-        steps = given.rival_steps
-        image, *spent = timed(lambda: lucent_class_picture(network, index, 224, steps, 0))
+        image, spent = rival_picture(network, given.network, index, given.rival_steps, given.out)
         theirs.append(image)
-        walls.append([spent[0]]), cpus.append([spent[1]])
         if i < given.timed:
-            _, *spent = timed(lambda: OptVis.from_layer(network, layer, channel=index).vis(verbose=False).images)
-            walls[-1].append(spent[0]), cpus[-1].append(spent[1])
-            print(f"class {index}: lucent {walls[-1][0]:.1f} s, optvis {walls[-1][1]:.1f} s", flush=True)
+            _, ours_spent = timed(lambda: OptVis.from_layer(network, layer, channel=index).vis(verbose=False).images)
+            pairs.append((spent, ours_spent))
+            print(f"class {index}: lucent {spent:.1f} s, optvis {ours_spent:.1f} s CPU", flush=True)
     if some:
         places = [classes.index(index) for index in some]
         found.append(report("lucent", given.network, networks, torch.cat(theirs), some))
         found.append(report("optvis", given.network, networks, ours[places], some))
-        both = [*theirs, *ours[places].split(1)]
-        grid([to_pil(image[0]) for image in both], len(some)).save(given.out / f"{given.network}_beside_lucent.png")
-        pairs = [(w, c) for w, c in zip(walls, cpus) if len(w) == 2]
-        wall, cpu = ([statistics.median(pair[k][i] for pair in pairs) for i in (0, 1)] for k in (0, 1))
+        both = [to_pil(image[0]) for image in (*theirs[:10], *ours[places][:10].split(1))]
+        grid(both, len(both) // 2).save(given.out / f"{given.network}_beside_lucent.png")
+    if pairs:
+        theirs_cpu, ours_cpu = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
         print(
-            f"one picture, median of {len(pairs)}: lucent ({given.rival_steps} steps) {wall[0]:.1f} s wall, "
-            f"{cpu[0]:.1f} s CPU; optvis {wall[1]:.1f} s wall, {cpu[1]:.1f} s CPU; "
-            f"ratio {wall[0] / wall[1]:.1f} wall, {cpu[0] / cpu[1]:.1f} CPU"
+            f"one picture, CPU, median of {len(pairs)}: lucent ({given.rival_steps} steps) {theirs_cpu:.1f} s, "
+            f"optvis {ours_cpu:.1f} s; ratio {theirs_cpu / ours_cpu:.1f}"
         )
-        found.append({"wall": wall, "cpu": cpu, "threads": given.threads})
+        found.append({"cpu": [theirs_cpu, ours_cpu], "threads": given.threads})
     (given.out / f"{given.network}.json").write_text(json.dumps(found, indent=1))
 
 

@@ -49,6 +49,9 @@ class OptVis:
             first axis is 1 are repeated for each picture.
         channel_axis: where the channel stands in a layer's output, for all layers or ``{layer: axis}``; found by
             looking where not given.
+        channel_noise: at each step every channel that a convolution or fully connected layer puts out is scaled by a
+            random factor between 1 - this and 1 + this, so that the picture shows what many networks like this one
+            would agree on. By default 0.6 over the root of the number of such layers on the way, at most 0.1.
 
     Raises:
         ValueError: an unknown layer, mean and std that do not fit, or no such device; the message names what would do.
@@ -68,6 +71,7 @@ class OptVis:
         *,
         extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
         channel_axis: int | Mapping[str, int] | None = None,
+        channel_noise: float | None = None,
     ) -> None:
         if not isinstance(network, nn.Module):
             raise TypeError(f"a network is a torch.nn.Module, not {network!r}")
@@ -82,6 +86,9 @@ class OptVis:
         if isinstance(channel_axis, Mapping):
             channel_axis = {find_layer(network, layer): axis for layer, axis in channel_axis.items()}
         self.channel_axis = channel_axis
+        if channel_noise is not None and not 0 <= channel_noise < 1:
+            raise ValueError(f"channel_noise {channel_noise}: give a number from 0 (none) to below 1")
+        self.channel_noise = channel_noise
 
     @classmethod
     def from_layer(
@@ -128,7 +135,7 @@ class OptVis:
                 new picture begins at half its size, or less, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
                 without stages stretches the default ones.
-            transform: whether the image is jostled.
+            transform: whether the image, and the network's channels, are jostled.
             lr: learning rate (the CPPN takes a tenth of it).
             wd: weight decay.
             verbose: a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` silent.
@@ -141,7 +148,7 @@ class OptVis:
         with self._working_network() as network, _own_random_state(self.device, seed):
             run = Run(
                 network, self.objective, self.input, self.device, img_param, stages, thresh, seed,
-                self.extra_inputs, self.channel_axis,
+                self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0,
             )  # fmt: skip
             history: list[Tensor] = []
             frames: dict[int, Tensor] = {}
@@ -187,7 +194,8 @@ class OptVis:
                 for _ in range(stage.steps):
                     step += 1
                     plain = step % OPEN_STEPS == 0  # shows whether a picture is silent by itself
-                    with open_relus() if silent and not plain else nullcontext():
+                    relus = open_relus() if silent and not plain else nullcontext()
+                    with relus, run.noise() if run.channel_noise else nullcontext():
                         optimiser.step(uphill)  # type: ignore[arg-type]
                     if silent and plain:
                         silent = bool(run.silent_pictures())
@@ -231,6 +239,7 @@ class OptVis:
             "stages": [[list(stage.size), stage.steps] for stage in run.stages],
             "thresh": list(run.thresh),
             "transforms": repr(self.transforms) if transform else None,
+            "channel_noise": run.channel_noise,
             "optim": getattr(self.optim, "__name__", repr(self.optim)),
             "lr": lr,
             "wd": wd,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .network import LayerShape, NetworkInput, Probe, Tap
+from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise
 from .network.probe import with_extra
 from .objectives import Objective
 from .objectives.algebra import IMAGE
@@ -30,6 +32,7 @@ class Run:
         draws: the run's random numbers.
         scores: ``[N]``, of the last step.
         network_size: the one size that the network takes, or ``None`` where it takes the image's.
+        channel_noise: by how much the network's channels are scaled at random.
     """
 
     scores: Tensor
@@ -46,6 +49,7 @@ class Run:
         seed: int,
         extra: Sequence[Any] | Mapping[str, Any],
         channel_axis: int | Mapping[str, int] | None,
+        channel_noise: float | None,
     ) -> None:
         if img_param is not None and not isinstance(img_param, Param):
             raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {img_param!r}")
@@ -63,6 +67,7 @@ class Run:
         self.probe = Probe(network, self.layers, given, device, extra, channel_axis)
         self.network_size = self.probe.network_size(size) if self.layers else None
         self.full = self._shapes(size)
+        self.channel_noise = _noise_for(self.probe.depth) if channel_noise is None else channel_noise
         self.objective = objective.bound(self.full, self.full)
         for stage in planned or ():
             if not self.network_size and self.layers:
@@ -123,6 +128,12 @@ class Run:
                 seen[layer] = self.shapes[layer].channels_first(activation)
         return seen
 
+    def noise(self) -> AbstractContextManager[Any]:
+        """Within the block the network's channels are scaled at random."""
+        low, high = 1 - self.channel_noise, 1 + self.channel_noise
+        shared = len(self.draws.generators) == 1
+        return channel_noise(lambda channels: self.draws.uniform(low, high, channels)[: 1 if shared else None])
+
     def silent_pictures(self) -> list[int]:
         """The pictures that got no gradient at the last look."""
         gradients = [p.grad.flatten(1).abs().amax(1) for p in self.param.parameters() if p.grad is not None]
@@ -140,3 +151,8 @@ class Run:
                 "steps, the layer before its ReLU, or a photograph to begin with (img_param=ImageFile(path))",
                 stacklevel=3,
             )
+
+
+def _noise_for(depth: int) -> float:
+    """As much in all at any depth: the noise of the layers on the way adds up. Found by trying."""
+    return min(0.1, 0.6 / math.sqrt(max(depth, 1)))

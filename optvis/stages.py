@@ -11,6 +11,8 @@ from .params.param import Size, as_size
 COARSE_STEPS, FINE_STEPS = 192, 32
 COARSEST = 128
 """A picture is halved until its larger side has at most so many pixels (once in any case)."""
+LEAST = 48
+"""No coarse stage has a smaller side than this: networks for small pictures learnt from just such ones."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
         works_at: whether the network runs at a size as far as it has to; sizes at which it does not are left out.
     """
     sizes: list[Size] = []
-    factor = 2
-    while not keeps_size:
-        coarse = (max(round(size[0] / factor), 1), max(round(size[1] / factor), 1))
+    most = min(size) / LEAST
+    factor = min(2.0, most)
+    while not keeps_size and 1 < factor <= most:
+        coarse = (round(size[0] / factor), round(size[1] / factor))
         if not works_at(coarse):
             break
         sizes.insert(0, coarse)

@@ -81,9 +81,9 @@ def test_a_network_that_names_its_size_is_drawn_at_it(network: Tiny) -> None:
 
 
 def test_the_default_run_has_all_its_steps(network: Tiny) -> None:
-    result = OptVis.from_dream(network, "second").vis(ImageParam(8))
+    result = OptVis.from_dream(network, "second").vis(ImageParam(64))
     assert result.settings["steps"] == len(result.history) == 224
-    assert result.settings["stages"] == [[[4, 4], 192], [[8, 8], 32]]
+    assert result.settings["stages"] == [[[48, 48], 192], [[64, 64], 32]]
 
 
 def test_the_shapes_of_a_result(network: Tiny) -> None:
@@ -115,8 +115,8 @@ def test_the_last_thresh_ends_and_frames_are_kept(optvis: OptVis) -> None:
 
 
 def test_thresh_alone_stretches_the_default_stages(optvis: OptVis) -> None:
-    assert optvis.vis(ImageParam(32), thresh=14).settings["stages"] == [[[16, 16], 12], [[32, 32], 2]]
-    assert optvis.vis(ImageParam(32), thresh=1).settings["stages"] == [[[32, 32], 1]]
+    assert optvis.vis(ImageParam(64), thresh=14).settings["stages"] == [[[48, 48], 12], [[64, 64], 2]]
+    assert optvis.vis(ImageParam(64), thresh=1).settings["stages"] == [[[64, 64], 1]]
 
 
 def test_thresh_with_stages_cuts_them(optvis: OptVis) -> None:
@@ -125,8 +125,8 @@ def test_thresh_with_stages_cuts_them(optvis: OptVis) -> None:
 
 
 def test_thresh_inside_of_the_coarse_stage_still_ends_at_the_asked_size(optvis: OptVis) -> None:
-    result = optvis.vis(ImageParam(32), thresh=(2, 7))
-    assert result.images.shape[-2:] == (32, 32)
+    result = optvis.vis(ImageParam(64), thresh=(2, 7))
+    assert result.images.shape[-2:] == (64, 64)
 
 
 def test_a_thresh_behind_the_last_stage_is_told(optvis: OptVis) -> None:

@@ -2,6 +2,7 @@
 
 from .addresses import find_layer, parse_layer, unwrap
 from .frozen import frozen
+from .noise import channel_noise
 from .probe import LayerShape, NetworkInput, Probe
 from .relus import open_relus
 from .table import get_layer_names
@@ -12,6 +13,7 @@ __all__ = [
     "NetworkInput",
     "Probe",
     "Tap",
+    "channel_noise",
     "find_layer",
     "frozen",
     "get_layer_names",

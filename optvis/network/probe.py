@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .addresses import unwrap
+from .noise import count_weighted
 from .tap import Tap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -147,6 +148,9 @@ class Probe:
         layers: addresses of the layers asked for.
         extra: further inputs of the network, after the image (positional or by name).
         channel_axis: where the channel stands, for every layer or by address; found by looking where not given.
+
+    Attributes:
+        depth: how many convolutions and fully connected layers lie on the way to the last of the layers.
     """
 
     network: nn.Module
@@ -155,6 +159,7 @@ class Probe:
     device: torch.device
     extra: Sequence[Any] | Mapping[str, Any] = ()
     channel_axis: int | Mapping[str, int] | None = None
+    depth: int = 0
     _sizes: dict[tuple[int, int], dict[str, LayerShape] | Exception] = field(default_factory=dict)
 
     def at(self, size: tuple[int, int]) -> dict[str, LayerShape]:
@@ -237,8 +242,12 @@ class Probe:
     def _forward(self, size: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, int]]:
         mid_grey = torch.zeros(1, self.given.channels, *size, device=self.device, dtype=self.given.dtype)
         mid_grey.requires_grad_()
-        with Tap(self.network, self.layers) as tap:
-            inputs, named = with_extra(mid_grey, self.extra)
+        inputs, named = with_extra(mid_grey, self.extra)
+
+        def note_depth() -> None:
+            self.depth = passed.count
+
+        with Tap(self.network, self.layers, on_capture=note_depth) as tap, count_weighted() as passed:
             activations = tap(*inputs, **named)
             calls = tap.calls
         for address, activation in activations.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +36,7 @@ class Tap:
             once all have been. ``None`` runs the whole network; an error that it raises after all layers have been
             captured does not matter then.
         missing_ok: layers that are not called, or give no tensor, are left out instead of being an error.
+        on_capture: called whenever a layer has been captured.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Tap:
         layers: Sequence[str],
         calls: Mapping[str, int] | None = None,
         missing_ok: bool = False,
+        on_capture: Callable[[], None] | None = None,
     ) -> None:
         self.network = unwrap(network)
         self.layers = tuple(dict.fromkeys(layers))
         self.expected = dict(calls) if calls is not None else None
         self.missing_ok = missing_ok
+        self.on_capture = on_capture
         self.calls: dict[str, int] = {}
         self._captured: dict[str, Tensor] = {}
         self._looking = False
@@ -97,6 +100,8 @@ class Tap:
         if tensor is not None:
             # What follows may change the layer's output in place; nothing follows the last one.
             self._captured[address] = tensor if done else tensor.clone()
+            if self.on_capture is not None:
+                self.on_capture()
         if done:
             raise _Stop
 

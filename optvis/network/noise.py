@@ -1,0 +1,62 @@
+"""Noise within the network: its channels scaled at random, so that no picture leans on its exact weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+_WEIGHTED = (*_CONVOLUTIONS, F.linear)
+
+
+class channel_noise(TorchFunctionMode):
+    """Within the block every channel that a convolution or fully connected layer puts out is scaled at random.
+
+    A picture that has to work on many networks, all a little different, shows what they have in common: the thing,
+    and not the accidents of one network's weights. After the ghost networks of Li et al., "Learning Transferable
+    Adversarial Examples via Ghost Networks", 2020, who scale the skip connections of a network.
+
+    Nothing of the network or of torch is patched. Layers that work within a fused call (attention's own projections,
+    recurrent cells) are left as they are.
+
+    Args:
+        gain: called with a number of channels ``C``; gives ``[N, C]`` factors around 1, or ``[1, C]`` where all
+            pictures share them.
+    """
+
+    def __init__(self, gain: Callable[[int], Tensor]) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function not in _WEIGHTED:
+            return out
+        channel = 1 if function in _CONVOLUTIONS else -1
+        if not isinstance(out, Tensor) or out.dim() < 2 or not out.is_floating_point():
+            return out
+        gain = self.gain(out.shape[channel]).to(out.dtype)
+        if out.shape[0] % gain.shape[0]:
+            return out  # the pictures do not stand along the first axis
+        gain = gain.repeat_interleave(out.shape[0] // gain.shape[0], 0) if len(gain) > 1 else gain  # windows of Swin
+        shape = [gain.shape[0]] + [1] * (out.dim() - 1)
+        shape[channel] = gain.shape[1]
+        return out.mul_(gain.view(shape)) if out.requires_grad else out * gain.view(shape)
+
+
+class count_weighted(TorchFunctionMode):
+    """Counts the convolutions and fully connected layers that are passed within the block."""
+
+    count = 0
+
+    def __enter__(self) -> count_weighted:
+        super().__enter__()
+        return self
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.count += function in _WEIGHTED
+        return function(*args, **(kwargs or {}))
