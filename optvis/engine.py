@@ -126,6 +126,7 @@ class OptVis:
         verbose: bool | str = True,
         seed: int = 0,
         callback: Callback | None = None,
+        precision: str = "auto",
     ) -> Visualisation:
         """Run, and return the pictures.
 
@@ -141,6 +142,8 @@ class OptVis:
             verbose: a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` silent.
             seed: of everything that is drawn; the global random state is neither used nor changed.
             callback: called as ``callback(step, visualisation)`` after every step; ``False`` ends the run.
+            precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
+                where the hardware computes in it natively. Image, colours and scores stay float32.
 
         Raises:
             ValueError: before the first step, on anything that cannot work: the message says what would.
@@ -148,7 +151,7 @@ class OptVis:
         with self._working_network() as network, _own_random_state(self.device, seed):
             run = Run(
                 network, self.objective, self.input, self.device, img_param, stages, thresh, seed,
-                self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0,
+                self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0, precision,
             )  # fmt: skip
             history: list[Tensor] = []
             frames: dict[int, Tensor] = {}
@@ -240,6 +243,7 @@ class OptVis:
             "thresh": list(run.thresh),
             "transforms": repr(self.transforms) if transform else None,
             "channel_noise": run.channel_noise,
+            "precision": str(run.dtype).removeprefix("torch."),
             "optim": getattr(self.optim, "__name__", repr(self.optim)),
             "lr": lr,
             "wd": wd,

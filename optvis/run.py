@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise
+from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, working_copy
 from .network.probe import with_extra
+from .network.working import scaled_gradients
 from .objectives import Objective
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
@@ -32,6 +33,7 @@ class Run:
         draws: the run's random numbers.
         scores: ``[N]``, of the last step.
         network_size: the one size that the network takes, or ``None`` where it takes the image's.
+        dtype: the type in which the network works.
         channel_noise: by how much the network's channels are scaled at random.
     """
 
@@ -50,10 +52,11 @@ class Run:
         extra: Sequence[Any] | Mapping[str, Any],
         channel_axis: int | Mapping[str, int] | None,
         channel_noise: float | None,
+        precision: str,
     ) -> None:
         if img_param is not None and not isinstance(img_param, Param):
             raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {img_param!r}")
-        self.network, self.given, self.device, self.extra = network, given, device, extra
+        self.given, self.device, self.extra = given, device, extra
         self.layers = [layer for layer in objective.layers if layer != IMAGE]
         self._unbound = objective
         planned = plan_stages(stages) if stages is not None else None
@@ -81,6 +84,10 @@ class Run:
         if self.thresh:
             self.stages = (cut if planned else stretch)(self.stages, self.thresh[-1])
         self.steps = sum(stage.steps for stage in self.stages)
+
+        self.network, self.dtype, self._layout = network, given.dtype, torch.contiguous_format
+        if self.layers:
+            self.network, self.dtype, self._layout = working_copy(network, self.layers, self._glance, device, precision)
 
         batch = self._batch(img_param)
         twins = objective.twins(batch)
@@ -122,11 +129,34 @@ class Run:
         """Show images ``[N, C, H, W]`` to the network; what its layers put out, ``[N, C, ...]`` in float32."""
         seen = {IMAGE: image}
         if self.layers:
-            shown = transforms(image, self.draws, self.network_size)
-            inputs, named = with_extra((shown * self._scale + self._shift).to(self.given.dtype), self.extra)
+            shown = transforms(image, self.draws, self.network_size) * self._scale + self._shift
+            inputs, named = self._inputs(shown, self.dtype, self._layout)
             for layer, activation in tap(*inputs, **named).items():
                 seen[layer] = self.shapes[layer].channels_first(activation)
+            if self.dtype == torch.float16:
+                seen.update(zip(self.layers, scaled_gradients(shown, [seen[layer] for layer in self.layers])))
         return seen
+
+    def _inputs(self, shown: Tensor, dtype: torch.dtype, layout: torch.memory_format) -> Any:
+        """What the network is called with to look at normalised images: positional and named."""
+        image = shown.to(dtype)
+        # Said by hand, since of an image of one channel either layout is both.
+        image = image.contiguous(memory_format=layout) if image.dim() == 4 else image
+        inputs, named = with_extra(image, self.extra)
+
+        def cast(value: Any) -> Any:
+            return value.to(dtype) if isinstance(value, Tensor) and value.dtype == self.given.dtype else value
+
+        return tuple(map(cast, inputs)), {name: cast(value) for name, value in named.items()}
+
+    def _glance(self, network: nn.Module, dtype: torch.dtype, layout: torch.memory_format) -> dict[str, Tensor]:
+        """What the layers put out for some image of the first stage's size."""
+        size = self.network_size or self.stages[0].size
+        some = torch.randn(1, self.given.channels, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
+        inputs, named = self._inputs(some, dtype, layout)
+        calls = {layer: shape.calls for layer, shape in self._shapes(size).items()}
+        with Tap(network, self.layers, calls) as tap:
+            return tap(*inputs, **named)
 
     def noise(self) -> AbstractContextManager[Any]:
         """Within the block the network's channels are scaled at random."""

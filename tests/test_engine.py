@@ -51,15 +51,26 @@ def same(a: Visualisation, b: Visualisation) -> bool:
     return torch.equal(a.images, b.images) and torch.equal(a.scores, b.scores) and torch.equal(a.history, b.history)
 
 
+class Shared(list[int]):
+    """A list that copies of a network share with it."""
+
+    def __deepcopy__(self, memo: Any) -> Shared:
+        return self
+
+
 class Count(nn.Module):
-    """Passes on what it gets, and counts."""
+    """Passes on what it gets, and counts, its copies included."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls = 0
+        self.seen = Shared()
+
+    @property
+    def calls(self) -> int:
+        return len(self.seen)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
+        self.seen.append(x.shape[0])
         return x
 
 
@@ -533,7 +544,7 @@ class Hungry(Tiny):
 )
 def test_a_collage_finds_the_batch_that_fits(error: RuntimeError) -> None:
     network = seeded(Hungry)
-    network.tried, network.error = [], error
+    network.tried, network.error = Shared(), error
     result = collage(network, "second", range(7), 24, stages=[(24, 6)])
     assert set(network.tried) == {1, 7, 4, 2} and len(result) == 7
     for channel in (0, 6):
@@ -543,7 +554,7 @@ def test_a_collage_finds_the_batch_that_fits(error: RuntimeError) -> None:
 @pytest.mark.parametrize(("room", "error"), [(0, torch.OutOfMemoryError("full")), (2, RuntimeError("something else"))])
 def test_a_collage_passes_other_errors_on(room: int, error: RuntimeError) -> None:
     network = seeded(Hungry)
-    network.tried, network.room, network.error = [], room, error
+    network.tried, network.room, network.error = Shared(), room, error
     with pytest.raises((RuntimeError, ValueError), match=str(error)):
         collage(network, "second", range(4), 24, thresh=1)
 

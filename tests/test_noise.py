@@ -46,8 +46,10 @@ def test_each_channel_of_each_picture_is_scaled(name: str) -> None:
 def test_one_row_serves_all_pictures_and_a_batch_that_fits_none_is_left_alone() -> None:
     layer, x = seeded(nn.Linear, 3, 5), torch.ones(3, 3)
     plain = layer(x)
-    with channel_noise(lambda channels: torch.full((1, channels), 2.0)):
-        assert torch.equal(layer(x), 2 * plain)
+    for given in (x, torch.ones(3, 8, 3)):  # fewer numbers than the weights have, and more
+        with channel_noise(lambda channels: torch.full((1, channels), 2.0)):
+            doubled = layer(given)
+        assert torch.allclose(doubled, 2 * layer(given))
     with channel_noise(lambda channels: torch.full((2, channels), 2.0)):
         assert torch.equal(layer(x), plain)
 

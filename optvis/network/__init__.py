@@ -7,6 +7,7 @@ from .probe import LayerShape, NetworkInput, Probe
 from .relus import open_relus
 from .table import get_layer_names
 from .tap import Tap
+from .working import working_copy
 
 __all__ = [
     "LayerShape",
@@ -20,4 +21,5 @@ __all__ = [
     "open_relus",
     "parse_layer",
     "unwrap",
+    "working_copy",
 ]

@@ -33,18 +33,23 @@ class channel_noise(TorchFunctionMode):
         self.gain = gain
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        if function not in _WEIGHTED:
-            return out
-        channel = 1 if function in _CONVOLUTIONS else -1
-        if not isinstance(out, Tensor) or out.dim() < 2 or not out.is_floating_point():
-            return out
-        gain = self.gain(out.shape[channel]).to(out.dtype)
+        kwargs = kwargs or {}
+        if function not in _WEIGHTED or len(args) < 2:
+            return function(*args, **kwargs)
+        image, weight, *others = args
+        gain = self.gain(weight.shape[0]).to(weight.dtype)
+        if gain.shape[0] == 1 and weight.numel() < image[0].numel():
+            # Fewer numbers to scale than in what the layer puts out.
+            bias = others[0] if others else kwargs.pop("bias", None)
+            weight = weight * gain.view(-1, *[1] * (weight.dim() - 1))
+            bias = bias * gain[0] if bias is not None else None
+            return function(image, weight, bias, *others[1:], **kwargs)
+        out = function(*args, **kwargs)
         if out.shape[0] % gain.shape[0]:
             return out  # the pictures do not stand along the first axis
         gain = gain.repeat_interleave(out.shape[0] // gain.shape[0], 0) if len(gain) > 1 else gain  # windows of Swin
         shape = [gain.shape[0]] + [1] * (out.dim() - 1)
-        shape[channel] = gain.shape[1]
+        shape[1 if function in _CONVOLUTIONS else -1] = gain.shape[1]
         return out.mul_(gain.view(shape)) if out.requires_grad else out * gain.view(shape)
 
 

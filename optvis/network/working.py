@@ -1,0 +1,245 @@
+"""A copy of a network to work with: batch norm folded, weights cast once and laid out for speed.
+
+Only what the forward pass uses as far as the layers asked for is copied; all else is shared with the caller's
+network, which is not changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .addresses import module_at
+
+Look = Callable[[nn.Module, torch.dtype, torch.memory_format], Mapping[str, Tensor]]
+"""Shows a network some image of a type and a layout, and says what its layers put out."""
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""How far what a copy's layers put out may be from the network's own, as a fraction of its norm."""
+
+
+def choose_precision(name: str, device: torch.device, own: torch.dtype) -> torch.dtype:
+    """The type in which a network works.
+
+    Args:
+        name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 where the device computes in it natively
+            (AMX, AVX-512 BF16, Ampere and newer), so that the same machine always decides alike, and otherwise what
+            the network has.
+        device: where it runs.
+        own: type of the network's weights.
+
+    Raises:
+        ValueError: no such precision.
+    """
+    if name in PRECISIONS:
+        return PRECISIONS[name]
+    if name != "auto":
+        raise ValueError(f"precision {name!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
+    return torch.bfloat16 if own == torch.float32 and _has_bf16(device) else own
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+        return any(check is not None and check() for check in checks)
+    return False
+
+
+def working_copy(
+    network: nn.Module, layers: Sequence[str], look: Look, device: torch.device, precision: str
+) -> tuple[nn.Module, torch.dtype, torch.memory_format]:
+    """The network as it works fastest, with the type and the layout that its input should have.
+
+    A copy is used only if its layers put out what the network's own do; otherwise one with less changed is tried, and
+    the network itself is the last resort.
+
+    Args:
+        network: frozen.
+        layers: addresses whose activations must stay what they are.
+        look: see ``Look``.
+        device: where the network runs.
+        precision: as ``choose_precision`` takes it; ``"auto"`` is its own where it does not work in another.
+
+    Raises:
+        ValueError: the network does not work in the precision asked for.
+    """
+    own = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+    plain = torch.contiguous_format
+    kept = {module_at(network, address) for address in layers}
+    with torch.no_grad(), _observed(network) as seen:
+        truth = look(network, own, plain)
+    why: Exception | None = None
+    wanted = choose_precision(precision, device, own)
+    for dtype in dict.fromkeys([wanted, own] if precision == "auto" else [wanted]):
+        fast = torch.channels_last if device.type == "cpu" or dtype != torch.float32 else plain
+        for fold, layout in ((True, fast), (False, fast), (False, plain)):
+            try:
+                made = _copied(network, seen, dtype, layout, seen.foldable(kept) if fold else {})
+                with torch.no_grad():
+                    same = _alike(look(made, dtype, layout), truth, _TOLERANCE.get(dtype, 1e-3))
+            except Exception as error:
+                why = error
+                continue
+            if same:
+                return made, dtype, layout
+    if wanted != own and precision != "auto":
+        reason = str(why).splitlines()[0] if why is not None else "its layers put out something else then"
+        raise ValueError(
+            f"{type(network).__name__} does not work in precision {precision!r} ({reason}): write precision='auto'"
+        ) from why
+    return network, own, plain
+
+
+class _Observed(TorchFunctionMode):
+    """What a forward pass used: how often each tensor was taken, and which batch norm followed which convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uses: Counter[int] = Counter()
+        self.outputs: dict[nn.Module, list[Tensor]] = {}  # of convolutions; kept alive, so that no id is given twice
+        self.inputs: dict[nn.Module, list[Tensor]] = {}  # of batch norms
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = function(*args, **kwargs)
+        if any(True for _ in _tensors(out)):  # to ask for a shape is no use
+            self.uses.update(id(tensor) for tensor in _tensors([*args, *kwargs.values()]))
+        return out
+
+    def foldable(self, layers: set[nn.Module]) -> dict[nn.Module, nn.Module]:
+        """``{batch norm: convolution}`` where the norm, and nothing else, takes what the convolution puts out."""
+        makers = {id(outputs[0]): conv for conv, outputs in self.outputs.items() if len(outputs) == 1}
+        pairs = {}
+        for norm, inputs in self.inputs.items():
+            conv = makers.get(id(inputs[0]))
+            if conv is None or conv in layers or len(inputs) > 1 or norm.running_var is None:
+                continue
+            hooked = conv._forward_hooks or norm._forward_hooks or norm._forward_pre_hooks
+            if not hooked and self.uses[id(inputs[0])] == self.uses[id(conv.weight)] == 1:
+                pairs[norm] = conv
+        return pairs
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+@contextmanager
+def _observed(network: nn.Module) -> Iterator[_Observed]:
+    seen, hooks = _Observed(), []
+    for module in network.modules():
+        if type(module) in _CONVOLUTIONS:
+            hooks.append(module.register_forward_hook(lambda m, _, out: seen.outputs.setdefault(m, []).append(out)))
+        elif type(module) in _BATCH_NORMS:
+            hooks.append(module.register_forward_pre_hook(lambda m, x: seen.inputs.setdefault(m, []).append(x[0])))
+    try:
+        with seen:
+            yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _copied(
+    network: nn.Module, seen: _Observed, dtype: torch.dtype, layout: torch.memory_format, folded: Mapping[Any, Any]
+) -> nn.Module:
+    """A copy that shares with the network all that was not used; ``folded`` is as ``_Observed.foldable`` gives it."""
+    tensors = [*network.parameters(), *network.buffers()]
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
+    made = copy.deepcopy(network, memo)
+    values = {id(t): t.detach() for t in tensors if seen.uses[id(t)] and t.is_floating_point()}
+    for norm, conv in folded.items():
+        twin = memo[id(conv)]
+        values[id(conv.weight)], bias = _fold(conv, norm)
+        twin.bias = nn.Parameter(bias, requires_grad=False)
+        values[id(twin.bias)] = bias
+        _replace(made, memo[id(norm)], nn.Identity().eval())
+    ready = {key: _laid_out(value.to(dtype), layout) for key, value in values.items()}
+    for module in made.modules():
+        for name, parameter in module._parameters.items():
+            if id(parameter) in ready:
+                module._parameters[name] = nn.Parameter(ready[id(parameter)], requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if id(buffer) in ready:
+                module._buffers[name] = ready[id(buffer)]
+    return made
+
+
+def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one convolution that does what the convolution and the batch norm after it do."""
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach().double()
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.detach().double()
+    if conv.bias is not None:
+        shift = shift + conv.bias.detach().double() * scale
+    weight = conv.weight.detach().double() * scale.view(-1, *[1] * (conv.weight.dim() - 1))
+    return weight.to(conv.weight.dtype), shift.to(conv.weight.dtype)
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for parent in network.modules():
+        for name, module in parent._modules.items():
+            if module is old:
+                parent._modules[name] = new
+
+
+def _laid_out(tensor: Tensor, layout: torch.memory_format) -> Tensor:
+    return tensor.to(memory_format=layout) if tensor.dim() == 4 else tensor
+
+
+def _alike(made: Mapping[str, Tensor], truth: Mapping[str, Tensor], tolerance: float) -> bool:
+    for layer, value in truth.items():
+        value, other = value.float(), made[layer].float()
+        if other.shape != value.shape or not (other - value).norm() <= tolerance * value.norm().clamp_min(1e-6):
+            return False
+    return True
+
+
+class _ScaledUp(torch.autograd.Function):
+    """Passes activations on; its backward scales their gradients, picture by picture, and notes by how much."""
+
+    @staticmethod
+    def forward(ctx: Any, factor: list[Tensor], *activations: Tensor) -> tuple[Tensor, ...]:
+        ctx.factor = factor
+        return tuple(activation.view_as(activation) for activation in activations)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        peak = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in gradients]).amax(0)
+        factor = torch.exp2(torch.floor(torch.log2(_PEAK / peak.clamp_min(1e-30))))
+        ctx.factor.append(factor)
+        return None, *(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
+
+
+_PEAK = 256.0
+"""Gradients in float16 begin at about this: as far from what overflows as from what vanishes."""
+
+
+def scaled_gradients(image: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Activations, float32 ``[N, ...]``, whose gradients do not vanish in float16 on their way to ``image``.
+
+    They are scaled up by a power of two where they enter the network, and back where they leave it.
+    """
+    factor: list[Tensor] = []
+    image.register_hook(lambda gradient: gradient / factor.pop().view(-1, *[1] * (gradient.dim() - 1)))
+    return _ScaledUp.apply(factor, *activations)
