@@ -8,6 +8,11 @@ from torch import Tensor, nn
 
 def lucent_class_picture(network: nn.Module, index: int, size: int, steps: int, seed: int) -> Tensor:
     """``[1, 3, H, W]``: torch-lucent's picture of a class logit with its defaults."""
+    return lucent_picture(network, f"labels:{index}", size, steps, seed)
+
+
+def lucent_picture(network: nn.Module, objective: str, size: int, steps: int, seed: int) -> Tensor:
+    """``[1, 3, H, W]``: torch-lucent's picture of ``layer:channel``, the layer as it spells it, with its defaults."""
     import kornia
     import numpy as np
 
@@ -20,7 +25,7 @@ def lucent_class_picture(network: nn.Module, index: int, size: int, steps: int, 
     np.random.seed(seed)
     images = render.render_vis(
         network,
-        objectives.channel("labels", index),
+        objectives.as_objective(objective),
         lambda: param.image(size),
         thresholds=(steps,),
         progress=False,

@@ -4,32 +4,25 @@
 
     python benchmarks/step.py --weights FOLDER --networks squeezenet1_0 resnet18_pq vgg11 --size 224 --batch 1
 
-The bare loop is plain torch in float32: a Fourier image with decorrelated colours, one affine warp, the forward pass
-stopped at the layer, weights frozen. Each of ``--rounds`` times every contender in turn; the medians of CPU seconds
-are compared (and of wall seconds, in brackets).
+FOLDER of weights holds a ``load.py`` whose ``load(name)`` gives a network; VGG-11 has seeded weights. The bare loop is
+``optvis.bench.bare_loop``. ``optvis bench`` measures any other network.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
-import torch.nn.functional as F
 import torchvision
-from judging import MEAN, STD
-from torch import Tensor, nn
+from rivals import lucent_picture
 
-from optvis import OptVis
-from optvis.params.color import Color
+from optvis.bench import bare_loop, compare, own_loop
 
 LAYERS = {
     "squeezenet1_0": ("features/3", "features/9", "features/12"),
@@ -38,73 +31,9 @@ LAYERS = {
 }
 
 
-class Stop(Exception):
-    """Ends a forward pass."""
-
-
-def bare(network: nn.Module, layer: str, size: int, batch: int) -> Callable[[int], None]:
-    """The floor: steps of a plain loop, uphill on channel 1."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    scale = 1 / torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]).clamp_min(1 / size)
-    spectrum = (torch.randn(batch, 3, size, size // 2 + 1, 2) * 0.01).requires_grad_()
-    optimiser = torch.optim.Adam([spectrum], lr=0.05)
-    color, mean, std = Color(3, True), torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    seen: dict[str, Tensor] = {}
-
-    def stop(module: nn.Module, inputs: object, output: Tensor) -> None:
-        seen["out"] = output
-        raise Stop
-
-    def run(steps: int) -> None:
-        hook = network.get_submodule(layer.replace("/", ".")).register_forward_hook(stop)
-        for _ in range(steps):
-            optimiser.zero_grad()
-            image = color(torch.fft.irfft2(torch.view_as_complex(spectrum * scale[..., None]), s=(size, size)))
-            theta = torch.eye(2, 3) + 0.1 * (torch.rand(batch, 2, 3) - 0.5)
-            grid = F.affine_grid(theta, [batch, 3, size, size], align_corners=False)
-            image = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
-            try:
-                network((image - mean) / std)
-            except Stop:
-                pass
-            (-seen["out"][:, 1].mean()).backward()
-            optimiser.step()
-        hook.remove()
-
-    return run
-
-
-def ours(network: nn.Module, layer: str, size: int, batch: int, **options: object) -> Callable[[int], None]:
-    channels = list(range(1, batch + 1))
-
-    def run(steps: int) -> None:
-        noise = options.get("channel_noise")
-        optvis = OptVis.from_layer(network, layer, channel=channels, channel_noise=noise)
-        optvis.vis(stages=[(size, steps)], verbose=False, precision=options.get("precision", "auto"))
-
-    return run
-
-
-def lucent(network: nn.Module, layer: str, size: int, batch: int) -> Callable[[int], None]:
-    from rivals import lucent_picture
-
-    return lambda steps: lucent_picture(network, layer.replace("/", "_"), 1, size, steps, 0)
-
-
-def seconds_a_step(run: Callable[[int], None], steps: int) -> tuple[float, float]:
-    """CPU and wall seconds of a step, without what is done once a run and in its first steps (shut ReLUs opened)."""
-    spent = []
-    for n in (17, 17 + steps):
-        cpu, wall = time.process_time(), time.perf_counter()
-        run(n)
-        spent.append((time.process_time() - cpu, time.perf_counter() - wall))
-    return (spent[1][0] - spent[0][0]) / steps, (spent[1][1] - spent[0][1]) / steps
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, help="folder with a load.py; seeded weights otherwise")
+    parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--networks", nargs="*", choices=LAYERS, default=list(LAYERS))
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=1)
@@ -115,36 +44,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    print(f"{given.size} px, batch {given.batch}, {given.threads} threads, precision {given.precision}")
-    for name in given.networks:
-        if name == "vgg11" or given.weights is None:
-            torch.manual_seed(0)
-            network = getattr(torchvision.models, name.removesuffix("_pq"))().eval()
-        else:
-            sys.path.insert(0, str(given.weights))
-            from load import load
+    sys.path.insert(0, str(given.weights))
+    from load import load
 
-            network = load(name)
+    print(f"{given.size} px, batch {given.batch}, {given.threads} threads, precision {given.precision}; CPU (wall)")
+    for name in given.networks:
+        torch.manual_seed(0)
+        network = torchvision.models.vgg11().eval() if name == "vgg11" else load(name)
         for layer in LAYERS[name]:
             shape = (network, layer, given.size, given.batch)
-            contenders = {
-                "bare loop": bare(*shape),
-                "optvis": ours(*shape, precision=given.precision),
-                "optvis, no noise": ours(*shape, precision=given.precision, channel_noise=0.0),
+            loops = {
+                "bare loop": bare_loop(*shape),
+                "optvis": own_loop(*shape, given.precision),
+                "without noise": own_loop(*shape, given.precision, channel_noise=0.0),
             }
             if given.lucent:
-                contenders["lucent"] = lucent(*shape)
-            times: dict[str, list[tuple[float, float]]] = {who: [] for who in contenders}
-            for _ in range(given.rounds):
-                for who, run in contenders.items():
-                    times[who].append(seconds_a_step(run, given.steps))
-            medians = {who: [statistics.median(t[i] for t in spent) for i in (0, 1)] for who, spent in times.items()}
-            floor = medians["bare loop"]
-            print(
-                f"{name:14s} {layer:12s} floor {1000 * floor[0]:6.1f} ms; "
-                + "; ".join(f"{who} {m[0] / floor[0]:.2f} ({m[1] / floor[1]:.2f})" for who, m in medians.items()),
-                flush=True,
-            )
+                address, size = layer.replace("/", "_"), given.size
+                loops["lucent"] = lambda steps, a=address, n=network: lucent_picture(n, f"{a}:1", size, steps, 0)
+            costs = compare(loops, given.steps, given.rounds)
+            floor = costs["bare loop"]
+            ratios = (f"{who} {cost.cpu / floor.cpu:.2f} ({cost.wall / floor.wall:.2f})" for who, cost in costs.items())
+            print(f"{name:14s} {layer:12s} floor {1000 * floor.cpu:6.1f} ms; {'; '.join(ratios)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from . import get_layer_names
+from .bench import bench as measure
 from .engine import OptVis
 from .objectives import as_objective
 from .params import CPPNParam, ImageFile, ImageParam, Param
@@ -127,6 +128,18 @@ def dream(
     loaded = load_network(network, weights)
     optvis = OptVis(loaded, layer, device=device) if ":" in layer else OptVis.from_dream(loaded, layer, device=device)
     _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed), out, network)
+
+
+@app.command(epilog="Examples: optvis bench | optvis bench torchvision:resnet18 --layer layer3 --batch 8")
+def bench(
+    network: Network = "demo",
+    layer: Annotated[list[str] | None, typer.Option(help="Layers; an early, a middle and the last by default.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels; the network's own, or 224, by default.", min=8)] = None,
+    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1)] = 1,
+    weights: Weights = None,
+) -> None:
+    """Print what a step costs on this machine, beside a bare loop in plain torch."""
+    measure(load_network(network, weights), layer, size, batch)
 
 
 def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Param | None:

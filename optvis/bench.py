@@ -1,0 +1,170 @@
+"""What a step costs: the loop of this package beside a bare one, in one run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .engine import OPEN_STEPS, OptVis
+from .network import NetworkInput, Tap, find_layer, frozen, unwrap
+from .network.addresses import layers_of, module_at
+from .network.tap import first_tensor
+from .params import ImageParam
+from .params.color import Color
+
+Loop = Callable[[int], None]
+"""Does so many steps."""
+
+
+class Cost(NamedTuple):
+    """Seconds a step: of the processor, all cores together, and of the clock."""
+
+    cpu: float
+    wall: float
+
+
+class _Stop(Exception):
+    pass
+
+
+def bare_loop(network: nn.Module, layer: str, size: int, batch: int = 1) -> Loop:
+    """The floor: plain torch in float32, as one would write it by hand.
+
+    A Fourier image with decorrelated colours, one affine warp, the forward pass stopped at the layer, weights frozen,
+    Adam. ``network`` takes images of ``size`` pixels as it is.
+    """
+    given = NetworkInput.of(network)
+    inner, shape = unwrap(network), (batch, given.channels, size, size)
+    scale = 1 / torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]).clamp_min(1 / size)
+    scale, color = scale.to(given.device)[..., None], Color(given.channels, given.channels == 3).to(given.device)
+    noise = torch.randn(*shape[:3], size // 2 + 1, 2, generator=torch.Generator().manual_seed(0))
+    spectrum = (0.01 * noise).to(given.device).requires_grad_()
+    optimiser = torch.optim.Adam([spectrum], lr=0.05)
+    mean, std = (torch.tensor(values, device=given.device).view(-1, 1, 1) for values in (given.mean, given.std))
+    seen: list[Tensor] = []
+
+    def stop(module: nn.Module, inputs: object, output: object) -> None:
+        tensor = first_tensor(output)
+        assert tensor is not None
+        seen.append(tensor)
+        raise _Stop
+
+    def run(steps: int) -> None:
+        with frozen(network):
+            hook = module_at(inner, layer).register_forward_hook(stop)
+            try:
+                for _ in range(steps):
+                    optimiser.zero_grad()
+                    image = color(torch.fft.irfft2(torch.view_as_complex(spectrum * scale), s=shape[2:]))
+                    theta = torch.eye(2, 3, device=given.device)
+                    theta = theta + 0.1 * (torch.rand(batch, 2, 3, device=given.device) - 0.5)
+                    grid = F.affine_grid(theta, list(shape), align_corners=False)
+                    image = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+                    try:
+                        inner(((image - mean) / std).to(given.dtype))
+                    except _Stop:
+                        pass
+                    (-seen.pop().float().flatten(1).mean(1).sum()).backward()
+                    optimiser.step()
+            finally:
+                hook.remove()
+
+    return run
+
+
+def own_loop(
+    network: nn.Module, layer: str, size: int, batch: int = 1, precision: str = "auto", **options: Any
+) -> Loop:
+    """The loop of ``OptVis``, with its defaults; ``options`` are its own."""
+
+    def run(steps: int) -> None:
+        param = ImageParam(size, batch, channels=NetworkInput.of(network).channels)
+        OptVis.from_layer(network, layer, **options).vis(
+            param, stages=[(size, steps)], verbose=False, precision=precision
+        )
+
+    return run
+
+
+def compare(loops: Mapping[str, Loop], steps: int = 8, rounds: int = 3) -> dict[str, Cost]:
+    """Time each loop in turn, and again; the medians.
+
+    What is done once a run, and the first steps of a run (in which shut ReLUs let gradients through), do not count:
+    a run of so many steps more is compared with a shorter one.
+    """
+    costs: dict[str, list[Cost]] = {name: [] for name in loops}
+    for _ in range(rounds):
+        for name, loop in loops.items():
+            short, long = (_time(loop, n) for n in (OPEN_STEPS + 1, OPEN_STEPS + 1 + steps))
+            costs[name].append(Cost((long.cpu - short.cpu) / steps, (long.wall - short.wall) / steps))
+    return {
+        name: Cost(statistics.median(c.cpu for c in spent), statistics.median(c.wall for c in spent))
+        for name, spent in costs.items()
+    }
+
+
+def _time(loop: Loop, steps: int) -> Cost:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    cpu, wall = time.process_time(), time.perf_counter()
+    loop(steps)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return Cost(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def depths(network: nn.Module, size: int) -> list[str]:
+    """An early, a middle and the last layer with a map: a quarter and half of the way, and all of it."""
+    given, inner = NetworkInput.of(network), unwrap(network)
+    leaves = [name for name, module in layers_of(inner).items() if name and not list(module.children())]
+    image = torch.zeros(1, given.channels, size, size, device=given.device, dtype=given.dtype)
+    with frozen(network), torch.no_grad(), Tap(inner, leaves, missing_ok=True) as tap:
+        maps = [name for name, seen in tap(image).items() if seen.dim() > 2 and max(seen.shape[2:]) > 1]
+    if not maps:
+        raise ValueError(f"no layer of {type(inner).__name__} puts out a map for an image of {size} px")
+    return list(dict.fromkeys(maps[round(part * (len(maps) - 1))] for part in (0.25, 0.5, 1.0)))
+
+
+def bench(
+    network: nn.Module,
+    layers: Sequence[str] | None = None,
+    size: int | None = None,
+    batch: int = 1,
+    rounds: int = 3,
+) -> dict[str, dict[str, Cost]]:
+    """Print and return what a step costs on this machine, as ratios to a bare loop in plain torch.
+
+    Args:
+        network: any ``nn.Module`` that takes images.
+        layers: addresses; by default an early, a middle and the last one with a map.
+        size: pixels; by default the network's own, or 224.
+        batch: pictures at once.
+        rounds: how often each is timed; the medians count.
+
+    Returns:
+        ``{layer: {"bare loop": Cost, "optvis": Cost, ...}}``, in seconds a step.
+    """
+    size = max(NetworkInput.of(network).default_size) if size is None else size
+    found = {}
+    print(f"{type(unwrap(network)).__name__}, {size} px, batch {batch}, {torch.get_num_threads()} threads, CPU (wall)")
+    for layer in depths(network, size) if layers is None else [find_layer(network, layer) for layer in layers]:
+        costs = compare(
+            {
+                "bare loop": bare_loop(network, layer, size, batch),
+                "optvis": own_loop(network, layer, size, batch),
+                "in float32": own_loop(network, layer, size, batch, "fp32"),
+                "without noise": own_loop(network, layer, size, batch, channel_noise=0.0),
+            },
+            rounds=rounds,
+        )
+        floor = costs["bare loop"]
+        ratios = (f"{name} {c.cpu / floor.cpu:.2f} ({c.wall / floor.wall:.2f})" for name, c in costs.items())
+        print(f"{layer}: bare loop {1000 * floor.wall:.1f} ms; " + ", ".join(list(ratios)[1:]), flush=True)
+        found[layer] = costs
+    return found
