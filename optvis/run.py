@@ -139,10 +139,7 @@ class Run:
 
     def _inputs(self, shown: Tensor, dtype: torch.dtype, layout: torch.memory_format) -> Any:
         """What the network is called with to look at normalised images: positional and named."""
-        image = shown.to(dtype)
-        # Said by hand, since of an image of one channel either layout is both.
-        image = image.contiguous(memory_format=layout) if image.dim() == 4 else image
-        inputs, named = with_extra(image, self.extra)
+        inputs, named = with_extra(shown.to(dtype).contiguous(memory_format=layout), self.extra)
 
         def cast(value: Any) -> Any:
             return value.to(dtype) if isinstance(value, Tensor) and value.dtype == self.given.dtype else value

@@ -231,8 +231,8 @@ class _ScaledUp(torch.autograd.Function):
         return None, *(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
 
 
-_PEAK = 256.0
-"""Gradients in float16 begin at about this: as far from what overflows as from what vanishes."""
+_PEAK = 1.0
+"""Gradients in float16 begin at about this: some way from what overflows, further from what vanishes."""
 
 
 def scaled_gradients(image: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...]:
