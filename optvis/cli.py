@@ -52,6 +52,7 @@ Size = Annotated[str | None, typer.Option(help="Pixels: 224, or HEIGHTxWIDTH.")]
 Steps = Annotated[int | None, typer.Option(help="Steps in all.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...")]
+Precision = Annotated[str, typer.Option(help="Of the network's arithmetic: auto, fp32, bf16 or fp16.")]
 KindOption = Annotated[Kind, typer.Option("--param", help="What is optimised.")]
 
 
@@ -75,12 +76,15 @@ def vis(
     param: KindOption = Kind.fourier,
     weights: Weights = None,
     device: Device = None,
+    precision: Precision = "auto",
 ) -> None:
     """Draw what a layer, or one of its channels, looks for."""
     network, layer = ("demo", network) if layer is None else (network, layer)
     check_path(out)
     optvis = OptVis(load_network(network, weights), as_objective(layer), device=device)
-    _write(optvis.vis(_param(param, _size(size), optvis, seed), thresh=steps, seed=seed), out, network)
+    _write(
+        optvis.vis(_param(param, _size(size), optvis, seed), thresh=steps, seed=seed, precision=precision), out, network
+    )
 
 
 @app.command(
@@ -97,13 +101,22 @@ def collage(
     batch: Annotated[int | None, typer.Option(help="Pictures at once; found by trying.", min=1)] = None,
     weights: Weights = None,
     device: Device = None,
+    precision: Precision = "auto",
 ) -> None:
     """Draw many channels of a layer into one labelled picture."""
     network, layer = ("demo", network) if layer is None else (network, layer)
     check_path(out)
     wanted = None if channels == "all" else _channels(channels)
     result = make_collage(
-        load_network(network, weights), layer, wanted, _size(size), batch, seed, device=device, thresh=steps
+        load_network(network, weights),
+        layer,
+        wanted,
+        _size(size),
+        batch,
+        seed,
+        device=device,
+        thresh=steps,
+        precision=precision,
     )
     _write(result, out, network)
 
@@ -120,6 +133,7 @@ def dream(
     seed: Seed = 0,
     weights: Weights = None,
     device: Device = None,
+    precision: Precision = "auto",
 ) -> None:
     """See more of what a layer sees in a photograph."""
     network, layer, image = ("demo", network, layer) if image is None else (network, layer, image)
@@ -127,7 +141,7 @@ def dream(
     start = ImageFile(image, _size(size))
     loaded = load_network(network, weights)
     optvis = OptVis(loaded, layer, device=device) if ":" in layer else OptVis.from_dream(loaded, layer, device=device)
-    _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed), out, network)
+    _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision), out, network)
 
 
 @app.command(epilog="Examples: optvis bench | optvis bench torchvision:resnet18 --layer layer3 --batch 8")

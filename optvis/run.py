@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, working_copy
 from .network.probe import with_extra
-from .network.working import scaled_gradients
+from .network.working import choose_precision, scaled_gradients
 from .objectives import Objective
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
@@ -85,7 +85,8 @@ class Run:
             self.stages = (cut if planned else stretch)(self.stages, self.thresh[-1])
         self.steps = sum(stage.steps for stage in self.stages)
 
-        self.network, self.dtype, self._layout = network, given.dtype, torch.contiguous_format
+        self.network, self._layout = network, torch.contiguous_format
+        self.dtype = choose_precision(precision, device, given.dtype)
         if self.layers:
             self.network, self.dtype, self._layout = working_copy(network, self.layers, self._glance, device, precision)
 

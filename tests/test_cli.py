@@ -182,3 +182,20 @@ def test_as_a_module(tmp_path: Path) -> None:
     assert done.returncode == 0 and not done.stderr
     for command in ("layers", "vis", "collage", "dream"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["vis", "pattern:rings"], ["collage", "pattern", "--channels", "0-1"], ["dream", "features/6", "photo.png"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_precision_is_passed_on(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 40), "grey").save("photo.png")
+    common = ["--steps", "2", "--size", "32", "-o", "a.png", "--precision"]
+    assert run([*arguments, *common, "bf16"]) == 0
+    assert read_settings("a.png")["precision"] == "bfloat16"
+    assert run([*arguments, *common, "half"]) == 2
+    assert "precision 'half': choose 'auto', 'fp32', 'bf16' or 'fp16'" in capsys.readouterr().err
