@@ -109,7 +109,7 @@ class _Observed(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.uses: Counter[int] = Counter()
-        self.outputs: dict[nn.Module, list[Tensor]] = {}  # of convolutions; kept alive, so that no id is given twice
+        self.outputs: dict[nn.Module, list[Tensor]] = {}  # of convolutions; kept alive, so that their ids stay theirs
         self.inputs: dict[nn.Module, list[Tensor]] = {}  # of batch norms
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -144,9 +144,14 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 @contextmanager
 def _observed(network: nn.Module) -> Iterator[_Observed]:
     seen, hooks = _Observed(), []
+
+    def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        seen.uses.pop(id(output), None)  # of a tensor that is gone, and had this id before
+        seen.outputs.setdefault(module, []).append(output)
+
     for module in network.modules():
         if type(module) in _CONVOLUTIONS:
-            hooks.append(module.register_forward_hook(lambda m, _, out: seen.outputs.setdefault(m, []).append(out)))
+            hooks.append(module.register_forward_hook(note))
         elif type(module) in _BATCH_NORMS:
             hooks.append(module.register_forward_pre_hook(lambda m, x: seen.inputs.setdefault(m, []).append(x[0])))
     try:
