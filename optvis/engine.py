@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -16,15 +18,20 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .network import NetworkInput, find_layer, frozen, open_relus, unwrap
+from .network import NetworkInput, find_layer, frozen, soft_relus, unwrap
 from .objectives import DeepDream, LayerObjective, Objective, as_objective
 from .params import Param
 from .pictures import Visualisation
-from .run import Run
-from .transforms import Compose, standard
+from .places import Cohort, Places, Until, joined, out_of_memory, plateau
+from .run import Run, silent_pictures
+from .stages import Stage
+from .transforms import Compose, Draws, standard
 
 OPEN_STEPS = 16
 """For so many first steps gradients pass shut ReLUs (as in Lucid), and on for as long as a picture is silent."""
+
+SOFTNESS = 0.6
+"""How soft the edges of ReLUs are to gradients, where not given. Found by trying."""
 
 Callback = Callable[[int, Visualisation], Any]
 
@@ -52,6 +59,8 @@ class OptVis:
         channel_noise: at each step every channel that a convolution or fully connected layer puts out is scaled by a
             random factor between 1 - this and 1 + this, so that the picture shows what many networks like this one
             would agree on. By default 0.6 over the root of the number of such layers on the way, at most 0.1.
+        relu_softness: how far from the edge of a ReLU gradients pass in part, in standard deviations of what enters
+            it: to the same end (see ``optvis.network.relus``). 0 for exact gradients.
 
     Raises:
         ValueError: an unknown layer, mean and std that do not fit, or no such device; the message names what would do.
@@ -72,6 +81,7 @@ class OptVis:
         extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
         channel_axis: int | Mapping[str, int] | None = None,
         channel_noise: float | None = None,
+        relu_softness: float = SOFTNESS,
     ) -> None:
         if not isinstance(network, nn.Module):
             raise TypeError(f"a network is a torch.nn.Module, not {network!r}")
@@ -89,6 +99,9 @@ class OptVis:
         if channel_noise is not None and not 0 <= channel_noise < 1:
             raise ValueError(f"channel_noise {channel_noise}: give a number from 0 (none) to below 1")
         self.channel_noise = channel_noise
+        if not 0 <= relu_softness < math.inf:
+            raise ValueError(f"relu_softness {relu_softness}: give a number of 0 (exact gradients) or more")
+        self.relu_softness = relu_softness
 
     @classmethod
     def from_layer(
@@ -127,6 +140,9 @@ class OptVis:
         seed: int = 0,
         callback: Callback | None = None,
         precision: str = "auto",
+        batch: int | None = None,
+        until: str | Until | None = None,
+        compile: bool = False,
     ) -> Visualisation:
         """Run, and return the pictures.
 
@@ -136,7 +152,7 @@ class OptVis:
                 new picture begins at half its size, or less, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
                 without stages stretches the default ones.
-            transform: whether the image, and the network's channels, are jostled.
+            transform: whether the image, and the network's channels, are jostled, and gradients pass soft ReLUs.
             lr: learning rate (the CPPN takes a tenth of it).
             wd: weight decay.
             verbose: a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` silent.
@@ -144,70 +160,89 @@ class OptVis:
             callback: called as ``callback(step, visualisation)`` after every step; ``False`` ends the run.
             precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
                 where the hardware computes in it natively. Image, colours and scores stay float32.
+            batch: pictures in the network at once, the others wait; by default 8 on a CPU and 64 on a GPU, halved for
+                as long as memory runs out. Every picture comes out as it would alone.
+            until: lets pictures leave a stage before its last step, and others take their place: ``"plateau"`` once
+                32 steps have brought less than 2 % under transforms that no step has drawn, or a function of a
+                picture's number and the list of its scores under such transforms, one after every 16 steps.
+            compile: compile transforms, network and the way back to the image (and on a GPU replay them as one CUDA
+                graph). It takes a minute or two for each size, once for all batches: for many pictures of one layer.
 
         Raises:
             ValueError: before the first step, on anything that cannot work: the message says what would.
         """
+        batch, leave = self._room(batch), _leaving(until, thresh)
+        if compile and transform and not self.transforms.traceable:
+            warnings.warn(
+                "compile=True: transforms of other libraries cannot be compiled: use those of optvis", stacklevel=2
+            )
+            compile = False
         with self._working_network() as network, _own_random_state(self.device, seed):
             run = Run(
                 network, self.objective, self.input, self.device, img_param, stages, thresh, seed,
-                self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0, precision,
+                self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0, precision, compile,
             )  # fmt: skip
-            history: list[Tensor] = []
-            frames: dict[int, Tensor] = {}
+            places = Places(run.everyone, run.stages, batch, leave, lambda param: self._optimiser(param, lr, wd))
             settings = self._settings(run, transform, lr, wd, seed)
-            with tqdm(total=run.steps, disable=_hide_bar(verbose), desc=repr(self.objective)[:40]) as bar:
+            turns = run.steps * math.ceil(len(run.everyone) / places.batch)
+            with tqdm(total=turns, disable=_hide_bar(verbose), desc=repr(self.objective)[:40]) as bar:
                 try:
-                    for step, scores in self._climb(run, transform, lr, wd):
-                        history.append(scores)
-                        _advance(bar, scores)
-                        if step in run.thresh:
-                            frames[step] = run.param().detach().cpu()
-                        if callback is not None:
-                            state = Visualisation(run.param, scores, torch.stack(history), frames, settings)
-                            if callback(step, state) is False:
-                                break
+                    for step in self._climb(run, places, transform):
+                        _advance(bar, run.scores)
+                        if callback is not None and callback(step, _state(run.cohorts, run.scores, settings)) is False:
+                            break
                 except KeyboardInterrupt:
-                    pass  # the picture so far is kept
-            final = self._final_scores(run)
-            run.warn_of_silent_pictures()
-        steps = torch.stack(history).cpu() if history else torch.empty(0, len(final))
-        run.param.holds_picture = True
-        return Visualisation(run.param, final, steps, frames, {**settings, "steps": len(history)})
+                    pass  # the pictures so far are kept
+            result = _state(places.finished(), torch.empty(0), settings)
+            result.scores = self._final_scores(run, result, places.batch)
+        result.param.holds_picture = True
+        result.settings["compile_seconds"] = round(run.compiler.seconds, 1) if run.compiler is not None else None
+        if len(result.pictures) < len(run.everyone):
+            result.settings["objective"] = repr(self.objective.take(result.pictures))
+        return result
 
-    def _climb(self, run: Run, transform: bool, lr: float, wd: float) -> Iterator[tuple[int, Tensor]]:
-        """The loop: from coarse to fine, step after step uphill; yields the step and its scores ``[N]``."""
-        transforms = self.transforms if transform else Compose()
-        step, silent = 0, True
-        for stage in run.stages:
-            run.enter(stage)
-            optimiser = self._optimiser(run.param, lr, wd)
-            with run.tap() as tap:
+    def _climb(self, run: Run, places: Places, transform: bool) -> Iterator[int]:
+        """The loop: from coarse to fine, step after step uphill; yields the step of the first picture at work."""
+        transforms, softness = (self.transforms, self.relu_softness) if transform else (Compose(), 0.0)
+        for stage in places.turns():
+            run.enter(stage, places.at_work)
 
-                def uphill() -> Tensor:
-                    optimiser.zero_grad(set_to_none=True)
-                    image = run.param()  # [N, C, H, W], in [0, 1]
-                    seen = run.look(tap, image, transforms)  # jostled, normalised, forward no deeper than needed
-                    run.scores = run.objective(seen)  # [N], higher is better
-                    loss = -run.scores.sum()
-                    loss.backward()
-                    self._change_gradients(run.param)
-                    return loss
+            def see(image: Tensor, draws: Draws) -> Tensor:
+                with soft_relus(softness, run.opens_relus), run.noise(draws):
+                    seen = run.look(tap, image, transforms, draws)  # jostled, normalised, no deeper than needed
+                return run.objective(seen)  # [N], higher is better
 
-                for _ in range(stage.steps):
-                    step += 1
-                    plain = step % OPEN_STEPS == 0  # shows whether a picture is silent by itself
-                    relus = open_relus() if silent and not plain else nullcontext()
-                    with relus, run.noise() if run.channel_noise else nullcontext():
-                        optimiser.step(uphill)  # type: ignore[arg-type]
-                    if silent and plain:
-                        silent = bool(run.silent_pictures())
-                    yield step, run.scores.detach()
+            def uphill() -> Tensor:
+                run.forget_gradients()
+                image = run.images()  # [N, C, H, W], in [0, 1]
+                run.scores = run.compiled(see, image)(image, run.draws)
+                loss = -run.scores.sum()
+                loss.backward()
+                self._change_gradients(run)
+                return loss
 
-    def _change_gradients(self, param: Param) -> None:
-        for parameter in param.parameters() if self.grad_tfms else ():
+            try:
+                with run.tap() as tap, run.draws.undone(on_error=True):
+                    run.climb(uphill)
+                run.note(transforms if places.until else None)
+            except RuntimeError as error:
+                if not (out_of_memory(error) and places.shrink()):
+                    raise
+                continue
+            yield len(run.cohorts[0].history)
+
+    def _change_gradients(self, run: Run) -> None:
+        for parameter in run.parameters() if self.grad_tfms else ():
             for change in self.grad_tfms:
                 parameter.grad = change(parameter.grad)
+
+    def _room(self, batch: int | None) -> int:
+        """Pictures at once."""
+        if batch is None:
+            return 64 if self.device.type == "cuda" else 8
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+            raise ValueError(f"batch {batch!r}: give a whole number of at least 1")
+        return batch
 
     def _optimiser(self, param: Param, lr: float, wd: float) -> torch.optim.Optimizer:
         options = {"lr": lr * param.lr_scale, "weight_decay": wd}
@@ -217,13 +252,20 @@ class OptVis:
             del options["weight_decay"]
         return self.optim(param.parameters(), **options)
 
-    def _final_scores(self, run: Run) -> Tensor:
-        """The scores of the finished pictures, not jostled; their gradient shows which are silent."""
-        run.param.zero_grad(set_to_none=True)
-        with run.tap() as tap:
-            scores = run.objective(run.look(tap, run.param(), Compose()))
-        (-scores.sum()).backward()
-        return scores.detach().float().cpu()
+    def _final_scores(self, run: Run, result: Visualisation, batch: int) -> Tensor:
+        """``[N]`` scores of the finished pictures, not jostled; their exact gradient shows which are silent."""
+        scores, silent = [], []
+        for some in torch.arange(len(result.pictures)).split(batch):
+            param = result.param.take(some.tolist())
+            pictures = [result.pictures[i] for i in some.tolist()]
+            run.enter(Stage(param.size, 0), [Cohort(pictures, param, run.everyone.draws)])
+            run.forget_gradients()
+            with run.tap() as tap:
+                scores.append(run.objective(run.look(tap, run.images(), Compose(), run.draws)))
+            (-scores[-1].sum()).backward()
+            silent += [pictures[i] for i in silent_pictures(param)]
+        run.warn_of(silent)
+        return torch.cat(scores).detach().float().cpu()
 
     @contextmanager
     def _working_network(self) -> Iterator[nn.Module]:
@@ -238,11 +280,12 @@ class OptVis:
         return {
             "network": type(unwrap(self.network)).__name__,
             "objective": repr(self.objective),
-            "param": repr(run.param),
+            "param": repr(run.everyone.param),
             "stages": [[list(stage.size), stage.steps] for stage in run.stages],
             "thresh": list(run.thresh),
             "transforms": repr(self.transforms) if transform else None,
             "channel_noise": run.channel_noise,
+            "relu_softness": self.relu_softness if transform else 0.0,
             "precision": str(run.dtype).removeprefix("torch."),
             "optim": getattr(self.optim, "__name__", repr(self.optim)),
             "lr": lr,
@@ -271,6 +314,25 @@ def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
         for one in on_cuda:
             torch.cuda.default_generators[one.index or 0].manual_seed(seed)
         yield
+
+
+def _state(cohorts: Sequence[Cohort], scores: Tensor, settings: dict[str, Any]) -> Visualisation:
+    """What is known of these pictures."""
+    pictures, param, history, frames = joined(cohorts)
+    steps = {**settings, "steps": len(history)}
+    return Visualisation(param, scores, history, frames, steps, pictures=pictures)
+
+
+def _leaving(until: str | Until | None, thresh: int | Iterable[int] | None) -> Until | None:
+    if until is None or callable(until):
+        leave = until
+    elif until == "plateau":
+        leave = plateau
+    else:
+        raise ValueError(f"until={until!r}: choose 'plateau', a function of a picture and its scores, or None")
+    if leave is not None and thresh is not None:
+        raise ValueError("until lets pictures leave at steps of their own, thresh says at which all do: give one")
+    return leave
 
 
 def _usable(device: torch.device | str) -> torch.device:

@@ -31,6 +31,7 @@ class Visualisation:
         frames: ``{step: [N, C, H, W]}``, the images kept at each ``thresh``.
         settings: everything that made it, with versions; JSON can hold it.
         labels: what each picture shows, for ``grid``.
+        pictures: the numbers of the pictures; not all are here where a run of many was ended early.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Visualisation:
         frames: dict[int, Tensor] | None = None,
         settings: dict[str, Any] | None = None,
         labels: Sequence[str] = (),
+        pictures: Sequence[int] | None = None,
     ) -> None:
         self.param = param
         self.scores = scores
@@ -48,6 +50,7 @@ class Visualisation:
         self.frames = frames or {}
         self.settings = settings or {}
         self.labels = tuple(labels)
+        self.pictures = list(range(len(scores)) if pictures is None else pictures)
 
     @cached_property
     def images(self) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import nn
 from .engine import OptVis
 from .network import LayerShape, NetworkInput, Probe, find_layer, frozen, unwrap
 from .objectives import Channel
-from .params import ImageParam, Param
+from .params import ImageParam
 from .pictures import Visualisation
 
 
@@ -40,7 +39,7 @@ def collage(
         layer: address or module.
         channels: indices or names, as many as you like; those behind the layer's last are an error. ``None`` for all.
         size: of each picture, in pixels or (height, width); by default the network's own, or 224.
-        batch: pictures at once; by default 8 on a CPU and 64 on a GPU, halved for as long as memory runs out.
+        batch: pictures at once, as for ``vis``.
         seed: every channel is drawn from the same random numbers as it would be alone.
         verbose, mean, std, device: as for ``OptVis`` and ``vis``.
         options: further arguments of ``vis`` (``stages``, ``thresh``, ``lr``, ...).
@@ -49,38 +48,12 @@ def collage(
     shape = _layer_shape(network, address, mean, std)
     wanted = list(range(shape.shape[0]) if channels is None else channels)
     whole = OptVis(network, Channel(address, tuple(wanted)), mean=mean, std=std, device=device)
-    if batch is None:
-        batch = 64 if whole.device.type == "cuda" else 8
-    if batch < 1:
-        raise ValueError(f"batch {batch}: give a whole number of at least 1")
-    parts: list[Visualisation] = []
-    done = 0
-    while done < len(wanted):
-        some = OptVis(network, whole.objective.take(range(done, min(done + batch, len(wanted)))), mean=mean, std=std,
-                      device=device)  # fmt: skip
-        count = some.objective.pictures or 1
-        param = None if size is None else ImageParam(size, count, channels=some.input.channels, seed=[seed] * count)
-        try:
-            part = some.vis(param, seed=seed, verbose=verbose, **options)
-        except RuntimeError as error:
-            if batch == 1 or not _out_of_memory(error):
-                raise
-            batch = math.ceil(batch / 2)
-            continue
-        ended_early = len(part.history) < sum(steps for _, steps in part.settings["stages"])
-        if not (parts and ended_early):  # beside finished pictures no unfinished ones are kept
-            parts.append(part)
-            done += count
-        if ended_early:
-            break
-    return Visualisation(
-        Param.join([part.param for part in parts]),
-        torch.cat([part.scores for part in parts]),
-        torch.cat([part.history for part in parts], dim=1),
-        {step: torch.cat([part.frames[step] for part in parts]) for step in parts[0].frames},
-        {**parts[0].settings, "objective": repr(whole.objective.take(range(done)))},
-        labels=[_label(address, channel, shape.names) for channel in wanted[:done]],
-    )
+    param = None if size is None else ImageParam(
+        size, len(wanted), channels=whole.input.channels, seed=[seed] * len(wanted)
+    )  # fmt: skip
+    result = whole.vis(param, seed=seed, verbose=verbose, batch=batch, **options)
+    result.labels = tuple(_label(address, wanted[picture], shape.names) for picture in result.pictures)
+    return result
 
 
 def _layer_shape(network: nn.Module, layer: str, mean: Any, std: Any) -> LayerShape:
@@ -94,7 +67,3 @@ def _label(layer: str, channel: int | str, names: Sequence[str] | None) -> str:
     if isinstance(channel, str):
         return channel
     return names[channel] if names is not None and -len(names) <= channel < len(names) else f"{layer}:{channel}"
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .compiled import Compiler, See
 from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, working_copy
 from .network.probe import with_extra
 from .network.working import choose_precision, scaled_gradients
 from .objectives import Objective
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
+from .places import CHECK, Cohort
 from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
 from .transforms import Compose, Draws
+
+UNSEEN = 2**33
+"""Seed of the changes that no step draws."""
 
 
 class Run:
     """What the loop works with.
 
     Attributes:
-        param: what is optimised, at the size of the stage at hand.
-        objective: bound to the shapes of the stage at hand.
+        everyone: all pictures, before the first stage.
+        cohorts: those at work.
+        objective: theirs, bound to the shapes of the stage at hand.
+        draws: their random numbers.
+        scores: ``[N]``, theirs at the last step.
         stages: sizes and steps.
         thresh: steps at which a frame is kept.
-        draws: the run's random numbers.
-        scores: ``[N]``, of the last step.
         network_size: the one size that the network takes, or ``None`` where it takes the image's.
         dtype: the type in which the network works.
         channel_noise: by how much the network's channels are scaled at random.
     """
 
     scores: Tensor
+    draws: Draws
+    shapes: dict[str, LayerShape]
+    cohorts: Sequence[Cohort] = ()
+    _stage: Stage | None = None
+    _quick: See | None = None
 
     def __init__(
         self,
@@ -53,6 +65,7 @@ class Run:
         channel_axis: int | Mapping[str, int] | None,
         channel_noise: float | None,
         precision: str,
+        compile: bool,
     ) -> None:
         if img_param is not None and not isinstance(img_param, Param):
             raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {img_param!r}")
@@ -92,7 +105,7 @@ class Run:
 
         batch = self._batch(img_param)
         twins = objective.twins(batch)
-        self.draws = Draws([seed + twin + 2**32 for twin in twins], device)
+        draws = Draws([seed + twin + 2**32 for twin in twins], device)
         if img_param is None:
             img_param = ImageParam(size, batch, channels=given.channels, seed=[seed + twin for twin in twins])
         elif img_param.channels != given.channels:
@@ -100,7 +113,8 @@ class Run:
                 f"the parameterisation has {img_param.channels} channels, {type(network).__name__} takes "
                 f"{given.channels}: write channels={given.channels}"
             )
-        self.param = copy.deepcopy(img_param).to(device)
+        self.compiler = Compiler() if compile else None
+        self.everyone = Cohort(range(batch), copy.deepcopy(img_param).to(device), draws)
         shape = (1, given.channels, 1, 1)
         std = torch.tensor(given.std, device=device).view(shape)
         self._scale, self._shift = 1 / std, -torch.tensor(given.mean, device=device).view(shape) / std
@@ -116,21 +130,76 @@ class Run:
     def _shapes(self, size: tuple[int, int]) -> dict[str, LayerShape]:
         return self.probe.at(self.network_size or size) if self.layers else {}
 
-    def enter(self, stage: Stage) -> None:
-        """Bring the picture to the size of a stage, and the objective to what the layers put out there."""
-        if self.param.size != stage.size:
-            self.param = self.param.grow(stage.size)
+    def enter(self, stage: Stage, cohorts: Sequence[Cohort]) -> None:
+        """Bring these pictures to work, at a stage whose size they have, and the objective to them."""
+        if (stage, cohorts) == (self._stage, self.cohorts):
+            return
+        self._stage, self.cohorts, self._quick = stage, list(cohorts), None
         self.shapes = self._shapes(stage.size)
+        pictures = [picture for cohort in cohorts for picture in cohort.pictures]
         self.objective = self._unbound.bound(self.shapes, self.full)
+        if pictures != self.everyone.pictures:
+            self.objective = self.objective.take(pictures)
+        self.draws = Draws.join([cohort.draws for cohort in cohorts])
+
+    def images(self) -> Tensor:
+        """``[N, C, H, W]`` in [0, 1], of the pictures at work."""
+        images = [cohort.param() for cohort in self.cohorts]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def compiled(self, see: See, image: Tensor) -> See:
+        """``see`` compiled, where that was asked for and shut ReLUs stay shut, as in most steps."""
+        if self.compiler is None or self.opens_relus:
+            return see
+        if self._quick is None:
+            self._quick = self.compiler(see, image, self.draws)
+        return self._quick
+
+    def climb(self, uphill: Callable[[], Tensor]) -> None:
+        """A step of each cohort's optimiser; ``uphill`` computes all gradients."""
+        first, *others = [cohort.optimiser for cohort in self.cohorts if cohort.optimiser is not None]
+        first.step(uphill)  # type: ignore[arg-type]
+        for optimiser in others:
+            again = inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty
+            optimiser.step(uphill) if again else optimiser.step()  # type: ignore[arg-type, call-arg]
+
+    @property
+    def opens_relus(self) -> bool:
+        """Whether shut ReLUs let gradients through at this step; every so often none do, to see who is silent."""
+        return any(cohort.silent and (cohort.age + 1) % CHECK for cohort in self.cohorts)
+
+    def note(self, transforms: Compose | None) -> None:
+        """Write down what a step brought; with ``transforms`` now and then the scores under unseen ones, too."""
+        plain = not self.opens_relus
+        sizes = [len(cohort) for cohort in self.cohorts]
+        for cohort, scores in zip(self.cohorts, self.scores.detach().split(sizes)):
+            cohort.history.append(scores)
+            cohort.age += 1
+            if cohort.silent and plain:
+                cohort.silent = bool(silent_pictures(cohort.param))
+            if len(cohort.history) in self.thresh:
+                cohort.frames[len(cohort.history)] = cohort.param().detach().cpu()
+        if transforms is not None and any(cohort.age % CHECK == 0 for cohort in self.cohorts):
+            for cohort, scores in zip(self.cohorts, self.unseen(transforms).split(sizes)):
+                if cohort.age % CHECK == 0:
+                    cohort.unseen.append(scores)
+
+    def parameters(self) -> list[Tensor]:
+        """What is optimised at this step."""
+        return [parameter for cohort in self.cohorts for parameter in cohort.param.parameters()]
+
+    def forget_gradients(self) -> None:
+        for parameter in self.parameters():
+            parameter.grad = None
 
     def tap(self) -> Tap:
         return Tap(self.network, self.layers, {layer: self.shapes[layer].calls for layer in self.layers})
 
-    def look(self, tap: Tap, image: Tensor, transforms: Compose) -> dict[str, Tensor]:
+    def look(self, tap: Tap, image: Tensor, transforms: Compose, draws: Draws) -> dict[str, Tensor]:
         """Show images ``[N, C, H, W]`` to the network; what its layers put out, ``[N, C, ...]`` in float32."""
         seen = {IMAGE: image}
         if self.layers:
-            shown = transforms(image, self.draws, self.network_size) * self._scale + self._shift
+            shown = transforms(image, draws, self.network_size) * self._scale + self._shift
             inputs, named = self._inputs(shown, self.dtype, self._layout)
             for layer, activation in tap(*inputs, **named).items():
                 seen[layer] = self.shapes[layer].channels_first(activation)
@@ -156,31 +225,40 @@ class Run:
         with Tap(network, self.layers, calls) as tap:
             return tap(*inputs, **named)
 
-    def noise(self) -> AbstractContextManager[Any]:
+    def noise(self, draws: Draws) -> AbstractContextManager[Any]:
         """Within the block the network's channels are scaled at random."""
+        if not self.channel_noise:
+            return nullcontext()
         low, high = 1 - self.channel_noise, 1 + self.channel_noise
-        shared = len(self.draws.generators) == 1
-        return channel_noise(lambda channels: self.draws.uniform(low, high, channels)[: 1 if shared else None])
+        shared = len(draws.generators) == 1
+        return channel_noise(lambda channels: draws.uniform(low, high, channels)[: 1 if shared else None])
 
-    def silent_pictures(self) -> list[int]:
-        """The pictures that got no gradient at the last look."""
-        gradients = [p.grad.flatten(1).abs().amax(1) for p in self.param.parameters() if p.grad is not None]
-        if not gradients:
-            return []
-        return [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]
+    def unseen(self, transforms: Compose) -> Tensor:
+        """``[N]``: the scores of the pictures at work under two changes that no step has drawn."""
+        with torch.no_grad(), self.tap() as tap:
+            image = self.images()
+            draws = Draws([UNSEEN] * len(image), self.device)
+            return sum(self.objective(self.look(tap, image, transforms, draws)) for _ in range(2)) / 2  # type: ignore
 
-    def warn_of_silent_pictures(self) -> None:
-        """Say which pictures got no gradient, and what to try."""
-        silent = self.silent_pictures()
+    def warn_of(self, silent: Sequence[int]) -> None:
+        """Say which pictures are silent, and what to try."""
         if silent:
             names = ", ".join(repr(self._unbound.take([i])) for i in silent[:8]) + (", …" if len(silent) > 8 else "")
             warnings.warn(
                 f"{names}: never fired, so nothing could climb and the picture shows nothing. Try another seed=, more "
                 "steps, the layer before its ReLU, or a photograph to begin with (img_param=ImageFile(path))",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 
 def _noise_for(depth: int) -> float:
     """As much in all at any depth: the noise of the layers on the way adds up. Found by trying."""
     return min(0.1, 0.6 / math.sqrt(max(depth, 1)))
+
+
+def silent_pictures(param: Param) -> list[int]:
+    """Those that got no gradient at the last look."""
+    gradients = [p.grad.flatten(1).abs().amax(1) for p in param.parameters() if p.grad is not None]
+    if not gradients:
+        return []
+    return [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]

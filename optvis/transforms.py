@@ -7,8 +7,10 @@ image (0.1 is a tenth of its height and width), so that 32 px and 512 px are jos
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -31,9 +33,46 @@ class Draws:
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         streams = list(dict.fromkeys(seeds))
-        self.count = len(seeds)
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in streams]
-        self._stream = torch.tensor([streams.index(seed) for seed in seeds], device=device)
+        self._follow(
+            [torch.Generator(device).manual_seed(seed) for seed in streams], [streams.index(seed) for seed in seeds]
+        )
+
+    def _follow(self, generators: list[torch.Generator], streams: list[int]) -> None:
+        self.count, self.generators, self._streams = len(streams), generators, streams
+        self._stream = torch.tensor(streams, device=generators[0].device)
+
+    def take(self, pictures: Sequence[int]) -> Draws:
+        """The numbers of some of the pictures: as they stand, and going on by themselves."""
+        taken = copy.copy(self)
+        streams = [self._streams[i] for i in pictures]
+        used = sorted(set(streams))
+        taken._follow([_same_generator(self.generators[i]) for i in used], [used.index(i) for i in streams])
+        return taken
+
+    @classmethod
+    def join(cls, parts: Sequence[Draws]) -> Draws:
+        """The numbers of several batches as those of one; each part goes on as its numbers are drawn."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = copy.copy(parts[0])
+        streams: list[int] = []
+        generators: list[torch.Generator] = []
+        for part in parts:
+            streams += [len(generators) + stream for stream in part._streams]
+            generators += part.generators
+        joined._follow(generators, streams)
+        return joined
+
+    @contextmanager
+    def undone(self, on_error: bool = False) -> Iterator[None]:
+        """What was drawn in the block will be drawn again: always, or where the block raises."""
+        states, undo = [generator.get_state() for generator in self.generators], True
+        try:
+            yield
+            undo = not on_error
+        finally:
+            for generator, state in zip(self.generators, states) if undo else ():
+                generator.set_state(state)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """``[N, *shape]`` between low and high."""
@@ -48,6 +87,12 @@ class Draws:
         if len(drawn) == 1:
             return drawn[0].expand(self.count, *shape)
         return torch.stack(drawn)[self._stream]
+
+
+def _same_generator(generator: torch.Generator) -> torch.Generator:
+    same = torch.Generator(generator.device)
+    same.set_state(generator.get_state())
+    return same
 
 
 def _fresh(image: Tensor) -> Draws:
@@ -277,6 +322,11 @@ class Compose(Transform):
             if not callable(transform):
                 raise TypeError(f"{transform!r} is no transform: give a callable from images to images")
             self.transforms.extend(transform.transforms if isinstance(transform, Compose) else [transform])
+
+    @property
+    def traceable(self) -> bool:
+        """Whether all randomness comes from ``draws``, as it does in the transforms of this file."""
+        return all(isinstance(transform, Transform) for transform in self.transforms)
 
     def __call__(self, image: Tensor, draws: Draws | None = None, size: Size | None = None) -> Tensor:
         """Change images; with ``size`` (height, width) the result has that size, in the last resampling if any."""

@@ -1,4 +1,4 @@
-"""Reading a network: addresses, the table of layers, the tap, freezing, probing, shut ReLUs."""
+"""Reading a network: addresses, the table of layers, the tap, freezing, probing."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 from torchvision.models.swin_transformer import SwinTransformer
 
 from optvis import get_layer_names
-from optvis.network import NetworkInput, Probe, Tap, find_layer, frozen, open_relus, parse_layer, unwrap
+from optvis.network import NetworkInput, Probe, Tap, find_layer, frozen, parse_layer, unwrap
 from optvis.network.probe import IMAGENET_MEAN, IMAGENET_STD, with_extra
 from optvis.network.tap import first_tensor
 
@@ -749,104 +748,3 @@ def test_mean_and_std_that_do_not_fit_are_errors(options: dict[str, Any], messag
 def test_a_mean_of_zero_is_a_mean() -> None:
     given = NetworkInput.of(Small(), mean=0.0, std=1.0)
     assert (given.mean, given.std) == ((0.0,) * 3, (1.0,) * 3)
-
-
-# Shut ReLUs
-
-
-def dropped(x: Tensor) -> Tensor:
-    F.relu(x, inplace=True)
-    return x
-
-
-def dropped_method(x: Tensor) -> Tensor:
-    x.relu_()
-    return x
-
-
-RELUS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
-    "nn.ReLU": (nn.ReLU(), float("inf")),
-    "nn.ReLU in place": (nn.ReLU(inplace=True), float("inf")),
-    "F.relu": (F.relu, float("inf")),
-    "F.relu in place": (lambda x: F.relu(x, True), float("inf")),
-    "F.relu dropped": (dropped, float("inf")),
-    "F.relu_": (F.relu_, float("inf")),
-    "torch.relu": (torch.relu, float("inf")),
-    "torch.relu_": (torch.relu_, float("inf")),
-    "Tensor.relu": (Tensor.relu, float("inf")),
-    "Tensor.relu_": (Tensor.relu_, float("inf")),
-    "Tensor.relu_ dropped": (dropped_method, float("inf")),
-    "nn.ReLU6": (nn.ReLU6(), 6.0),
-    "nn.ReLU6 in place": (nn.ReLU6(inplace=True), 6.0),
-    "F.relu6": (F.relu6, 6.0),
-    "F.hardtanh": (lambda x: F.hardtanh(x, 0.0, 2.0), 2.0),
-    "F.hardtanh named": (lambda x: F.hardtanh(x, min_val=0, max_val=2), 2.0),
-    "F.hardtanh to 1": (lambda x: F.hardtanh(x, 0.0, 1.0), 1.0),
-    "F.hardtanh in place": (lambda x: F.hardtanh(x, 0.0, 2.0, True), 2.0),
-}
-
-
-@pytest.mark.parametrize("name", RELUS)
-def test_shut_relus_let_gradients_through_where_no_open_one_does(name: str) -> None:
-    relu, ceiling = RELUS[name]
-    start = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [-1.0, 0.5, 0.9, 9.0], [-1.0, -2.0, 7.0, -3.0]])
-    slope = torch.tensor([[1.0, -1.0, 2.0, -2.0], [1.0, -1.0, 2.0, -2.0], [1.0, -1.0, 0.0, -2.0]])
-    leaf = start.clone().requires_grad_()
-    with open_relus():
-        x = leaf * 1  # in place on a leaf is forbidden, here as without
-        out = relu(x)
-    assert torch.equal(out, start.clamp(0, ceiling)), "the forward pass is unchanged"
-    assert ("in place" in name or "_" in name or "dropped" in name) == torch.equal(x, out)
-    (out * slope).sum().backward()
-    # Picture 0 is wholly shut, and 2 is open where nothing depends on it (or above the ceiling): what would raise a
-    # unit passes, what would push it down does not. Picture 1 has open units: the plain gradient.
-    is_open = (start > 0) & (start < ceiling)
-    expected = slope * torch.stack([slope[0] < 0, is_open[1], (slope[2] < 0) | is_open[2]])
-    assert torch.equal(leaf.grad, expected)
-
-
-def test_a_hardtanh_to_one_leaves_its_input_alone() -> None:
-    x = torch.tensor([[-1.0, 0.5, 3.0]], requires_grad=True)
-    with open_relus():
-        y = x * 1
-        out = y + nn.Hardtanh(0.0, 1.0)(y)
-    assert torch.equal(out, torch.tensor([[-1.0, 1.0, 4.0]]))
-
-
-@pytest.mark.parametrize(
-    "function",
-    [nn.Hardtanh(), lambda x: F.hardtanh(x, -2, 2), nn.LeakyReLU(), nn.GELU(), torch.sigmoid],
-    ids=["Hardtanh", "F.hardtanh", "LeakyReLU", "GELU", "sigmoid"],
-)
-def test_other_activations_are_left_alone(function: Callable[[Tensor], Tensor]) -> None:
-    start = torch.linspace(-3, 3, 8).view(2, 4)
-    plain, within = start.clone().requires_grad_(), start.clone().requires_grad_()
-    function(plain).sum().backward()
-    with open_relus():
-        function(within).sum().backward()
-    assert torch.equal(plain.grad, within.grad)
-
-
-def test_a_silent_network_can_climb_and_an_active_one_climbs_as_ever(image: Tensor) -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3), nn.ReLU())
-    gradients = {}
-    for name, bias in {"silent": -100.0, "active": 100.0}.items():
-        nn.init.constant_(network[2].bias, bias)
-        for opened in (False, True):
-            x = image.clone().requires_grad_()
-            with open_relus() if opened else nullcontext():
-                (-network(x).mean()).backward()
-            gradients[name, opened] = x.grad
-    assert not gradients["silent", False].any()
-    assert gradients["silent", True].flatten(1).any(1).all()
-    assert torch.equal(gradients["active", False], gradients["active", True])
-
-
-def test_nothing_of_torch_is_patched() -> None:
-    before = (F.relu, torch.relu, Tensor.relu_, nn.ReLU.forward)
-    with open_relus():
-        assert (F.relu, torch.relu, Tensor.relu_, nn.ReLU.forward) == before
-    x = torch.tensor([[-1.0, -2.0]], requires_grad=True)
-    F.relu(x).sum().backward()
-    assert torch.equal(x.grad, torch.zeros(1, 2))

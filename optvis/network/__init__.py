@@ -4,7 +4,7 @@ from .addresses import find_layer, parse_layer, unwrap
 from .frozen import frozen
 from .noise import channel_noise
 from .probe import LayerShape, NetworkInput, Probe
-from .relus import open_relus
+from .relus import soft_relus
 from .table import get_layer_names
 from .tap import Tap
 from .working import working_copy
@@ -18,8 +18,8 @@ __all__ = [
     "find_layer",
     "frozen",
     "get_layer_names",
-    "open_relus",
     "parse_layer",
+    "soft_relus",
     "unwrap",
     "working_copy",
 ]

@@ -1,4 +1,4 @@
-"""Gradients through shut ReLUs, so that a picture on which a unit is silent can still climb."""
+"""Gradients of ReLUs without their edge, so that a picture climbs by what many networks would agree on."""
 
 from __future__ import annotations
 
@@ -10,27 +10,43 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-class _OpenReLU(torch.autograd.Function):
-    """ReLU whose backward pass lets gradients through shut units of a picture where no open unit passes any.
-
-    The rule is Lucid's (``redirected_relu_grad``): for a picture whose whole gradient dies at this ReLU, the
-    gradient passes as if the ReLU were not there, but for parts that would push shut units further down.
-    """
+class _SoftReLU(torch.autograd.Function):
+    """ReLU, whose backward pass lets gradients through as ``soft_relus`` says."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, ceiling: float | None) -> Tensor:
-        is_open = x > 0 if ceiling is None else (x > 0) & (x < ceiling)
-        ctx.save_for_backward(is_open)  # not x, which an in-place ReLU overwrites
-        return x.clamp(0, ceiling)
+    def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
+        # What passes is kept, and not x, which an in-place ReLU overwrites.
+        if softness:
+            passing = _ramp(x, softness)
+            if ceiling is not None:
+                passing *= _ramp(ceiling - x, softness)
+        else:
+            passing = x > 0 if ceiling is None else (x > 0) & (x < ceiling)
+        ctx.save_for_backward(passing)
+        ctx.redirect = redirect
+        if in_place:
+            ctx.mark_dirty(x)
+        return x.clamp_(0, ceiling) if in_place else x.clamp(0, ceiling)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (is_open,), gradient = ctx.saved_tensors, gradients[0]
-        passed = gradient * is_open
-        # The loop descends on the negated score: a positive gradient would push a shut unit further down.
-        redirected = gradient * (is_open | (gradient < 0))
-        alive = (passed != 0).flatten(1).any(dim=1).view(-1, *[1] * (gradient.dim() - 1))
-        return torch.where(alive, passed, redirected), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (passing,), gradient = ctx.saved_tensors, gradients[0]
+        passed = gradient * passing
+        if ctx.redirect:
+            # The loop descends on the negated score: a positive gradient would push a shut unit further down.
+            redirected = torch.where(gradient < 0, gradient, passed)
+            alive = (passed != 0).flatten(1).any(dim=1).view(-1, *[1] * (gradient.dim() - 1))
+            passed = torch.where(alive, passed, redirected)
+        return passed, None, None, None, None
+
+
+def _ramp(x: Tensor, softness: float) -> Tensor:
+    """From 0 to 1 in a band about 0, half as wide as ``softness`` of each picture's standard deviation says."""
+    some = x[:, :, ::4] if x.dim() == 4 and x.shape[2] >= 16 else x  # every fourth row tells as much
+    width = softness * some.flatten(1).float().std(1, correction=0)
+    least = 4 / torch.finfo(x.dtype).max  # so that one over it is a number of this type
+    steepness = (3 / width.clamp_min(least)).to(x.dtype)
+    return F.hardsigmoid(x * steepness.view(-1, *[1] * (x.dim() - 1)), inplace=True)
 
 
 _CEILINGS = {
@@ -46,15 +62,32 @@ _CEILINGS = {
 _IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
-class open_relus(TorchFunctionMode):
-    """Within the block every ReLU and ReLU6, module or function, lets gradients through as ``_OpenReLU`` says.
+class soft_relus(TorchFunctionMode):
+    """Within the block gradients pass every ReLU and ReLU6, module or function, as if its edges were soft.
 
-    Nothing of the network or of torch is patched, and the forward pass is unchanged.
+    The forward pass is unchanged, and nothing of the network or of torch is patched.
+
+    The exact gradient jumps wherever a unit opens or shuts, and a picture that follows it fills with what this one
+    network happens to switch on. With a gradient that rises from none to all in a band about the edge, other networks
+    see the same thing in the picture far more often. After Wang et al., "Rethinking the Backward Propagation for
+    Adversarial Transferability", 2023.
+
+    Args:
+        softness: how far the band reaches to either side of the edge, in standard deviations of what enters the ReLU
+            (of each picture by itself); 0 for the exact gradient.
+        redirect: where a picture's whole gradient dies at a ReLU, let it pass as if the ReLU were not there, but for
+            parts that would push shut units further down: a picture on which a unit is silent can climb. The rule
+            is Lucid's (``redirected_relu_grad``).
     """
+
+    def __init__(self, softness: float = 0.0, redirect: bool = False) -> None:
+        super().__init__()
+        self.softness, self.redirect = softness, redirect
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if function not in _CEILINGS and function is not F.hardtanh:
+        exact = not (self.softness or self.redirect)
+        if exact or (function not in _CEILINGS and function is not F.hardtanh):
             return function(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
         ceiling = _CEILINGS.get(function)
@@ -65,7 +98,7 @@ class open_relus(TorchFunctionMode):
             ceiling = float(bounds[1])
         if x.dim() < 2 or not x.requires_grad:
             return function(*args, **kwargs)
-        out = _OpenReLU.apply(x, ceiling)
         in_place = function in _IN_PLACE or kwargs.get("inplace", False) or any(a is True for a in args[1:])
-        # A caller that drops the result of an in-place call reads it from the tensor itself.
-        return x.copy_(out) if in_place else out
+        if in_place and x._is_view():  # a function of our own cannot change part of a tensor in place
+            return x.copy_(_SoftReLU.apply(x, ceiling, self.softness, self.redirect, False))
+        return _SoftReLU.apply(x, ceiling, self.softness, self.redirect, in_place)

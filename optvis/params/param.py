@@ -59,6 +59,8 @@ class Param(nn.Module):
             raise ValueError(
                 f"parameterisations of one kind, size and options can be joined, not {' and '.join(kinds) or 'none'}"
             )
+        if len(params) == 1:
+            return params[0]
         joined = copy.deepcopy(params[0])
         joined.batch = sum(param.batch for param in params)
         joined.holds_picture = any(param.holds_picture for param in params)
@@ -66,6 +68,16 @@ class Param(nn.Module):
             parameter.data = torch.cat([param.get_parameter(name).data for param in params])
             parameter.grad = None
         return joined
+
+    def take(self, pictures: Sequence[int]) -> Param:
+        """A parameterisation of some of the pictures, in this order; itself where that is all of them."""
+        which = list(pictures)
+        if which == list(range(self.batch)):
+            return self
+        slices = {id(p): torch.nn.Parameter(p.detach()[which]) for p in self.parameters()}
+        taken = copy.deepcopy(self, slices)  # what is not taken is not copied either
+        taken.batch = len(which)
+        return taken
 
     def extra_repr(self) -> str:
         return _listed({"batch": self.batch, **self.options()})

@@ -1,0 +1,150 @@
+"""The step as one compiled function: transforms, network and the way back to the image."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from .places import out_of_memory
+from .transforms import Draws
+
+See = Callable[[Tensor, Draws], Tensor]
+"""From images ``[N, C, H, W]`` and random numbers to scores ``[N]``."""
+
+
+class Compiler:
+    """Compiles what looks at images, each kind of step once, and keeps it for all batches of a run.
+
+    What a step does is traced down to the operations of the forward and the backward pass, and these are compiled by
+    torch's Inductor (on a GPU replayed as one CUDA graph). Weights, constants and random numbers are inputs, so that
+    other channels of the same layer need no compilation of their own. A step that cannot be compiled is taken as it
+    is, and one warning says so.
+
+    Attributes:
+        seconds: what setting up has cost.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._failed = False
+
+    def __call__(self, see: See, image: Tensor, draws: Draws) -> See:
+        """``see``, compiled for images and numbers like these; as it is where that cannot be done."""
+        if self._failed:
+            return see
+        start = time.perf_counter()
+        try:
+            return self._made(see, image.detach(), draws)
+        except Exception as error:
+            if isinstance(error, RuntimeError) and out_of_memory(error):
+                raise
+            self._failed = True
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            warnings.warn(f"compile=True: this step cannot be compiled ({reason}), so it runs as it is", stacklevel=8)
+            return see
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def _made(self, see: See, image: Tensor, draws: Draws) -> See:
+        record = _Recorded(draws)
+        with draws.undone():
+            truth = _scores_and_gradient(see, image, record)
+        numbers = record.numbers
+
+        def step(image: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:
+            return _scores_and_gradient(see, image, _Given(draws, numbers))
+
+        written = make_fx(step)(image, *numbers)
+        pure = make_fx(torch.func.functionalize(written, remove="mutations_and_views"))(image, *numbers)
+        graph, constants = _without_constants(pure)
+        tensors = (image, *numbers, *constants)
+        key = (graph.code, tuple((t.shape, t.stride(), t.dtype, t.device) for t in tensors))
+        inputs: list[Any] = list(tensors)
+        if key not in self._compiled:
+            on_gpu = image.device.type == "cuda"
+            self._compiled[key] = torch._inductor.compile(graph, inputs, {"triton.cudagraphs": True} if on_gpu else {})
+        compiled = self._compiled[key]
+        with torch.no_grad():
+            found = compiled(*inputs)
+        for what, is_now, was in zip(("scores", "gradients"), found, truth):
+            if not torch.allclose(is_now, was, rtol=1e-2, atol=1e-2 * float(was.abs().max())):
+                raise ValueError(f"compiled, it gives other {what}")
+
+        def quick(image: Tensor, draws: Draws) -> Tensor:
+            return _Quick.apply(image, lambda image: compiled(image, *record.again(draws), *constants))
+
+        return quick
+
+
+class _Quick(torch.autograd.Function):
+    """Scores, with a gradient that was computed along with them."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, compiled: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        scores, gradient = compiled(image.detach())
+        ctx.save_for_backward(gradient.clone())  # what a CUDA graph puts out is overwritten by its next run
+        return scores.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors  # a score depends on its own image alone
+        return gradient * gradients[0].view(-1, 1, 1, 1), None
+
+
+def _scores_and_gradient(see: See, image: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        image = image.detach().requires_grad_()
+        scores = see(image, draws)
+        (gradient,) = torch.autograd.grad(scores.sum(), image)
+    return scores.detach(), gradient
+
+
+class _Recorded(Draws):
+    """Draws that are noted."""
+
+    def __init__(self, draws: Draws) -> None:
+        self._follow(draws.generators, draws._streams)
+        self.numbers: list[Tensor] = []
+        self._asked: list[tuple[Callable[..., Tensor], tuple[int, ...]]] = []
+
+    def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        self._asked.append((draw, shape))
+        self.numbers.append(super()._each(draw, shape))
+        return self.numbers[-1]
+
+    def again(self, draws: Draws) -> list[Tensor]:
+        """The next numbers, as they were asked for."""
+        return [draws._each(draw, shape) for draw, shape in self._asked]
+
+
+class _Given(Draws):
+    """Numbers that have been drawn."""
+
+    def __init__(self, draws: Draws, numbers: Sequence[Tensor]) -> None:
+        self._follow(draws.generators, draws._streams)
+        self._numbers = list(numbers)
+
+    def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        return self._numbers.pop(0)
+
+
+def _without_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """The graph with its weights and constants as further inputs, and these."""
+    inputs: dict[str, torch.fx.Node] = {}
+    last = [node for node in graph.graph.nodes if node.op == "placeholder"][-1]
+    for node in [node for node in graph.graph.nodes if node.op == "get_attr"]:
+        name = str(node.target)
+        if name not in inputs:
+            with graph.graph.inserting_after(last):
+                last = inputs[name] = graph.graph.placeholder(f"constant_{len(inputs)}")
+        node.replace_all_uses_with(inputs[name])
+        graph.graph.erase_node(node)
+    return GraphModule(torch.nn.Module(), graph.graph), [getattr(graph, name).detach() for name in inputs]

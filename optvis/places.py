@@ -1,0 +1,228 @@
+"""Many pictures, few places in the network: who is at work, who waits, who is done."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from .params import Param
+from .stages import Stage
+from .transforms import Draws
+
+CHECK = 16
+"""After so many steps it is asked whether a picture may leave."""
+
+Until = Callable[[int, Sequence[float]], bool]
+"""From a picture's number and its scores under unseen transforms so far, whether it is good enough for its stage."""
+
+
+def plateau(picture: int, scores: Sequence[float]) -> bool:
+    """Whether the last two checks, 32 steps, brought less than 2 %."""
+    if len(scores) < 3:
+        return False
+    before = max(scores[:-2])
+    return max(scores[-2:]) - before <= 0.02 * abs(before)
+
+
+class Cohort:
+    """Pictures that entered a stage together.
+
+    Attributes:
+        pictures: their numbers.
+        param: what is optimised.
+        draws: their random numbers.
+        optimiser: of the stage at hand; ``None`` while they wait for it.
+        age: steps in this stage.
+        history: ``[k]`` scores of each step, of all stages.
+        frames: ``{step: [k, C, H, W]}``.
+        unseen: ``[k]`` scores under unseen transforms, of each check in this stage.
+        silent: whether some picture may be silent, so that shut ReLUs let gradients through.
+    """
+
+    def __init__(self, pictures: Sequence[int], param: Param, draws: Draws) -> None:
+        self.pictures, self.param, self.draws = list(pictures), param, draws
+        self.optimiser: torch.optim.Optimizer | None = None
+        self.age = 0
+        self.history: list[Tensor] = []
+        self.frames: dict[int, Tensor] = {}
+        self.unseen: list[Tensor] = []
+        self.silent = True
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def enter(self, size: tuple[int, int], optimiser: Callable[[Param], torch.optim.Optimizer]) -> None:
+        """Begin a stage."""
+        if self.param.size != size:
+            self.param = self.param.grow(size)
+        self.optimiser, self.age, self.unseen = optimiser(self.param), 0, []
+
+    def leaving(self, stage: Stage, until: Until | None) -> list[int]:
+        """Which are done with a stage, counted within the cohort."""
+        if self.age >= stage.steps:
+            return list(range(len(self)))
+        if until is None or not self.unseen:
+            return []
+        scores = torch.stack(self.unseen, 1).tolist()
+        return [i for i, picture in enumerate(self.pictures) if until(picture, scores[i])]
+
+    def take(self, which: Sequence[int], optimiser: Callable[[Param], torch.optim.Optimizer]) -> Cohort:
+        """Some of the pictures, with all that is theirs; ``which`` counts within the cohort."""
+        if len(which) == len(self):
+            return self
+        taken = copy.copy(self)
+        taken.pictures = [self.pictures[i] for i in which]
+        taken.param, taken.draws = self.param.take(which), self.draws.take(which)
+        taken.history = [scores[list(which)] for scores in self.history]
+        taken.frames = {step: images[list(which)] for step, images in self.frames.items()}
+        taken.unseen = [scores[list(which)] for scores in self.unseen]
+        if self.optimiser is not None:
+            taken.optimiser = optimiser(taken.param)
+            _hand_over(self.optimiser, self.param, taken.optimiser, taken.param, list(which))
+        return taken
+
+
+def _hand_over(
+    old: torch.optim.Optimizer, old_param: Param, new: torch.optim.Optimizer, new_param: Param, which: list[int]
+) -> None:
+    """Give what an optimiser remembers of some pictures to another one; what belongs to all together is forgotten."""
+    for a, b in zip(old_param.parameters(), new_param.parameters()):
+        state = old.state.get(a, {})
+        if all(isinstance(value, (Tensor, int, float)) for value in state.values()):
+            new.state[b] = {
+                key: value[which] if isinstance(value, Tensor) and value.shape == a.shape else copy.copy(value)
+                for key, value in state.items()
+            }
+
+
+class _Queue:
+    """Those that wait for a stage, and those at work in it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.waiting: list[Cohort] = []
+        self.active: list[Cohort] = []
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, (*self.waiting, *self.active)))
+
+
+class Places:
+    """Brings pictures through the stages, ``batch`` at once.
+
+    A picture leaves a stage after the stage's steps, or as soon as ``until`` says so; its place goes to the next that
+    waits. Work is done where a full batch is together, at the last such stage, so that pictures are finished early.
+
+    Args:
+        everyone: a cohort of all pictures, before the first stage.
+        stages: sizes and most steps.
+        batch: pictures at once.
+        until: lets a picture leave a stage early; ``None`` for never.
+        optimiser: makes one for a parameterisation.
+    """
+
+    def __init__(
+        self,
+        everyone: Cohort,
+        stages: Sequence[Stage],
+        batch: int,
+        until: Until | None,
+        optimiser: Callable[[Param], torch.optim.Optimizer],
+    ) -> None:
+        self.batch, self.until, self._optimiser = batch, until, optimiser
+        self._queues = [_Queue(stage) for stage in stages]
+        self._queues[0].waiting = [
+            everyone.take(range(i, min(i + batch, len(everyone))), optimiser) for i in range(0, len(everyone), batch)
+        ]
+        self.done: list[Cohort] = []
+        self.at_work: list[Cohort] = []
+
+    def turns(self) -> Iterator[Stage]:
+        """Again and again the stage at which the next step is due; ``at_work`` holds the cohorts that take it."""
+        while True:
+            queue = self._due()
+            if queue is None:
+                return
+            self._fill(queue)
+            self.at_work = list(queue.active)
+            yield queue.stage
+            self._let_go(queue)
+
+    def shrink(self) -> bool:
+        """Half as many at once from now on, for want of memory; says whether that could be done."""
+        count = sum(map(len, self.at_work))
+        if count < 2:
+            return False
+        self.batch = math.ceil(count / 2)
+        queue = next(queue for queue in self._queues if queue.active == self.at_work)
+        queue.waiting, queue.active = queue.active + queue.waiting, []
+        return True
+
+    def finished(self) -> list[Cohort]:
+        """Those that are done; as long as there are none, those at work."""
+        return self.done or self.at_work
+
+    def _due(self) -> _Queue | None:
+        filled = [queue for queue in self._queues if queue.count]
+        full = [queue for queue in filled if queue.count >= self.batch]
+        return full[-1] if full else filled[0] if filled else None
+
+    def _fill(self, queue: _Queue) -> None:
+        free = self.batch - sum(map(len, queue.active))
+        while free > 0 and queue.waiting:
+            first = queue.waiting.pop(0)
+            if len(first) > free:
+                queue.waiting.insert(0, first.take(range(free, len(first)), self._optimiser))
+                first = first.take(range(free), self._optimiser)
+            if first.optimiser is None:
+                first.enter(queue.stage.size, self._optimiser)
+            queue.active.append(first)
+            free -= len(first)
+
+    def _let_go(self, queue: _Queue) -> None:
+        stage, stay = queue.stage, []
+        for cohort in queue.active:
+            leaving = cohort.leaving(stage, self.until)
+            if leaving:
+                gone = cohort.take(leaving, self._optimiser)
+                gone.optimiser = None
+                at = self._queues.index(queue) + 1
+                (self.done if at == len(self._queues) else self._queues[at].waiting).append(gone)
+            left = [i for i in range(len(cohort)) if i not in set(leaving)]
+            if left:
+                stay.append(cohort.take(left, self._optimiser))
+        queue.active = stay
+
+
+def joined(cohorts: Sequence[Cohort]) -> tuple[list[int], Param, Tensor, dict[int, Tensor]]:
+    """All pictures in the order of their numbers: these, one parameterisation, history and frames.
+
+    The history ``[steps, N]`` is NaN where a picture had left already.
+    """
+    pictures = [picture for cohort in cohorts for picture in cohort.pictures]
+    order = sorted(range(len(pictures)), key=pictures.__getitem__)
+    param = Param.join([cohort.param for cohort in cohorts])
+    steps = max(len(cohort.history) for cohort in cohorts)
+    history = torch.cat([_padded(cohort, steps) for cohort in cohorts], 1)
+    kept = set.intersection(*(set(cohort.frames) for cohort in cohorts))
+    frames = {step: torch.cat([cohort.frames[step] for cohort in cohorts])[order] for step in sorted(kept)}
+    if order != sorted(order):
+        param, history = param.take(order), history[:, order]
+    return sorted(pictures), param, history, frames
+
+
+def _padded(cohort: Cohort, steps: int) -> Tensor:
+    if not cohort.history:
+        return torch.full((steps, len(cohort)), math.nan)
+    history = torch.stack(cohort.history).float().cpu()
+    return torch.cat([history, history.new_full((steps - len(history), len(cohort)), math.nan)])
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether it says that memory ran out, on a GPU or here."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
