@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +12,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .places import out_of_memory
+from .seeing import See, along_with_gradient, scores_and_gradient
 from .transforms import Draws
-
-See = Callable[[Tensor, Draws], Tensor]
-"""From images ``[N, C, H, W]`` and random numbers to scores ``[N]``."""
 
 
 class Compiler:
@@ -24,21 +21,22 @@ class Compiler:
 
     What a step does is traced down to the operations of the forward and the backward pass, and these are compiled by
     torch's Inductor (on a GPU replayed as one CUDA graph). Weights, constants and random numbers are inputs, so that
-    other channels of the same layer need no compilation of their own. A step that cannot be compiled is taken as it
-    is, and one warning says so.
+    other channels of the same layer need no compilation of their own. Once a step cannot be compiled, all are taken as
+    they are.
 
     Attributes:
         seconds: what setting up has cost.
+        failure: why a step could not be compiled.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._compiled: dict[Any, Callable[..., Any]] = {}
-        self._failed = False
+        self.failure = ""
 
     def __call__(self, see: See, image: Tensor, draws: Draws) -> See:
         """``see``, compiled for images and numbers like these; as it is where that cannot be done."""
-        if self._failed:
+        if self.failure:
             return see
         start = time.perf_counter()
         try:
@@ -46,9 +44,7 @@ class Compiler:
         except Exception as error:
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
-            self._failed = True
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            warnings.warn(f"compile=True: this step cannot be compiled ({reason}), so it runs as it is", stacklevel=8)
+            self.failure = (str(error).splitlines() or [type(error).__name__])[0][:200]
             return see
         finally:
             self.seconds += time.perf_counter() - start
@@ -56,11 +52,11 @@ class Compiler:
     def _made(self, see: See, image: Tensor, draws: Draws) -> See:
         record = _Recorded(draws)
         with draws.undone():
-            truth = _scores_and_gradient(see, image, record)
+            truth = scores_and_gradient(see, image, record)
         numbers = record.numbers
 
         def step(image: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:
-            return _scores_and_gradient(see, image, _Given(draws, numbers))
+            return scores_and_gradient(see, image, _Given(draws, numbers))
 
         written = make_fx(step)(image, *numbers)
         pure = make_fx(torch.func.functionalize(written, remove="mutations_and_views"))(image, *numbers)
@@ -79,32 +75,9 @@ class Compiler:
                 raise ValueError(f"compiled, it gives other {what}")
 
         def quick(image: Tensor, draws: Draws) -> Tensor:
-            return _Quick.apply(image, lambda image: compiled(image, *record.again(draws), *constants))
+            return along_with_gradient(image, lambda image: compiled(image, *record.again(draws), *constants))
 
         return quick
-
-
-class _Quick(torch.autograd.Function):
-    """Scores, with a gradient that was computed along with them."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, compiled: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-        scores, gradient = compiled(image.detach())
-        ctx.save_for_backward(gradient.clone())  # what a CUDA graph puts out is overwritten by its next run
-        return scores.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors  # a score depends on its own image alone
-        return gradient * gradients[0].view(-1, 1, 1, 1), None
-
-
-def _scores_and_gradient(see: See, image: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        image = image.detach().requires_grad_()
-        scores = see(image, draws)
-        (gradient,) = torch.autograd.grad(scores.sum(), image)
-    return scores.detach(), gradient
 
 
 class _Recorded(Draws):

@@ -143,6 +143,7 @@ class OptVis:
         batch: int | None = None,
         until: str | Until | None = None,
         compile: bool = False,
+        tile: int | None = None,
     ) -> Visualisation:
         """Run, and return the pictures.
 
@@ -167,20 +168,26 @@ class OptVis:
                 picture's number and the list of its scores under such transforms, one after every 16 steps.
             compile: compile transforms, network and the way back to the image (and on a GPU replay them as one CUDA
                 graph). It takes a minute or two for each size, once for all batches: for many pictures of one layer.
+            tile: for pictures too large for memory: the network sees them in tiles of at most so many pixels, one
+                after another, with the seams elsewhere at each step. The score is the mean over the tiles, so that
+                each shows what is looked for.
 
         Raises:
             ValueError: before the first step, on anything that cannot work: the message says what would.
         """
         batch, leave = self._room(batch), _leaving(until, thresh)
+        if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
+            raise ValueError(f"tile {tile!r}: give a whole number of pixels")
         if compile and transform and not self.transforms.traceable:
             warnings.warn(
-                "compile=True: transforms of other libraries cannot be compiled: use those of optvis", stacklevel=2
+                "compile=True: only transforms of optvis can be compiled: the step runs as it is", stacklevel=2
             )
             compile = False
         with self._working_network() as network, _own_random_state(self.device, seed):
             run = Run(
                 network, self.objective, self.input, self.device, img_param, stages, thresh, seed,
                 self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0, precision, compile,
+                tile,
             )  # fmt: skip
             places = Places(run.everyone, run.stages, batch, leave, lambda param: self._optimiser(param, lr, wd))
             settings = self._settings(run, transform, lr, wd, seed)
@@ -197,6 +204,8 @@ class OptVis:
             result.scores = self._final_scores(run, result, places.batch)
         result.param.holds_picture = True
         result.settings["compile_seconds"] = round(run.compiler.seconds, 1) if run.compiler is not None else None
+        if run.compiler is not None and run.compiler.failure:
+            warnings.warn(f"compile=True: {run.compiler.failure}: the step ran as it is", stacklevel=2)
         if len(result.pictures) < len(run.everyone):
             result.settings["objective"] = repr(self.objective.take(result.pictures))
         return result
@@ -215,7 +224,7 @@ class OptVis:
             def uphill() -> Tensor:
                 run.forget_gradients()
                 image = run.images()  # [N, C, H, W], in [0, 1]
-                run.scores = run.compiled(see, image)(image, run.draws)
+                run.scores = run.wrapped(see, image)(image, run.draws)
                 loss = -run.scores.sum()
                 loss.backward()
                 self._change_gradients(run)
@@ -260,8 +269,7 @@ class OptVis:
             pictures = [result.pictures[i] for i in some.tolist()]
             run.enter(Stage(param.size, 0), [Cohort(pictures, param, run.everyone.draws)])
             run.forget_gradients()
-            with run.tap() as tap:
-                scores.append(run.objective(run.look(tap, run.images(), Compose(), run.draws)))
+            scores.append(run.scores_of(run.images(), Compose(), run.draws))
             (-scores[-1].sum()).backward()
             silent += [pictures[i] for i in silent_pictures(param)]
         run.warn_of(silent)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .compiled import Compiler, See
+from .compiled import Compiler
 from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, working_copy
 from .network.probe import with_extra
 from .network.working import choose_precision, scaled_gradients
@@ -21,7 +21,9 @@ from .objectives import Objective
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .places import CHECK, Cohort
+from .seeing import See
 from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
+from .tiles import in_tiles, tile_size
 from .transforms import Compose, Draws
 
 UNSEEN = 2**33
@@ -66,6 +68,7 @@ class Run:
         channel_noise: float | None,
         precision: str,
         compile: bool,
+        tile: int | None,
     ) -> None:
         if img_param is not None and not isinstance(img_param, Param):
             raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {img_param!r}")
@@ -80,19 +83,24 @@ class Run:
             raise ValueError(
                 f"the stages end at {planned[-1].size}, the parameterisation has {size}: let both be the same size"
             )
+        if tile is not None and objective.placed:
+            raise ValueError(f"{objective!r} asks for a place in the picture, of which a tile knows nothing: no tile=")
+        self._tile = tile
         self.probe = Probe(network, self.layers, given, device, extra, channel_axis)
-        self.network_size = self.probe.network_size(size) if self.layers else None
+        self.network_size = self.probe.network_size(self._seen_size(size)) if self.layers else None
         self.full = self._shapes(size)
         self.channel_noise = _noise_for(self.probe.depth) if channel_noise is None else channel_noise
         self.objective = objective.bound(self.full, self.full)
         for stage in planned or ():
             if not self.network_size and self.layers:
-                self.probe.network_size(stage.size)  # raises where a stage is too small for the network
+                self.probe.network_size(
+                    self._seen_size(stage.size)
+                )  # raises where it is too small
 
         self.stages = planned or default_stages(
             size,
             keeps_size=self.network_size is not None or (img_param is not None and img_param.holds_picture),
-            works_at=self.probe.works_at if self.layers else lambda size: True,
+            works_at=lambda size: not self.layers or self.probe.works_at(self._seen_size(size)),
         )
         if self.thresh:
             self.stages = (cut if planned else stretch)(self.stages, self.thresh[-1])
@@ -128,7 +136,11 @@ class Run:
         return asked or (param.batch if param is not None else 1)
 
     def _shapes(self, size: tuple[int, int]) -> dict[str, LayerShape]:
-        return self.probe.at(self.network_size or size) if self.layers else {}
+        return self.probe.at(self.network_size or self._seen_size(size)) if self.layers else {}
+
+    def _seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """How large a picture of this size is when the network sees it."""
+        return tile_size(size, self._tile) if self._tile is not None else size
 
     def enter(self, stage: Stage, cohorts: Sequence[Cohort]) -> None:
         """Bring these pictures to work, at a stage whose size they have, and the objective to them."""
@@ -147,8 +159,10 @@ class Run:
         images = [cohort.param() for cohort in self.cohorts]
         return images[0] if len(images) == 1 else torch.cat(images)
 
-    def compiled(self, see: See, image: Tensor) -> See:
-        """``see`` compiled, where that was asked for and shut ReLUs stay shut, as in most steps."""
+    def wrapped(self, see: See, image: Tensor) -> See:
+        """``see`` in tiles, or compiled where shut ReLUs stay shut, as in most steps: as was asked for."""
+        if self._tile is not None and max(image.shape[-2:]) > self._tile:
+            return in_tiles(see, self._tile, shift=True)
         if self.compiler is None or self.opens_relus:
             return see
         if self._quick is None:
@@ -218,7 +232,7 @@ class Run:
 
     def _glance(self, network: nn.Module, dtype: torch.dtype, layout: torch.memory_format) -> dict[str, Tensor]:
         """What the layers put out for some image of the first stage's size."""
-        size = self.network_size or self.stages[0].size
+        size = self.network_size or self._seen_size(self.stages[0].size)
         some = torch.randn(1, self.given.channels, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
         inputs, named = self._inputs(some, dtype, layout)
         calls = {layer: shape.calls for layer, shape in self._shapes(size).items()}
@@ -233,12 +247,21 @@ class Run:
         shared = len(draws.generators) == 1
         return channel_noise(lambda channels: draws.uniform(low, high, channels)[: 1 if shared else None])
 
+    def scores_of(self, image: Tensor, transforms: Compose, draws: Draws) -> Tensor:
+        """``[N]``: exact scores of images, as often as the network has to see them."""
+
+        def see(image: Tensor, draws: Draws) -> Tensor:
+            return self.objective(self.look(tap, image, transforms, draws))
+
+        with self.tap() as tap:
+            return (in_tiles(see, self._tile, shift=False) if self._tile is not None else see)(image, draws)
+
     def unseen(self, transforms: Compose) -> Tensor:
         """``[N]``: the scores of the pictures at work under two changes that no step has drawn."""
-        with torch.no_grad(), self.tap() as tap:
+        with torch.no_grad():
             image = self.images()
             draws = Draws([UNSEEN] * len(image), self.device)
-            return sum(self.objective(self.look(tap, image, transforms, draws)) for _ in range(2)) / 2  # type: ignore
+            return (self.scores_of(image, transforms, draws) + self.scores_of(image, transforms, draws)) / 2
 
     def warn_of(self, silent: Sequence[int]) -> None:
         """Say which pictures are silent, and what to try."""

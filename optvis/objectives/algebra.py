@@ -44,6 +44,11 @@ class Objective:
         """How many pictures the objective makes in one batch; ``None`` for any number."""
         return None
 
+    @property
+    def placed(self) -> bool:
+        """Whether it asks for a place in the picture."""
+        return False
+
     def score(self, seen: Mapping[str, Tensor]) -> Tensor:
         """``[N]`` scores from the activations ``[N, C, ...]`` of each layer named."""
         raise NotImplementedError
@@ -155,6 +160,10 @@ class Sum(Objective):
     @property
     def pictures(self) -> int | None:
         return next((term.pictures for _, term in self.terms if term.pictures is not None), None)
+
+    @property
+    def placed(self) -> bool:
+        return any(term.placed for _, term in self.terms)
 
     def score(self, seen: Mapping[str, Tensor]) -> Tensor:
         total = sum(term.score(seen) if weight == 1 else weight * term.score(seen) for weight, term in self.terms)

@@ -39,6 +39,10 @@ class Batch(Objective):
     def pictures(self) -> int:
         return len(self.objectives)
 
+    @property
+    def placed(self) -> bool:
+        return any(objective.placed for objective in self.objectives)
+
     def score(self, seen: Mapping[str, Tensor]) -> Tensor:
         scores = [
             objective.score({layer: seen[layer][i : i + 1] for layer in objective.layers})

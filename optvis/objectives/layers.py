@@ -104,6 +104,10 @@ class Neuron(_OfLayer):
     def pictures(self) -> int | None:
         return len(self.channel) if isinstance(self.channel, tuple) else None
 
+    @property
+    def placed(self) -> bool:
+        return True
+
     def score(self, seen: Mapping[str, Tensor]) -> Tensor:
         activation = self.seen(seen)
         if activation.dim() > 2:

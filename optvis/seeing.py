@@ -1,0 +1,41 @@
+"""What looks at images, and scores whose gradient is known before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .transforms import Draws
+
+See = Callable[[Tensor, Draws], Tensor]
+"""From images ``[N, C, H, W]`` and random numbers to scores ``[N]``."""
+
+
+def scores_and_gradient(see: See, image: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """``[N]`` scores, and the gradient ``[N, C, H, W]`` of their sum."""
+    with torch.enable_grad():
+        image = image.detach().requires_grad_()
+        scores = see(image, draws)
+        (gradient,) = torch.autograd.grad(scores.sum(), image)
+    return scores.detach(), gradient
+
+
+def along_with_gradient(image: Tensor, compute: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+    """``[N]`` scores that ``compute`` gives with their gradient; the way back to the image needs nothing more."""
+    return _Known.apply(image, compute)
+
+
+class _Known(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, compute: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        scores, gradient = compute(image.detach())
+        ctx.save_for_backward(gradient.clone())  # what a CUDA graph puts out is overwritten by its next run
+        return scores.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors  # a score depends on its own image alone
+        return gradient * gradients[0].view(-1, 1, 1, 1), None

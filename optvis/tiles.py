@@ -1,0 +1,52 @@
+"""Pictures too large for the network's memory, seen in tiles one after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .params.param import Size
+from .seeing import See, along_with_gradient, scores_and_gradient
+from .transforms import Draws
+
+
+def tile_size(size: Size, tile: int) -> Size:
+    """(height, width) of the tiles of a picture: as many as needed, as even as can be, none larger than ``tile``."""
+    height, width = (math.ceil(n / math.ceil(n / tile)) for n in size)
+    return height, width
+
+
+def in_tiles(see: See, tile: int, shift: bool) -> See:
+    """What ``see`` makes of each tile, in the mean; only one is held in memory at once.
+
+    With ``shift`` the picture is rolled by a random number of pixels before it is cut, so that the seams lie elsewhere
+    each time. After Mordvintsev, Olah, Tyka, "DeepDream", 2015.
+    """
+
+    def look(image: Tensor, draws: Draws) -> Tensor:
+        size = (image.shape[-2], image.shape[-1])
+        rolled = [int(part * n) if shift else 0 for part, n in zip(draws.uniform(0, 1, 2)[0].tolist(), size)]
+
+        def compute(image: Tensor) -> tuple[Tensor, Tensor]:
+            image = image.roll(rolled, (-2, -1)) if shift else image
+            scores, gradient = image.new_zeros(len(image)), torch.zeros_like(image)
+            for rows, columns in _cut(size, tile_size(size, tile)):
+                part = image[..., rows, columns]
+                share = part[0, 0].numel() / image[0, 0].numel()
+                some, slope = scores_and_gradient(see, part, draws)
+                scores += share * some
+                gradient[..., rows, columns] = share * slope
+            return scores, gradient.roll([-n for n in rolled], (-2, -1)) if shift else gradient
+
+        return along_with_gradient(image, compute)
+
+    return look
+
+
+def _cut(size: Size, tile: Size) -> Iterator[tuple[slice, slice]]:
+    for top in range(0, size[0], tile[0]):
+        for left in range(0, size[1], tile[1]):
+            yield slice(top, top + tile[0]), slice(left, left + tile[1])
