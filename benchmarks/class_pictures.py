@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--network", choices=LOGITS, default="squeezenet1_0")
     parser.add_argument("--classes", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=10, help="pictures at once, for ours")
+    parser.add_argument("--batch", type=int, default=8, help="pictures at once, for ours")
     parser.add_argument("--rival", type=int, default=10, help="how many of the classes the rival draws")
     parser.add_argument("--rival-steps", type=int, default=256)
     parser.add_argument("--timed", type=int, default=3, help="how many single pictures of ours are timed")
@@ -99,12 +99,7 @@ def main() -> None:
     classes = list(range(0, 1000, 1000 // given.classes))[: given.classes]
     given.out.mkdir(parents=True, exist_ok=True)
 
-    ours = torch.cat(
-        [
-            OptVis.from_layer(network, layer, channel=classes[i : i + given.batch]).vis(verbose=False).images
-            for i in range(0, len(classes), given.batch)
-        ]
-    )
+    ours = OptVis.from_layer(network, layer, channel=classes).vis(verbose=False, batch=given.batch).images
     found = [report("optvis", given.network, networks, ours, classes)]
     grid([to_pil(image) for image in ours], 10).save(given.out / f"{given.network}_optvis.png")
 

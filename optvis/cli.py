@@ -53,6 +53,8 @@ Steps = Annotated[int | None, typer.Option(help="Steps in all.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...")]
 Precision = Annotated[str, typer.Option(help="Of the network's arithmetic: auto, fp32, bf16 or fp16.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the step: a minute or two, then quicker steps.")]
+Tile = Annotated[int | None, typer.Option(help="Show large pictures in tiles of so many pixels.", min=1)]
 KindOption = Annotated[Kind, typer.Option("--param", help="What is optimised.")]
 
 
@@ -77,14 +79,14 @@ def vis(
     weights: Weights = None,
     device: Device = None,
     precision: Precision = "auto",
+    tile: Tile = None,
 ) -> None:
     """Draw what a layer, or one of its channels, looks for."""
     network, layer = ("demo", network) if layer is None else (network, layer)
     check_path(out)
     optvis = OptVis(load_network(network, weights), as_objective(layer), device=device)
-    _write(
-        optvis.vis(_param(param, _size(size), optvis, seed), thresh=steps, seed=seed, precision=precision), out, network
-    )
+    start = _param(param, _size(size), optvis, seed)
+    _write(optvis.vis(start, thresh=steps, seed=seed, precision=precision, tile=tile), out, network)
 
 
 @app.command(
@@ -98,10 +100,12 @@ def collage(
     size: Size = None,
     steps: Steps = None,
     seed: Seed = 0,
-    batch: Annotated[int | None, typer.Option(help="Pictures at once; found by trying.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures at once; fewer where memory runs out.", min=1)] = None,
+    until: Annotated[str | None, typer.Option(help="'plateau': each only until it gets no better.")] = None,
     weights: Weights = None,
     device: Device = None,
     precision: Precision = "auto",
+    compile: Compile = False,
 ) -> None:
     """Draw many channels of a layer into one labelled picture."""
     network, layer = ("demo", network) if layer is None else (network, layer)
@@ -117,6 +121,8 @@ def collage(
         device=device,
         thresh=steps,
         precision=precision,
+        until=until,
+        compile=compile,
     )
     _write(result, out, network)
 
@@ -134,6 +140,7 @@ def dream(
     weights: Weights = None,
     device: Device = None,
     precision: Precision = "auto",
+    tile: Tile = None,
 ) -> None:
     """See more of what a layer sees in a photograph."""
     network, layer, image = ("demo", network, layer) if image is None else (network, layer, image)
@@ -141,7 +148,7 @@ def dream(
     start = ImageFile(image, _size(size))
     loaded = load_network(network, weights)
     optvis = OptVis(loaded, layer, device=device) if ":" in layer else OptVis.from_dream(loaded, layer, device=device)
-    _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision), out, network)
+    _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision, tile=tile), out, network)
 
 
 @app.command(epilog="Examples: optvis bench | optvis bench torchvision:resnet18 --layer layer3 --batch 8")

@@ -203,6 +203,8 @@ class OptVis:
             result = _state(places.finished(), torch.empty(0), settings)
             result.scores = self._final_scores(run, result, places.batch)
         result.param.holds_picture = True
+        result.settings["until"] = None if leave is None else until if isinstance(until, str) else repr(until)
+        result.settings["tile"] = tile
         result.settings["compile_seconds"] = round(run.compiler.seconds, 1) if run.compiler is not None else None
         if run.compiler is not None and run.compiler.failure:
             warnings.warn(f"compile=True: {run.compiler.failure}: the step ran as it is", stacklevel=2)

@@ -93,9 +93,7 @@ class Run:
         self.objective = objective.bound(self.full, self.full)
         for stage in planned or ():
             if not self.network_size and self.layers:
-                self.probe.network_size(
-                    self._seen_size(stage.size)
-                )  # raises where it is too small
+                self.probe.network_size(self._seen_size(stage.size))  # raises where it is too small
 
         self.stages = planned or default_stages(
             size,

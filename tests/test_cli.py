@@ -98,6 +98,19 @@ def test_collage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.load("c.npy").shape == (8, 3, 16, 16)
 
 
+def test_collage_until_a_plateau(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["collage", NET, "features/2", "-o", "c.png", "--channels", "0-2", "--until", "plateau"]
+    assert run([*command, "--size", "16", "--batch", "2"]) == 0
+    assert read_settings("c.png")["until"] == "plateau"
+    assert run([*command, "--steps", "2"]) == 2
+    assert "until lets pictures leave at steps of their own" in capsys.readouterr().err
+
+
+def test_dream_in_tiles(folder: Path) -> None:
+    assert run(["dream", NET, "features/2", "photo.png", "-o", "d.png", "--steps", "2", "--tile", "20"]) == 0
+    assert read_settings("d.png")["tile"] == 20
+
+
 @pytest.mark.parametrize("layer", ["features/2", "features/2:3"])
 def test_dream_begins_with_the_photograph(folder: Path, layer: str) -> None:
     assert run(["dream", NET, layer, "photo.png", "-o", "d.npy", "--steps", "3", "--lr", "0.001"]) == 0
