@@ -6,7 +6,8 @@
 
 FOLDER of weights holds a ``load.py`` whose ``load(name)`` gives an ImageNet network. Classes are evenly spaced over
 the 1000, none is chosen. The rival draws ``--rival N`` of them, evenly spaced; ours of the same classes are printed
-beside. It is slow: its pictures, and the time that each took, are kept in the folder and used again by a later run.
+beside. It is slow: its pictures, and the time that each took, are kept in the folder, and all that are there are used
+again by a later run.
 Time is measured as CPU seconds; ``--timed N`` draws so many single pictures of ours beside the rival's, in turn.
 """
 
@@ -67,9 +68,13 @@ def timed(make: Callable[[], Tensor]) -> tuple[Tensor, float]:
     return images, time.process_time() - start
 
 
+def rival_file(name: str, index: int, steps: int, folder: Path) -> Path:
+    return folder / f"lucent_{name}_{steps}_{index}.safetensors"
+
+
 def rival_picture(network: nn.Module, name: str, index: int, steps: int, folder: Path) -> tuple[Tensor, float]:
     """torch-lucent's picture ``[1, 3, 224, 224]`` and its CPU seconds, from the folder where it is there already."""
-    kept = folder / f"lucent_{name}_{steps}_{index}.safetensors"
+    kept = rival_file(name, index, steps, folder)
     if not kept.exists():
         image, spent = timed(lambda: lucent_class_picture(network, index, 224, steps, 0))
         save_file({"image": image, "cpu": torch.tensor(spent)}, kept)
@@ -103,7 +108,12 @@ def main() -> None:
     found = [report("optvis", given.network, networks, ours, classes)]
     grid([to_pil(image) for image in ours], 10).save(given.out / f"{given.network}_optvis.png")
 
-    some = [classes[i * len(classes) // given.rival] for i in range(given.rival)]
+    some = [
+        index
+        for i, index in enumerate(classes)
+        if i * given.rival % len(classes) < given.rival
+        or rival_file(given.network, index, given.rival_steps, given.out).exists()
+    ]
     theirs, pairs = [], []
     for i, index in enumerate(some):
         image, spent = rival_picture(network, given.network, index, given.rival_steps, given.out)

@@ -28,8 +28,9 @@ from rivals import lucent_until
 from torch import Tensor, nn
 
 from optvis import OptVis
+from optvis.draws import Draws
 from optvis.network import Tap, frozen
-from optvis.transforms import Draws, standard
+from optvis.transforms import standard
 
 CHECK = 16
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from .draws import Draws
 from .places import out_of_memory
 from .seeing import See, along_with_gradient, scores_and_gradient
-from .transforms import Draws
 
 
 class Compiler:
@@ -66,7 +66,9 @@ class Compiler:
         inputs: list[Any] = list(tensors)
         if key not in self._compiled:
             on_gpu = image.device.type == "cuda"
-            self._compiled[key] = torch._inductor.compile(graph, inputs, {"triton.cudagraphs": True} if on_gpu else {})
+            from torch import _inductor  # takes seconds to import
+
+            self._compiled[key] = _inductor.compile(graph, inputs, {"triton.cudagraphs": True} if on_gpu else {})
         compiled = self._compiled[key]
         with torch.no_grad():
             found = compiled(*inputs)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .draws import Draws
 from .network import NetworkInput, find_layer, frozen, soft_relus, unwrap
 from .objectives import DeepDream, LayerObjective, Objective, as_objective
 from .params import Param
@@ -25,7 +26,7 @@ from .pictures import Visualisation
 from .places import Cohort, Places, Until, joined, out_of_memory, plateau
 from .run import Run, silent_pictures
 from .stages import Stage
-from .transforms import Compose, Draws, standard
+from .transforms import Compose, standard
 
 OPEN_STEPS = 16
 """For so many first steps gradients pass shut ReLUs (as in Lucid), and on for as long as a picture is silent."""
@@ -158,7 +159,8 @@ class OptVis:
             wd: weight decay.
             verbose: a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` silent.
             seed: of everything that is drawn; the global random state is neither used nor changed.
-            callback: called as ``callback(step, visualisation)`` after every step; ``False`` ends the run.
+            callback: called as ``callback(step, visualisation)`` after every step, with the pictures that took it
+                (all, up to ``batch``; ``visualisation.pictures`` says which); ``False`` ends the run.
             precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
                 where the hardware computes in it natively. Image, colours and scores stay float32.
             batch: pictures in the network at once, the others wait; by default 8 on a CPU and 64 on a GPU, halved for

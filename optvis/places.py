@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from .draws import Draws
 from .params import Param
 from .stages import Stage
-from .transforms import Draws
 
 CHECK = 16
 """After so many steps it is asked whether a picture may leave."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .compiled import Compiler
+from .draws import Draws
 from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, working_copy
 from .network.probe import with_extra
 from .network.working import choose_precision, scaled_gradients
@@ -24,7 +25,7 @@ from .places import CHECK, Cohort
 from .seeing import See
 from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
 from .tiles import in_tiles, tile_size
-from .transforms import Compose, Draws
+from .transforms import Compose
 
 UNSEEN = 2**33
 """Seed of the changes that no step draws."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .transforms import Draws
+from .draws import Draws
 
 See = Callable[[Tensor, Draws], Tensor]
 """From images ``[N, C, H, W]`` and random numbers to scores ``[N]``."""

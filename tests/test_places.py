@@ -11,9 +11,9 @@ from small_networks import Tiny, seeded
 from torch import Tensor
 
 from optvis import CPPNParam, ImageParam, OptVis, Visualisation
+from optvis.draws import Draws
 from optvis.params import Param
 from optvis.places import CHECK, plateau
-from optvis.transforms import Draws
 
 STAGES = [(16, 64), (24, 64)]
 

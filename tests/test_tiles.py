@@ -10,8 +10,8 @@ from small_networks import Tiny, seeded
 from torch import Tensor, nn
 
 from optvis import Channel, ImageFile, ImageParam, OptVis
+from optvis.draws import Draws
 from optvis.tiles import in_tiles, tile_size
-from optvis.transforms import Draws
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from torch import Tensor
 from torchvision.transforms import Grayscale
 
 from optvis import transforms as T
+from optvis.draws import Draws
 from optvis.transforms import (
     Blur,
     ColorJitter,
     Compose,
     Crop,
-    Draws,
     Flip,
     Jitter,
     Noise,
