@@ -17,9 +17,12 @@ class _SoftReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
         # What passes is kept, and not x, which an in-place ReLU overwrites.
         if softness:
-            passing = _ramp(x, softness)
-            if ceiling is not None:
-                passing *= _ramp(ceiling - x, softness)
+            steepness = _steepness(x, softness)
+            if ceiling is None:
+                inside = x * steepness
+            else:  # how far from the nearer edge; in place, since new memory is what costs here
+                inside = (x - ceiling / 2).abs_().mul_(-steepness).add_(ceiling / 2 * steepness)
+            passing = F.hardsigmoid(inside, inplace=True)
         else:
             passing = x > 0 if ceiling is None else (x > 0) & (x < ceiling)
         ctx.save_for_backward(passing)
@@ -40,13 +43,17 @@ class _SoftReLU(torch.autograd.Function):
         return passed, None, None, None, None
 
 
-def _ramp(x: Tensor, softness: float) -> Tensor:
-    """From 0 to 1 in a band about 0, half as wide as ``softness`` of each picture's standard deviation says."""
-    some = x[:, :, ::4] if x.dim() == 4 and x.shape[2] >= 16 else x  # every fourth row tells as much
-    width = softness * some.flatten(1).float().std(1, correction=0)
+def _steepness(x: Tensor, softness: float) -> Tensor:
+    """``[N, 1, ...]``: what each picture is multiplied by for ``hardsigmoid`` to rise in its band.
+
+    The band is half as wide as ``softness`` of the picture's standard deviation says.
+    """
+    some = (x[:, :, ::4] if x.dim() == 4 and x.shape[2] >= 16 else x).float()  # every fourth row tells as much
+    axes = tuple(range(1, x.dim()))
+    mean, mean_square = some.mean(axes, keepdim=True), some.square().mean(axes, keepdim=True)  # quicker than var()
+    width = softness * (mean_square - mean.square()).clamp_min(0).sqrt()
     least = 4 / torch.finfo(x.dtype).max  # so that one over it is a number of this type
-    steepness = (3 / width.clamp_min(least)).to(x.dtype)
-    return F.hardsigmoid(x * steepness.view(-1, *[1] * (x.dim() - 1)), inplace=True)
+    return (3 / width.clamp_min(least)).to(x.dtype)
 
 
 _CEILINGS = {
