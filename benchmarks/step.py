@@ -56,7 +56,7 @@ def main() -> None:
             loops = {
                 "bare loop": bare_loop(*shape),
                 "optvis": own_loop(*shape, given.precision),
-                "without noise": own_loop(*shape, given.precision, channel_noise=0.0),
+                "plain": own_loop(*shape, given.precision, channel_noise=0.0, relu_softness=0.0),
             }
             if given.lucent:
                 address, size = layer.replace("/", "_"), given.size

@@ -140,6 +140,8 @@ def bench(
 ) -> dict[str, dict[str, Cost]]:
     """Print and return what a step costs on this machine, as ratios to a bare loop in plain torch.
 
+    Beside the defaults stand: in float32, and plain, which is without channel noise and with exact gradients.
+
     Args:
         network: any ``nn.Module`` that takes images.
         layers: addresses; by default an early, a middle and the last one with a map.
@@ -159,7 +161,7 @@ def bench(
                 "bare loop": bare_loop(network, layer, size, batch),
                 "optvis": own_loop(network, layer, size, batch),
                 "in float32": own_loop(network, layer, size, batch, "fp32"),
-                "without noise": own_loop(network, layer, size, batch, channel_noise=0.0),
+                "plain": own_loop(network, layer, size, batch, channel_noise=0.0, relu_softness=0.0),
             },
             rounds=rounds,
         )

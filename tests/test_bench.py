@@ -56,7 +56,7 @@ def test_it_prints_a_line_for_each_layer(capsys: pytest.CaptureFixture[str]) -> 
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith("Tiny, 16 px, batch 2, ")
     assert [line.split(":")[0] for line in lines] == ["first", "second"] == list(found)
-    assert set(found["first"]) == {"bare loop", "optvis", "in float32", "without noise"}
+    assert set(found["first"]) == {"bare loop", "optvis", "in float32", "plain"}
     assert snapshot(network) == before and torch.is_grad_enabled()
 
 
