@@ -27,7 +27,7 @@ def judged(images: torch.Tensor) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def of_pairs() -> list[tuple[str, str]]:
     wishes = [Channel("pattern", pattern) + Channel("colour", colour) for pattern, colour in PAIRS]
-    return judged(OptVis(demo_network(), wishes).vis(verbose=False).images)
+    return judged(OptVis(demo_network(), wishes).vis(verbose=False, batch=96).images)
 
 
 def test_every_pattern_is_recognised() -> None:
