@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -28,12 +29,20 @@ def places(network: nn.Module, images: Tensor) -> list[int]:
     return [int((row > row[index]).sum()) for row, index in zip(logits, CLASSES)]
 
 
-def test_class_pictures_are_recognised(real_network: Callable[[str], nn.Module]) -> None:
-    network = real_network("squeezenet1_0")
-    images = OptVis.from_layer(network, "classifier", channel=list(CLASSES)).vis(verbose=False).images
-    assert places(network, images) == [0] * len(CLASSES)
-    others = [places(real_network(name), images) for name in ("resnet18_pq", "mobilenet_v2")]
-    assert sum(place < 5 for other in others for place in other) >= 5  # of 8
+@pytest.mark.parametrize(
+    ("name", "layer", "own", "first", "five"),
+    [("mobilenet_v2", "classifier/1", 4, 5, 7), ("squeezenet1_0", "classifier", 3, 2, 5)],
+)
+def test_class_pictures_are_recognised(
+    name: str, layer: str, own: int, first: int, five: int, real_network: Callable[[str], nn.Module]
+) -> None:
+    """By the network itself (so many of 4), and by two others (of 8): see ``benchmarks`` for 50 classes."""
+    network = real_network(name)
+    images = OptVis.from_layer(network, layer, channel=list(CLASSES)).vis(verbose=False).images
+    assert places(network, images).count(0) >= own
+    others = {"resnet18_pq", "mobilenet_v2", "squeezenet1_0"} - {name}
+    found = [place for other in sorted(others) for place in places(real_network(other), images)]
+    assert sum(place < 1 for place in found) >= first and sum(place < 5 for place in found) >= five, found
 
 
 def test_silent_channels_draw(real_network: Callable[[str], nn.Module], photographs: list[Path]) -> None:
