@@ -13,11 +13,9 @@ Time is measured as CPU seconds; ``--timed N`` draws so many single pictures of 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
+from begin import begin, parser
 from judging import moved, ranks
 from rivals import lucent_class_picture
 from safetensors.torch import load_file, save_file
@@ -83,21 +82,15 @@ def rival_picture(network: nn.Module, name: str, index: int, steps: int, folder:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--network", choices=LOGITS, default="squeezenet1_0")
-    parser.add_argument("--classes", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=8, help="pictures at once, for ours")
-    parser.add_argument("--rival", type=int, default=10, help="how many of the classes the rival draws")
-    parser.add_argument("--rival-steps", type=int, default=256)
-    parser.add_argument("--timed", type=int, default=3, help="how many single pictures of ours are timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-
-    torch.set_num_threads(given.threads)
-    sys.path.insert(0, str(given.weights))
-    from load import load
+    arguments = parser(__doc__)
+    arguments.add_argument("--network", choices=LOGITS, default="squeezenet1_0")
+    arguments.add_argument("--classes", type=int, default=50)
+    arguments.add_argument("--batch", type=int, default=8, help="pictures at once, for ours")
+    arguments.add_argument("--rival", type=int, default=10, help="how many of the classes the rival draws")
+    arguments.add_argument("--rival-steps", type=int, default=256)
+    arguments.add_argument("--timed", type=int, default=3, help="how many single pictures of ours are timed")
+    arguments.add_argument("--out", type=Path, required=True)
+    given, load = begin(arguments)
 
     networks = {name: load(name) for name in LOGITS}
     network, layer = networks[given.network], LOGITS[given.network]

@@ -10,10 +10,8 @@ to the middle 224.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
+from begin import begin, parser
 from judging import normalised
 from torch import Tensor, nn
 
@@ -43,20 +42,14 @@ def highest_on_photographs(network: nn.Module, layer: str, folder: Path) -> Tens
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--photographs", type=Path, required=True)
-    parser.add_argument("--network", default="squeezenet1_0")
-    parser.add_argument("--layer", default="features/12")
-    parser.add_argument("--channels", type=int, nargs="*", help="all by default")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-
-    torch.set_num_threads(given.threads)
-    sys.path.insert(0, str(given.weights))
-    from load import load
+    arguments = parser(__doc__)
+    arguments.add_argument("--photographs", type=Path, required=True)
+    arguments.add_argument("--network", default="squeezenet1_0")
+    arguments.add_argument("--layer", default="features/12")
+    arguments.add_argument("--channels", type=int, nargs="*", help="all by default")
+    arguments.add_argument("--batch", type=int, default=16)
+    arguments.add_argument("--out", type=Path, required=True)
+    given, load = begin(arguments)
 
     network = load(given.network)
     highest = highest_on_photographs(network, given.layer, given.photographs)

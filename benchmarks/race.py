@@ -12,9 +12,7 @@ it. CPU seconds.
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
+from begin import begin, parser
 from every_channel import highest_on_photographs
 from judging import normalised
 from rivals import lucent_until
@@ -30,9 +29,8 @@ from torch import Tensor, nn
 from optvis import OptVis
 from optvis.draws import Draws
 from optvis.network import Tap, frozen
+from optvis.places import CHECK
 from optvis.transforms import standard
-
-CHECK = 16
 
 
 def unseen_score(network: nn.Module, layer: str, channel: int, image: Tensor) -> float:
@@ -43,21 +41,16 @@ def unseen_score(network: nn.Module, layer: str, channel: int, image: Tensor) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--photographs", type=Path, required=True)
-    parser.add_argument("--network", default="squeezenet1_0")
-    parser.add_argument("--layer", default="features/9")
-    parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--rival", type=int, default=8)
-    parser.add_argument("--times", type=float, default=3.0)
-    parser.add_argument("--most", type=int, default=512, help="steps, after which a picture is given up")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    sys.path.insert(0, str(given.weights))
-    from load import load
+    arguments = parser(__doc__)
+    arguments.add_argument("--photographs", type=Path, required=True)
+    arguments.add_argument("--network", default="squeezenet1_0")
+    arguments.add_argument("--layer", default="features/9")
+    arguments.add_argument("--channels", type=int, default=64)
+    arguments.add_argument("--rival", type=int, default=8)
+    arguments.add_argument("--times", type=float, default=3.0)
+    arguments.add_argument("--most", type=int, default=512, help="steps, after which a picture is given up")
+    arguments.add_argument("--batch", type=int, default=8)
+    given, load = begin(arguments)
 
     network, judge = load(given.network), load(given.network)  # the rival's hooks must not see what is judged
     marks = (given.times * highest_on_photographs(network, given.layer, given.photographs)).tolist()

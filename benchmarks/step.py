@@ -10,16 +10,14 @@ FOLDER of weights holds a ``load.py`` whose ``load(name)`` gives a network; VGG-
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
-from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
 import torchvision
+from begin import begin, parser
 from rivals import lucent_picture
 
 from optvis.bench import bare_loop, compare, own_loop
@@ -32,20 +30,15 @@ LAYERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--networks", nargs="*", choices=LAYERS, default=list(LAYERS))
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--lucent", action="store_true", help="also torch-lucent (batch 1)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    sys.path.insert(0, str(given.weights))
-    from load import load
+    arguments = parser(__doc__)
+    arguments.add_argument("--networks", nargs="*", choices=LAYERS, default=list(LAYERS))
+    arguments.add_argument("--size", type=int, default=224)
+    arguments.add_argument("--batch", type=int, default=1)
+    arguments.add_argument("--steps", type=int, default=8)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--precision", default="auto")
+    arguments.add_argument("--lucent", action="store_true", help="also torch-lucent (batch 1)")
+    given, load = begin(arguments)
 
     print(f"{given.size} px, batch {given.batch}, {given.threads} threads, precision {given.precision}; CPU (wall)")
     for name in given.networks:

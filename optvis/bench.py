@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .engine import OPEN_STEPS, OptVis
+from .engine import OptVis
 from .network import NetworkInput, Tap, find_layer, frozen, unwrap
 from .network.addresses import layers_of, module_at
 from .network.tap import first_tensor
 from .params import ImageParam
 from .params.color import Color
+from .run import OPEN_STEPS
 
 Loop = Callable[[int], None]
 """Does so many steps."""

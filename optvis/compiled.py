@@ -77,7 +77,11 @@ class Compiler:
                 raise ValueError(f"compiled, it gives other {what}")
 
         def quick(image: Tensor, draws: Draws) -> Tensor:
-            return along_with_gradient(image, lambda image: compiled(image, *record.again(draws), *constants))
+            def compute(image: Tensor) -> tuple[Tensor, Tensor]:
+                scores, gradient = compiled(image, *record.again(draws), *constants)
+                return scores.clone(), gradient.clone()  # a CUDA graph's next run overwrites what it put out
+
+            return along_with_gradient(image, compute)
 
         return quick
 

@@ -22,14 +22,12 @@ from .draws import Draws
 from .network import NetworkInput, find_layer, frozen, soft_relus, unwrap
 from .objectives import DeepDream, LayerObjective, Objective, as_objective
 from .params import Param
+from .params.param import as_count
 from .pictures import Visualisation
 from .places import Cohort, Places, Until, joined, out_of_memory, plateau
 from .run import Run, silent_pictures
 from .stages import Stage
 from .transforms import Compose, standard
-
-OPEN_STEPS = 16
-"""For so many first steps gradients pass shut ReLUs (as in Lucid), and on for as long as a picture is silent."""
 
 SOFTNESS = 0.6
 """How soft the edges of ReLUs are to gradients, where not given. Found by trying."""
@@ -178,8 +176,8 @@ class OptVis:
             ValueError: before the first step, on anything that cannot work: the message says what would.
         """
         batch, leave = self._room(batch), _leaving(until, thresh)
-        if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
-            raise ValueError(f"tile {tile!r}: give a whole number of pixels")
+        if tile is not None:
+            as_count("tile", tile)
         if compile and transform and not self.transforms.traceable:
             warnings.warn(
                 "compile=True: only transforms of optvis can be compiled: the step runs as it is", stacklevel=2
@@ -253,9 +251,7 @@ class OptVis:
         """Pictures at once."""
         if batch is None:
             return 64 if self.device.type == "cuda" else 8
-        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-            raise ValueError(f"batch {batch!r}: give a whole number of at least 1")
-        return batch
+        return as_count("batch", batch)
 
     def _optimiser(self, param: Param, lr: float, wd: float) -> torch.optim.Optimizer:
         options = {"lr": lr * param.lr_scale, "weight_decay": wd}

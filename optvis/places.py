@@ -74,15 +74,15 @@ class Cohort:
         """Some of the pictures, with all that is theirs; ``which`` counts within the cohort."""
         if len(which) == len(self):
             return self
-        taken = copy.copy(self)
+        which, taken = list(which), copy.copy(self)
         taken.pictures = [self.pictures[i] for i in which]
         taken.param, taken.draws = self.param.take(which), self.draws.take(which)
-        taken.history = [scores[list(which)] for scores in self.history]
-        taken.frames = {step: images[list(which)] for step, images in self.frames.items()}
-        taken.unseen = [scores[list(which)] for scores in self.unseen]
+        taken.history = [scores[which] for scores in self.history]
+        taken.frames = {step: images[which] for step, images in self.frames.items()}
+        taken.unseen = [scores[which] for scores in self.unseen]
         if self.optimiser is not None:
             taken.optimiser = optimiser(taken.param)
-            _hand_over(self.optimiser, self.param, taken.optimiser, taken.param, list(which))
+            _hand_over(self.optimiser, self.param, taken.optimiser, taken.param, which)
         return taken
 
 
@@ -193,7 +193,7 @@ class Places:
                 gone.optimiser = None
                 at = self._queues.index(queue) + 1
                 (self.done if at == len(self._queues) else self._queues[at].waiting).append(gone)
-            left = [i for i in range(len(cohort)) if i not in set(leaving)]
+            left = [i for i in range(len(cohort)) if i not in leaving]
             if left:
                 stay.append(cohort.take(left, self._optimiser))
         queue.active = stay

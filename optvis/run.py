@@ -27,6 +27,9 @@ from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretc
 from .tiles import in_tiles, tile_size
 from .transforms import Compose
 
+OPEN_STEPS = 16
+"""For so many first steps gradients pass shut ReLUs (as in Lucid), and on for as long as a picture is silent."""
+
 UNSEEN = 2**33
 """Seed of the changes that no step draws."""
 
@@ -105,10 +108,11 @@ class Run:
             self.stages = (cut if planned else stretch)(self.stages, self.thresh[-1])
         self.steps = sum(stage.steps for stage in self.stages)
 
-        self.network, self._layout = network, torch.contiguous_format
-        self.dtype = choose_precision(precision, device, given.dtype)
         if self.layers:
             self.network, self.dtype, self._layout = working_copy(network, self.layers, self._glance, device, precision)
+        else:
+            self.network, self._layout = network, torch.contiguous_format
+            self.dtype = choose_precision(precision, device, given.dtype)
 
         batch = self._batch(img_param)
         twins = objective.twins(batch)
@@ -179,7 +183,7 @@ class Run:
     @property
     def opens_relus(self) -> bool:
         """Whether shut ReLUs let gradients through at this step; every so often none do, to see who is silent."""
-        return any(cohort.silent and (cohort.age + 1) % CHECK for cohort in self.cohorts)
+        return any(cohort.silent and (cohort.age + 1) % OPEN_STEPS for cohort in self.cohorts)
 
     def note(self, transforms: Compose | None) -> None:
         """Write down what a step brought; with ``transforms`` now and then the scores under unseen ones, too."""

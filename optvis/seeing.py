@@ -32,8 +32,8 @@ class _Known(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, compute: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
         scores, gradient = compute(image.detach())
-        ctx.save_for_backward(gradient.clone())  # what a CUDA graph puts out is overwritten by its next run
-        return scores.clone()
+        ctx.save_for_backward(gradient)
+        return scores
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

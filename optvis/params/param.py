@@ -30,8 +30,8 @@ class Param(nn.Module):
     def __init__(self, size: int | Sequence[int], batch: int, channels: int) -> None:
         super().__init__()
         self.size = as_size(size)
-        self.batch = _count("batch", batch)
-        self.channels = _count("channels", channels)
+        self.batch = as_count("batch", batch)
+        self.channels = as_count("channels", channels)
         self.holds_picture = False
 
     def forward(self) -> Tensor:
@@ -110,7 +110,8 @@ def _listed(options: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
-def _count(name: str, value: int) -> int:
+def as_count(name: str, value: int) -> int:
+    """``value``; raises ``ValueError``, naming it, on anything but a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} {value!r}: give a whole number of at least 1")
     return value
