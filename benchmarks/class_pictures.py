@@ -1,4 +1,4 @@
-"""Are the pictures right? Class logits of a network, judged by itself, moved about, and by other networks.
+"""Are the pictures right? Classes of a network, judged by itself, moved about, and by other networks.
 
 ::
 
@@ -30,7 +30,7 @@ from rivals import lucent_class_picture
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from optvis import OptVis
+from optvis import Channel, Class, OptVis
 from optvis.pictures import grid, to_pil
 
 LOGITS = {"squeezenet1_0": "classifier", "resnet18_pq": "fc", "mobilenet_v2": "classifier/1"}
@@ -84,6 +84,9 @@ def rival_picture(network: nn.Module, name: str, index: int, steps: int, folder:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--network", choices=LOGITS, default="squeezenet1_0")
+    arguments.add_argument(
+        "--objective", choices=("class", "channel"), default="class", help="ours: told from other classes, or the logit"
+    )
     arguments.add_argument("--classes", type=int, default=50)
     arguments.add_argument("--batch", type=int, default=8, help="pictures at once, for ours")
     arguments.add_argument("--rival", type=int, default=10, help="how many of the classes the rival draws")
@@ -97,9 +100,13 @@ def main() -> None:
     classes = list(range(0, 1000, 1000 // given.classes))[: given.classes]
     given.out.mkdir(parents=True, exist_ok=True)
 
-    ours = OptVis.from_layer(network, layer, channel=classes).vis(verbose=False, batch=given.batch).images
-    found = [report("optvis", given.network, networks, ours, classes)]
-    grid([to_pil(image) for image in ours], 10).save(given.out / f"{given.network}_optvis.png")
+    def draw(wanted: int | list[int]) -> Tensor:
+        objective = Class("", wanted) if given.objective == "class" else Channel(layer, wanted)
+        return OptVis(network, objective).vis(verbose=False, batch=given.batch).images
+
+    ours = draw(classes)
+    found = [report(given.objective, given.network, networks, ours, classes)]
+    grid([to_pil(image) for image in ours], 10).save(given.out / f"{given.network}_{given.objective}.png")
 
     some = [
         index
@@ -112,15 +119,15 @@ def main() -> None:
         image, spent = rival_picture(network, given.network, index, given.rival_steps, given.out)
         theirs.append(image)
         if i < given.timed:
-            _, ours_spent = timed(lambda: OptVis.from_layer(network, layer, channel=index).vis(verbose=False).images)
+            _, ours_spent = timed(lambda: draw(index))
             pairs.append((spent, ours_spent))
             print(f"class {index}: lucent {spent:.1f} s, optvis {ours_spent:.1f} s CPU", flush=True)
     if some:
         places = [classes.index(index) for index in some]
         found.append(report("lucent", given.network, networks, torch.cat(theirs), some))
-        found.append(report("optvis", given.network, networks, ours[places], some))
+        found.append(report(given.objective, given.network, networks, ours[places], some))
         both = [to_pil(image[0]) for image in (*theirs[:10], *ours[places][:10].split(1))]
-        grid(both, len(both) // 2).save(given.out / f"{given.network}_beside_lucent.png")
+        grid(both, len(both) // 2).save(given.out / f"{given.network}_{given.objective}_beside_lucent.png")
     if pairs:
         theirs_cpu, ours_cpu = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
         print(
@@ -128,7 +135,7 @@ def main() -> None:
             f"optvis {ours_cpu:.1f} s; ratio {theirs_cpu / ours_cpu:.1f}"
         )
         found.append({"cpu": [theirs_cpu, ours_cpu], "threads": given.threads})
-    (given.out / f"{given.network}.json").write_text(json.dumps(found, indent=1))
+    (given.out / f"{given.network}_{given.objective}.json").write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import typer
 from . import get_layer_names
 from .bench import bench as measure
 from .engine import OptVis
-from .objectives import as_objective
+from .objectives import Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam, Param
 from .pictures import Visualisation, check_path
 from .recipes import collage as make_collage
@@ -66,12 +66,16 @@ def layers(network: Network = "demo", size: Size = None, weights: Weights = None
 
 @app.command(
     epilog="Examples: optvis vis pattern:rings -o rings.png | "
-    "optvis vis torchvision:squeezenet1_1 features/12:7 -o channel.png --size 256 --seed 3"
+    "optvis vis torchvision:squeezenet1_1 features/12:7 -o channel.png --size 256 --seed 3 | "
+    "optvis vis torchvision:mobilenet_v2 --class 'golden retriever'"
 )
 def vis(
     network: Network,
     layer: Annotated[str | None, typer.Argument(help="LAYER or LAYER:CHANNEL, by number or name.")] = None,
     out: Out = Path("vis.png"),
+    class_: Annotated[
+        str | None, typer.Option("--class", help="A class, told from the others: number or name.")
+    ] = None,
     size: Size = None,
     steps: Steps = None,
     seed: Seed = 0,
@@ -81,10 +85,12 @@ def vis(
     precision: Precision = "auto",
     tile: Tile = None,
 ) -> None:
-    """Draw what a layer, or one of its channels, looks for."""
-    network, layer = ("demo", network) if layer is None else (network, layer)
+    """Draw what a layer, one of its channels, or a class looks for."""
+    if layer is None and class_ is None:
+        network, layer = "demo", network
     check_path(out)
-    optvis = OptVis(load_network(network, weights), as_objective(layer), device=device)
+    objective = as_objective(layer) if class_ is None else Class(layer or "", channel_of(class_))
+    optvis = OptVis(load_network(network, weights), objective, device=device)
     start = _param(param, _size(size), optvis, seed)
     _write(optvis.vis(start, thresh=steps, seed=seed, precision=precision, tile=tile), out, network)
 

@@ -40,7 +40,7 @@ class Compiler:
             return see
         start = time.perf_counter()
         try:
-            return self._made(see, image.detach(), draws)
+            return self._made(see, image.detach().contiguous(), draws)
         except Exception as error:
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
@@ -76,9 +76,14 @@ class Compiler:
             if not torch.allclose(is_now, was, rtol=1e-2, atol=1e-2 * float(was.abs().max())):
                 raise ValueError(f"compiled, it gives other {what}")
 
+        shape = image.shape
+
         def quick(image: Tensor, draws: Draws) -> Tensor:
+            if image.shape != shape:
+                return see(image, draws)  # a tile at the edge, smaller than the others
+
             def compute(image: Tensor) -> tuple[Tensor, Tensor]:
-                scores, gradient = compiled(image, *record.again(draws), *constants)
+                scores, gradient = compiled(image.contiguous(), *record.again(draws), *constants)
                 return scores.clone(), gradient.clone()  # a CUDA graph's next run overwrites what it put out
 
             return along_with_gradient(image, compute)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .draws import Draws
 from .network import NetworkInput, find_layer, frozen, soft_relus, unwrap
-from .objectives import DeepDream, LayerObjective, Objective, as_objective
+from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
 from .params import Param
 from .params.param import as_count
 from .pictures import Visualisation
@@ -121,6 +121,20 @@ class OptVis:
             options: of ``OptVis``.
         """
         return cls(network, LayerObjective(layer, channel, neuron), **options)
+
+    @classmethod
+    def from_class(
+        cls, network: nn.Module, name: int | str | Sequence[int | str], layer: str | nn.Module = "", **options: Any
+    ) -> OptVis:
+        """For a class of a classifier, told from its other classes (see ``Class``).
+
+        Args:
+            network: any ``nn.Module`` that takes images.
+            name: index, or name where the network names its outputs; a list makes one picture for each.
+            layer: what puts out a number for each class; by default the network's own output.
+            options: of ``OptVis``.
+        """
+        return cls(network, Class(layer, name), **options)  # type: ignore[arg-type]
 
     @classmethod
     def from_dream(cls, network: nn.Module, layer: str | nn.Module, **options: Any) -> OptVis:

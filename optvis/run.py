@@ -163,14 +163,15 @@ class Run:
         return images[0] if len(images) == 1 else torch.cat(images)
 
     def wrapped(self, see: See, image: Tensor) -> See:
-        """``see`` in tiles, or compiled where shut ReLUs stay shut, as in most steps: as was asked for."""
-        if self._tile is not None and max(image.shape[-2:]) > self._tile:
-            return in_tiles(see, self._tile, shift=True)
-        if self.compiler is None or self.opens_relus:
-            return see
-        if self._quick is None:
-            self._quick = self.compiler(see, image, self.draws)
-        return self._quick
+        """``see`` in tiles, and compiled where shut ReLUs stay shut, as in most steps: as was asked for."""
+        height, width = image.shape[-2:]
+        tile = self._tile if self._tile is not None and max(height, width) > self._tile else None
+        if self.compiler is not None and not self.opens_relus:
+            if self._quick is None:
+                rows, columns = (height, width) if tile is None else tile_size((height, width), tile)
+                self._quick = self.compiler(see, image[..., :rows, :columns], self.draws)
+            see = self._quick
+        return see if tile is None else in_tiles(see, tile, shift=True)
 
     def climb(self, uphill: Callable[[], Tensor]) -> None:
         """A step of each cohort's optimiser; ``uphill`` computes all gradients."""

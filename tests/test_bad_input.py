@@ -45,12 +45,18 @@ def a_second_input(network: nn.Module, callback: Any) -> Any:
     return OptVis(network, "second", extra_inputs=(torch.ones(1, 8),)).vis(ImageParam(16), callback=callback)
 
 
+ONE_OUTPUT = seeded(nn.Conv2d, 3, 1, 3)
+
 BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     "no network": (
         lambda network, _: OptVis("squeezenet", "second"),
         TypeError, r"a network is a torch\.nn\.Module, not 'squeezenet'",
     ),
     "no objective": (draw(None), TypeError, r"None is no objective: give one .* a string .* or a list"),
+    "a class without others": (
+        lambda _, callback: OptVis.from_class(ONE_OUTPUT, 0).vis(callback=callback),
+        ValueError, r"layer '' puts out 1 number: there is no other class.*use Channel\(layer, 0\)"
+    ),
     "no objective in a list": (draw(["second", 3.5]), TypeError, r"3\.5 is no objective"),
     "empty list": (draw([]), ValueError, "an empty list of objectives makes no picture"),
     "unknown layer": (

@@ -71,6 +71,14 @@ def test_vis_takes_size_and_parameterisation(folder: Path, param: str) -> None:
     assert np.load("a.npy").shape == (1, 3, 24, 40)
 
 
+@pytest.mark.parametrize(("wish", "objective"), [("owl", "Class('', 'owl')"), ("0", "Class('', 0)")])
+def test_vis_of_a_class(folder: Path, wish: str, objective: str) -> None:
+    assert run(["vis", NET, "--class", wish, "-o", "a.png", "--steps", "3"]) == 0
+    assert read_settings("a.png")["objective"] == objective
+    assert run(["vis", NET, "head", "--class", wish, "-o", "b.png", "--steps", "3"]) == 0
+    assert read_settings("b.png")["objective"] == objective.replace("''", "'head'")
+
+
 def test_vis_is_repeatable(folder: Path) -> None:
     for name in ("a.npy", "b.npy"):
         assert run(["vis", NET, "features/0:1", "-o", name, "--steps", "3", "--device", "cpu"]) == 0
@@ -125,6 +133,7 @@ BAD = {
     "unknown layer": (["vis", NET, "feature/2:3"], "no layer 'feature/2' in Small: did you mean 'features/2'"),
     "channel out of range": (["vis", NET, "features/2:8"], "no channel 8 in layer 'features/2': it has 8"),
     "unknown name": (["vis", NET, "head:dig"], "no channel named 'dig': did you mean dog"),
+    "unknown class": (["vis", NET, "--class", "dig"], "no channel named 'dig': did you mean dog"),
     "unknown network": (["vis", "resnet", "a"], "no network 'resnet': give demo, torchvision:NAME"),
     "unknown function": (["layers", "nets.py:Smal"], "has no function 'Smal': did you mean Small?"),
     "no such file": (["layers", "net.py:Small"], "there is no file 'net.py'"),

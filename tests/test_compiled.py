@@ -95,3 +95,13 @@ def test_transforms_from_elsewhere_are_not_compiled(uncompiled: list[Any]) -> No
         warnings.simplefilter("error")
         optvis.vis(stages=STAGES, compile=True, transform=False)
     assert uncompiled
+
+
+def test_tiles_are_compiled_but_for_those_at_the_edge(uncompiled: list[Any]) -> None:
+    optvis = OptVis.from_layer(seeded(Tiny), "second", 1)
+    options: dict[str, Any] = {"img_param": ImageParam((16, 25)), "stages": [((16, 25), 24)], "tile": 16}
+    plain, traced = optvis.vis(**options), optvis.vis(compile=True, **options)
+    assert torch.allclose(plain.images, traced.images, atol=1e-4)
+    (graph,) = uncompiled
+    image = next(node for node in graph.graph.nodes if node.op == "placeholder")
+    assert tuple(image.meta["val"].shape if "val" in image.meta else image.meta["tensor_meta"].shape) == (1, 3, 16, 13)

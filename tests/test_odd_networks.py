@@ -20,7 +20,19 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from torchvision.models import DenseNet, MobileNetV2, SwinTransformer, VisionTransformer
 
-from optvis import Batch, Channel, DeepDream, Direction, ImageParam, Layer, Neuron, Objective, OptVis, TotalVariation
+from optvis import (
+    Batch,
+    Channel,
+    Class,
+    DeepDream,
+    Direction,
+    ImageParam,
+    Layer,
+    Neuron,
+    Objective,
+    OptVis,
+    TotalVariation,
+)
 
 STEPS = 6
 
@@ -318,6 +330,7 @@ KINDS: dict[str, Callable[[Odd], Objective]] = {
     "layer": lambda odd: Layer(odd.layer),
     "channel": lambda odd: Channel(odd.layer, 1),
     "channels": lambda odd: Channel(odd.layer, (0, 2, 1)),
+    "class": lambda odd: Class(odd.layer, 1),
     "neuron": lambda odd: Neuron(odd.layer, 1),
     "direction": lambda odd: Direction(odd.layer, torch.linspace(-1, 1, odd.width)),
     "dream": lambda odd: DeepDream(odd.layer),

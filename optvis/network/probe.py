@@ -318,7 +318,8 @@ def _names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] |
     """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
-        names = names.get(address)
+        lone = next(iter(names.values())) if len(names) == 1 else None
+        names = names.get(address, lone if address == "" else None)
     if names is None and address in ("", "classifier", "fc", "head"):
         labels = getattr(getattr(network, "config", None), "id2label", None)
         names = [labels[i] for i in sorted(labels)] if isinstance(labels, Mapping) else None

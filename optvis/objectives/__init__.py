@@ -2,14 +2,16 @@
 
 from .algebra import Objective, Sum, as_objective
 from .batches import Batch
+from .classes import Class
 from .images import L1, L2, TotalVariation
-from .layers import Channel, DeepDream, DeepDreamObjective, Direction, Layer, LayerObjective, Neuron
+from .layers import Channel, DeepDream, DeepDreamObjective, Direction, Layer, LayerObjective, Neuron, channel_of
 
 __all__ = [
     "L1",
     "L2",
     "Batch",
     "Channel",
+    "Class",
     "DeepDream",
     "DeepDreamObjective",
     "Direction",
@@ -20,4 +22,5 @@ __all__ = [
     "Sum",
     "TotalVariation",
     "as_objective",
+    "channel_of",
 ]

@@ -69,7 +69,7 @@ class Channel(_OfLayer):
         return len(self.channel) if isinstance(self.channel, tuple) else None
 
     def score(self, seen: Mapping[str, Tensor]) -> Tensor:
-        return mean(_pick(self.seen(seen), self.channel))
+        return mean(pick(self.seen(seen), self.channel))
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Channel:
         return replace(self, channel=_indices(self.layers[0], self.channel, full[self.layers[0]]))
@@ -113,7 +113,7 @@ class Neuron(_OfLayer):
         if activation.dim() > 2:
             place = self.position
             activation = activation[..., place[0], place[1]] if isinstance(place, tuple) else activation[..., place]
-        return activation.mean(1) if self.channel is None else _pick(activation, self.channel)
+        return activation.mean(1) if self.channel is None else pick(activation, self.channel)
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Neuron:
         layer = self.layers[0]
@@ -227,7 +227,12 @@ def _read_string(text: str) -> Objective:
     channel = channel.strip()
     if not address.strip() or not channel:
         raise ValueError(f"{text!r} names no objective: write 'layer' or 'layer:channel'")
-    return Channel(address, int(channel) if channel.lstrip("-").isdigit() else channel)
+    return Channel(address, channel_of(channel))
+
+
+def channel_of(text: str) -> int | str:
+    """A channel as it is written: a number, or a name."""
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def _whole(position: Any) -> Any:
@@ -326,19 +331,20 @@ def _twins(channel: Any, count: int) -> list[int]:
     return earlier_equals(channel) if isinstance(channel, tuple) else list(range(count))
 
 
-def _pick(activation: Tensor, channel: Any) -> Tensor:
+def pick(activation: Tensor, channel: Any) -> Tensor:
     """One channel ``[N, ...]`` of ``[N, C, ...]``, or for each picture its own."""
     if isinstance(channel, int):
         return activation[:, channel]
-    index = _index(channel, activation.device).view(-1, *[1] * (activation.dim() - 1))
-    return activation.gather(1, index.expand(-1, 1, *activation.shape[2:])).squeeze(1)
+    places = index(channel, activation.device).view(-1, *[1] * (activation.dim() - 1))
+    return activation.gather(1, places.expand(-1, 1, *activation.shape[2:])).squeeze(1)
+
+
+@lru_cache(maxsize=64)
+def index(channels: tuple[int, ...], device: torch.device) -> Tensor:
+    """The channels of a batch as a tensor, made once."""
+    return torch.tensor(channels, device=device)
 
 
 def mean(activation: Tensor) -> Tensor:
     """``[N]``: the mean over all but the first axis."""
     return activation.reshape(activation.shape[0], -1).mean(1)
-
-
-@lru_cache(maxsize=64)
-def _index(channels: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor(channels, device=device)
