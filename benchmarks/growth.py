@@ -34,7 +34,7 @@ def peak() -> float:
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--layer", default="features/9")
+    arguments.add_argument("--layer", default="features/12")
     arguments.add_argument("--steps", type=int, default=8)
     arguments.add_argument("--small", type=int, default=64, help="pixels where the number of channels grows")
     arguments.add_argument("--plot", help="where to draw what came out")
@@ -43,7 +43,7 @@ def main() -> None:
 
     if given.one:
         count, size = given.one
-        channels = [channel % 512 for channel in range(count)]
+        channels = list(range(count))
         optvis = OptVis.from_layer(load("squeezenet1_0"), given.layer, channel=channels)
         before, start = peak(), time.process_time()
         optvis.vis(ImageParam(size, count), stages=[(size, given.steps)], verbose=False)
