@@ -1,0 +1,126 @@
+"""The CAM family: what a layer saw, weighted by what it meant for the score.
+
+Each method is a function from a ``Looking`` and a layer to a signed map ``[N, 1, h, w]`` of the layer's own size. In
+the formulas A are the layer's activations, G the gradients of the score with respect to them, both ``[N, K, h, w]``,
+and sums run over the channels k or the positions ij.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .looking import Looking
+from .methods import method
+
+
+def _weighted(weights: Tensor, a: Tensor) -> Tensor:
+    return (weights[..., None, None] * a).sum(1, keepdim=True)
+
+
+@method("gradcam", layer=True)
+def gradcam(look: Looking, layer: str) -> Tensor:
+    """Σk mean(G) A. Selvaraju et al., "Grad-CAM", 2017."""
+    a, g = look.activations(layer), look.gradients(layer)
+    return _weighted(g.mean((2, 3)), a)
+
+
+@method("gradcam++", layer=True)
+def gradcam_plus_plus(look: Looking, layer: str) -> Tensor:
+    """Σk (Σij α relu(G)) A, α = G² / (2 G² + ΣijA G³). Chattopadhay et al., "Grad-CAM++", 2018."""
+    a, g = look.activations(layer), look.gradients(layer)
+    below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
+    alpha = torch.where(g != 0, g**2 / (below + 1e-6), 0)
+    return _weighted((alpha * g.relu()).sum((2, 3)), a)
+
+
+@method("xgradcam", layer=True)
+def xgradcam(look: Looking, layer: str) -> Tensor:
+    """Σk (Σij G A / Σij A) A. Fu et al., "Axiom-based Grad-CAM", 2020."""
+    a, g = look.activations(layer), look.gradients(layer)
+    return _weighted((g * a).sum((2, 3)) / (a.sum((2, 3)) + 1e-7), a)
+
+
+@method("hirescam", layer=True)
+def hirescam(look: Looking, layer: str) -> Tensor:
+    """Σk G A. Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020."""
+    return (look.gradients(layer) * look.activations(layer)).sum(1, keepdim=True)
+
+
+@method("gradcam_elementwise", layer=True)
+def gradcam_elementwise(look: Looking, layer: str) -> Tensor:
+    """Σk relu(G A). As in pytorch-grad-cam (``GradCAMElementWise``)."""
+    return (look.gradients(layer) * look.activations(layer)).relu().sum(1, keepdim=True)
+
+
+@method("layercam", layer=True)
+def layercam(look: Looking, layer: str) -> Tensor:
+    """Σk relu(G) A. Jiang et al., "LayerCAM", 2021."""
+    return (look.gradients(layer).relu() * look.activations(layer)).sum(1, keepdim=True)
+
+
+@method("eigencam", layer=True)
+def eigencam(look: Looking, layer: str) -> Tensor:
+    """A along its first principal component; knows no target. Muhammad, Yeasin, "Eigen-CAM", 2020."""
+    return first_component(look.activations(layer))
+
+
+@method("eigengradcam", layer=True)
+def eigengradcam(look: Looking, layer: str) -> Tensor:
+    """G A along its first principal component. As in pytorch-grad-cam (``EigenGradCAM``)."""
+    return first_component(look.gradients(layer) * look.activations(layer))
+
+
+def first_component(maps: Tensor) -> Tensor:
+    """``[N, 1, h, w]``: maps ``[N, K, h, w]`` along their first principal component, positions being the samples.
+
+    Its sign, which is free, is such that it grows with the sum over the channels.
+    """
+    rows = maps.flatten(2).mT.double()  # [N, hw, K]
+    rows = rows - rows.mean(1, keepdim=True)
+    _, _, components = torch.linalg.svd(rows, full_matrices=False)
+    along = rows @ components[:, 0, :, None]
+    sign = (along * rows.sum(2, keepdim=True)).sum(1, keepdim=True).sign()
+    along = along * torch.where(sign == 0, 1, sign)
+    return along.mT.unflatten(2, maps.shape[2:]).to(maps.dtype)
+
+
+@method("random_cam", layer=True)
+def random_cam(look: Looking, layer: str, seed: int = 0) -> Tensor:
+    """Σk w A with weights drawn from [-1, 1]: the null that a method has to beat."""
+    a = look.activations(layer)
+    drawn = torch.rand(a.shape[:2], generator=torch.Generator().manual_seed(seed))
+    return _weighted((2 * drawn - 1).to(a), a)
+
+
+@method("scorecam", layer=True)
+def scorecam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = True) -> Tensor:
+    """Σk softmax(scores of the image seen through A's k-th map) A. Wang et al., "Score-CAM", 2020.
+
+    Each map is enlarged to the image and brought to [0, 1]; the network's own input is multiplied by it.
+    """
+    a = look.activations(layer)
+    weights = a.new_empty(a.shape[:2])
+    for i, some in look.parts(a, batch_size, verbose, "scorecam"):
+        masks = F.interpolate(a[i, some, None], look.images.shape[-2:], mode="bilinear", align_corners=False)
+        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+        masks = (masks - low) / (high - low + 1e-8)
+        weights[i, some] = look.scores_of((look.inputs[i] * masks).to(look.inputs.dtype), [i]).to(weights)
+    return _weighted(weights.softmax(1), a)
+
+
+@method("ablationcam", layer=True)
+def ablationcam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = True) -> Tensor:
+    """Σk ((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is taken out by making it 0."""
+    a = look.activations(layer)
+    weights = a.new_empty(a.shape[:2])
+    rerun = look.from_layer(layer)
+    for i, some in look.parts(a, batch_size, verbose, "ablationcam"):
+        kept = torch.ones(len(some), a.shape[1], 1, 1).to(a)
+        kept[torch.arange(len(some)), some] = 0
+        weights[i, some] = look.scores[i] - rerun(i, a[i] * kept).to(weights)
+    whole = look.scores[:, None].to(weights)
+    return _weighted(weights / torch.where(whole == 0, 1, whole), a)

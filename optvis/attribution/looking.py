@@ -1,0 +1,212 @@
+"""One network, some images and a target, and all that a method may ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..network import LayerShape, NetworkInput, Tap
+from ..network.addresses import module_at
+from ..network.probe import with_extra
+from ..network.tap import first_tensor, with_first_tensor
+from ..sizes import as_count
+from .targets import Target
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Looking:
+    """A network that looks at images, and is asked for the causes of a target's scores.
+
+    All activations and gradients are float32, whatever the type in which the network works.
+
+    Attributes:
+        network: unwrapped, and frozen for as long as this is used.
+        given: what it takes.
+        images: ``[N, C, H, W]`` in [0, 1], float32.
+        target: what is asked for.
+        layers: addresses at which it is looked.
+        shapes: what those put out.
+        extra: further inputs of the network.
+        options: of the method.
+    """
+
+    network: nn.Module
+    given: NetworkInput
+    images: Tensor
+    target: Target
+    layers: tuple[str, ...] = ()
+    shapes: Mapping[str, LayerShape] = field(default_factory=dict)
+    extra: Sequence[Any] | Mapping[str, Any] = ()
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` in [0, 1] as the network takes them."""
+        mean, std = (
+            torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (self.given.mean, self.given.std)
+        )
+        return ((images - mean) / std).to(self.given.dtype)
+
+    def run(self, inputs: Tensor, layers: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """``[N]`` scores of normalised images, and what layers put out, as they do, in the order of their calls.
+
+        Layers that are not called are left out. Where the target is an objective, nothing deeper is run than needed.
+        """
+        objective = self.target.objective
+        heard = objective.layers if objective is not None else ()
+        wanted = tuple(dict.fromkeys((*layers, *heard)))
+        enough = objective is not None and all(layer in self.shapes for layer in wanted)
+        calls = {layer: self.shapes[layer].calls for layer in wanted} if enough else None
+        positional, named = with_extra(inputs, self.extra)
+        output: list[Any] = []
+        with _whole_output(self.network, output), Tap(self.network, wanted, calls, missing_ok=True) as tap:
+            seen = tap(*positional, **named)
+        scores = self.target(
+            output[0] if output else None, {layer: self.shapes[layer].channels_first(seen[layer]) for layer in heard}
+        )
+        if len(scores) != len(inputs):
+            raise ValueError(f"the target gives {len(scores)} numbers for {len(inputs)} images: give one for each")
+        return scores, {layer: seen[layer] for layer in tap.calls if layer in layers and layer in seen}
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """The images as the network takes them; a leaf with gradients."""
+        return self.normalised(self.images).requires_grad_()
+
+    @cached_property
+    def _seen(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        scores, activations = self.run(self.inputs, self.layers)
+        gradients = torch.autograd.grad(scores.sum(), list(activations.values()), allow_unused=True)
+        given = {
+            layer: torch.zeros_like(a) if g is None else g
+            for (layer, a), g in zip(activations.items(), gradients)
+        }
+        return scores.detach(), {layer: a.detach() for layer, a in activations.items()}, given
+
+    @property
+    def scores(self) -> Tensor:
+        """``[N]``: of the images as they are."""
+        return self._seen[0]
+
+    def activations(self, layer: str) -> Tensor:
+        """``[N, K, h, w]``, float32; tokens stand in their grid, without class and register tokens."""
+        return self.as_map(layer, self._seen[1][layer])
+
+    def gradients(self, layer: str) -> Tensor:
+        """``[N, K, h, w]``: of the scores with respect to the activations."""
+        return self.as_map(layer, self._seen[2][layer])
+
+    def as_map(self, layer: str, activation: Tensor) -> Tensor:
+        """What a layer put out, as ``[N, K, h, w]``."""
+        shape = self.shapes[layer]
+        found = shape.channels_first(activation)
+        if found.dim() == 3 and shape.grid is not None:
+            height, width = shape.grid
+            found = found[..., -height * width :].unflatten(2, shape.grid)
+        if found.dim() != 4:
+            raise ValueError(_no_extent(layer, shape.shape))
+        return found
+
+    def from_map(self, layer: str, changed: Tensor, activation: Tensor) -> Tensor:
+        """The reverse of ``as_map``: ``activation`` with its map changed, in the layer's own order and type."""
+        shape = self.shapes[layer]
+        if changed.dim() == 4 and len(shape.shape) == 2:
+            flat = changed.flatten(2)
+            rest = shape.channels_first(activation)[..., : -flat.shape[2]]
+            changed = torch.cat([rest, flat.to(rest.dtype)], 2)
+        return changed.movedim(1, shape.axis).to(activation.dtype)
+
+    @torch.no_grad()
+    def scores_of(self, inputs: Tensor, images: Sequence[int], layer: str | None = None, change: Change | None = None) -> Tensor:
+        """``[M]`` scores of normalised inputs ``[M, C, H, W]``, of which ``images`` says whose target is asked.
+
+        With ``layer`` and ``change`` what the layer puts out is changed on the way.
+        """
+        asking = replace(self, target=self.target.take(images))
+        if layer is None or change is None:
+            return asking.run(inputs)[0]
+        with changed_layer(self.network, layer, change):
+            return asking.run(inputs)[0]
+
+
+    def from_layer(self, layer: str) -> Callable[[int, Tensor], Tensor]:
+        """A function from an image's number and maps ``[M, K, h, w]`` of it at a layer to ``[M]`` scores.
+
+        Only what follows the layer is run, where the network can be traced; the whole network otherwise.
+        """
+        traced: dict[tuple[int, int], Callable[[Tensor], Tensor] | None] = {}
+
+        def rest(i: int, maps: Tensor) -> Tensor:
+            asking = replace(self, target=self.target.take([i]))
+            inputs = self.inputs[i : i + 1].detach().expand(len(maps), -1, -1, -1)
+            own = self._seen[1][layer][i : i + 1]
+            activations = self.from_map(layer, maps, own.expand(len(maps), *own.shape[1:]))
+
+            def run(activations: Tensor) -> Tensor:
+                with changed_layer(self.network, layer, lambda _: activations):
+                    return asking.run(inputs)[0]
+
+            key = (i, len(maps))
+            if key not in traced:
+                traced[key] = _traced(run, activations)
+            return (traced[key] or run)(activations)
+
+        return torch.no_grad()(rest)
+
+    def parts(self, maps: Tensor, batch_size: int, verbose: bool, name: str) -> Iterator[tuple[int, Tensor]]:
+        """Each image's number with some of the channels of ``maps``, and again, with a bar in a terminal."""
+        batch_size = as_count("batch_size", batch_size)
+        total = maps.shape[0] * maps.shape[1]
+        with tqdm(total=total, desc=name, disable=None if verbose else True) as bar:
+            for i in range(maps.shape[0]):
+                for some in torch.arange(maps.shape[1]).split(batch_size):
+                    yield i, some
+                    bar.update(len(some))
+
+
+def _traced(run: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """``run`` without what does not depend on its input; ``None`` where it cannot be traced faithfully."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    try:
+        graph = make_fx(run)(example)
+        same = torch.allclose(graph(example), run(example), rtol=1e-4, atol=1e-6)
+    except Exception:
+        return None
+    return graph if same else None
+
+
+@contextmanager
+def changed_layer(network: nn.Module, layer: str, change: Change) -> Iterator[None]:
+    """Within the block what a layer puts out is changed before anything else sees it."""
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+        tensor = first_tensor(output)
+        return None if tensor is None else with_first_tensor(output, change(tensor))
+
+    handle = module_at(network, layer).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _whole_output(network: nn.Module, into: list[Any]) -> Iterator[None]:
+    """Within the block what the network puts out is kept, whole."""
+    handle = network.register_forward_hook(lambda module, inputs, output: into.append(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _no_extent(layer: str, shape: Sequence[int]) -> str:
+    return f"layer {layer!r} puts out {list(shape)}, which has no extent in space: choose a layer with a map"
