@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 from ..network import LayerShape, NetworkInput, Tap
@@ -155,7 +157,7 @@ class Looking:
 
             key = (i, len(maps))
             if key not in traced:
-                traced[key] = _traced(run, activations)
+                traced[key] = _traced(run, own.expand_as(activations).contiguous(), self.scores[i])
             return (traced[key] or run)(activations)
 
         return torch.no_grad()(rest)
@@ -171,16 +173,50 @@ class Looking:
                     bar.update(len(some))
 
 
-def _traced(run: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """``run`` without what does not depend on its input; ``None`` where it cannot be traced faithfully."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
+def _traced(run: Callable[[Tensor], Tensor], example: Tensor, score: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """``run`` without what does not depend on its input; ``None`` unless it then gives the example its score."""
     try:
-        graph = make_fx(run)(example)
-        same = torch.allclose(graph(example), run(example), rtol=1e-4, atol=1e-6)
+        graph = _folded(make_fx(torch.func.functionalize(run))(example), example)
+        same = torch.allclose(graph(example), score, rtol=1e-3, atol=1e-5)
     except Exception:
         return None
     return graph if same else None
+
+
+def _folded(graph: GraphModule, example: Tensor) -> GraphModule:
+    """A graph of one input in which all that does not depend on the input has been computed."""
+    nodes = list(graph.graph.nodes)
+    moving = {nodes[0]}
+    for node in nodes:
+        if moving.intersection(node.all_input_nodes):
+            moving.add(node)
+    known = [node for node in nodes if node.op == "call_function" and node not in moving and moving & set(node.users)]
+    for i, (node, value) in enumerate(_values(graph, example, known).items()):
+        graph.register_buffer(f"_known_{i}", value)
+        with graph.graph.inserting_before(node):
+            node.replace_all_uses_with(graph.graph.get_attr(f"_known_{i}"))
+    for node in reversed(nodes):
+        if node not in moving and not node.users:
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
+
+
+def _values(graph: GraphModule, example: Tensor, wanted: Sequence[Node]) -> dict[Node, Tensor]:
+    """What some nodes give, at the moment when they give it: later ones may change it in place."""
+    found: dict[Node, Tensor] = {}
+    if not wanted:
+        return found
+
+    class Remembering(Interpreter):
+        def run_node(self, n: Node) -> Any:
+            value = super().run_node(n)
+            if n in wanted and isinstance(value, Tensor):
+                found[n] = value.clone()
+            return value
+
+    Remembering(graph).run(example)
+    return found
 
 
 @contextmanager
