@@ -157,6 +157,33 @@ def dream(
     _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision, tile=tile), out, network)
 
 
+@app.command(
+    epilog="Examples: optvis attribute torchvision:mobilenet_v2 dog.jpg | optvis attribute torchvision:resnet50 "
+    "dog.jpg --method integrated_gradients --target 'golden retriever' -o dog.png"
+)
+def attribute(
+    network: Network,
+    image: Annotated[str | None, typer.Argument(help="The picture.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg, .npy values, .json settings")
+    ] = Path("attribution.png"),
+    method: Annotated[str, typer.Option(help="How: gradcam, layercam, integrated_gradients, ...")] = "gradcam",
+    target: Annotated[str | None, typer.Option(help="A class, by number or name; its highest by default.")] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="For CAMs: address; the last with a map by default.")] = None,
+    weights: Weights = None,
+    device: Device = None,
+) -> None:
+    """Show which parts of a picture made a network say what it said."""
+    network, image = ("demo", network) if image is None else (network, image)
+    check_path(out, RESULTS)
+    loaded = load_network(network, weights)
+    wanted = None if target is None else channel_of(target)
+    result = attribute_it(loaded if device is None else loaded.to(device), image, method, wanted, layer)
+    path = result.save(out)
+    where = f" at {', '.join(result.layer)}" if result.layer else ""
+    print(f"{path}: {result.method}{where} for {result.target.labels[0]}, score {result.scores[0]:.4g}")
+
+
 @app.command(epilog="Examples: optvis bench | optvis bench torchvision:resnet18 --layer layer3 --batch 8")
 def bench(
     network: Network = "demo",

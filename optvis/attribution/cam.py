@@ -1,36 +1,37 @@
 """The CAM family: what a layer saw, weighted by what it meant for the score.
 
-Each method is a function from a ``Looking`` and a layer to a signed map ``[N, 1, h, w]`` of the layer's own size. In
-the formulas A are the layer's activations, G the gradients of the score with respect to them, both ``[N, K, h, w]``,
-and sums run over the channels k or the positions ij.
+Each method is a function from a ``Looking`` and a layer to signed values ``[N, K, h, w]`` of the layer's own size;
+their sum over the channels, or what lies along their first principal component, is the map. In the formulas A are the
+layer's activations and G the gradients of the score with respect to them; sums run over the positions ij.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..network.addresses import layers_of
 from .looking import Looking
 from .methods import method
 
 
 def _weighted(weights: Tensor, a: Tensor) -> Tensor:
-    return (weights[..., None, None] * a).sum(1, keepdim=True)
+    return weights[..., None, None] * a
 
 
 @method("gradcam", layer=True)
 def gradcam(look: Looking, layer: str) -> Tensor:
-    """Σk mean(G) A. Selvaraju et al., "Grad-CAM", 2017."""
+    """mean(G) A. Selvaraju et al., "Grad-CAM", 2017."""
     a, g = look.activations(layer), look.gradients(layer)
     return _weighted(g.mean((2, 3)), a)
 
 
 @method("gradcam++", layer=True)
 def gradcam_plus_plus(look: Looking, layer: str) -> Tensor:
-    """Σk (Σij α relu(G)) A, α = G² / (2 G² + ΣijA G³). Chattopadhay et al., "Grad-CAM++", 2018."""
+    """(Σij α relu(G)) A, α = G² / (2 G² + ΣijA G³). Chattopadhay et al., "Grad-CAM++", 2018."""
     a, g = look.activations(layer), look.gradients(layer)
     below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
     alpha = torch.where(g != 0, g**2 / (below + 1e-6), 0)
@@ -39,27 +40,27 @@ def gradcam_plus_plus(look: Looking, layer: str) -> Tensor:
 
 @method("xgradcam", layer=True)
 def xgradcam(look: Looking, layer: str) -> Tensor:
-    """Σk (Σij G A / Σij A) A. Fu et al., "Axiom-based Grad-CAM", 2020."""
+    """(Σij G A / Σij A) A. Fu et al., "Axiom-based Grad-CAM", 2020."""
     a, g = look.activations(layer), look.gradients(layer)
     return _weighted((g * a).sum((2, 3)) / (a.sum((2, 3)) + 1e-7), a)
 
 
 @method("hirescam", layer=True)
 def hirescam(look: Looking, layer: str) -> Tensor:
-    """Σk G A. Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020."""
-    return (look.gradients(layer) * look.activations(layer)).sum(1, keepdim=True)
+    """G A. Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020."""
+    return look.gradients(layer) * look.activations(layer)
 
 
 @method("gradcam_elementwise", layer=True)
 def gradcam_elementwise(look: Looking, layer: str) -> Tensor:
-    """Σk relu(G A). As in pytorch-grad-cam (``GradCAMElementWise``)."""
-    return (look.gradients(layer) * look.activations(layer)).relu().sum(1, keepdim=True)
+    """relu(G A). As in pytorch-grad-cam (``GradCAMElementWise``)."""
+    return (look.gradients(layer) * look.activations(layer)).relu()
 
 
 @method("layercam", layer=True)
 def layercam(look: Looking, layer: str) -> Tensor:
-    """Σk relu(G) A. Jiang et al., "LayerCAM", 2021."""
-    return (look.gradients(layer).relu() * look.activations(layer)).sum(1, keepdim=True)
+    """relu(G) A. Jiang et al., "LayerCAM", 2021."""
+    return look.gradients(layer).relu() * look.activations(layer)
 
 
 @method("eigencam", layer=True)
@@ -90,7 +91,7 @@ def first_component(maps: Tensor) -> Tensor:
 
 @method("random_cam", layer=True)
 def random_cam(look: Looking, layer: str, seed: int = 0) -> Tensor:
-    """Σk w A with weights drawn from [-1, 1]: the null that a method has to beat."""
+    """w A with weights drawn from [-1, 1]: the null that a method has to beat."""
     a = look.activations(layer)
     drawn = torch.rand(a.shape[:2], generator=torch.Generator().manual_seed(seed))
     return _weighted((2 * drawn - 1).to(a), a)
@@ -98,7 +99,7 @@ def random_cam(look: Looking, layer: str, seed: int = 0) -> Tensor:
 
 @method("scorecam", layer=True)
 def scorecam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = True) -> Tensor:
-    """Σk softmax(scores of the image seen through A's k-th map) A. Wang et al., "Score-CAM", 2020.
+    """softmax(scores of the image seen through A's k-th map) A. Wang et al., "Score-CAM", 2020.
 
     Each map is enlarged to the image and brought to [0, 1]; the network's own input is multiplied by it.
     """
@@ -114,7 +115,7 @@ def scorecam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = Tr
 
 @method("ablationcam", layer=True)
 def ablationcam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = True) -> Tensor:
-    """Σk ((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is taken out by making it 0."""
+    """((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is taken out by making it 0."""
     a = look.activations(layer)
     weights = a.new_empty(a.shape[:2])
     rerun = look.from_layer(layer)
@@ -124,3 +125,73 @@ def ablationcam(look: Looking, layer: str, batch_size: int = 32, verbose: bool =
         weights[i, some] = look.scores[i] - rerun(i, a[i] * kept).to(weights)
     whole = look.scores[:, None].to(weights)
     return _weighted(weights / torch.where(whole == 0, 1, whole), a)
+
+
+@method("cam", layer=True)
+def cam(look: Looking, layer: str) -> Tensor:
+    """w A, w the class's weights after the pooling. Zhou et al., "Learning Deep Features ...", 2016.
+
+    For networks whose class outputs are the layer's spatial means times the weights of a fully connected layer (or the
+    layer's spatial means themselves).
+
+    Raises:
+        ValueError: the target is no class, or the network ends in another way.
+    """
+    if look.target.classes is None:
+        raise ValueError(f"cam draws classes alone, not {look.target.labels[0]!r}: use gradcam")
+    a = look.activations(layer)
+    classes = torch.tensor(look.target.classes, device=a.device)
+    means, rows = a.mean((2, 3)), torch.arange(len(a), device=a.device)
+    if len(means[0]) > max(look.target.classes) and torch.allclose(means[rows, classes], look.scores, rtol=1e-3):
+        return a[rows, classes, None]
+    for module in look.network.modules():
+        if isinstance(module, nn.Linear) and module.in_features == a.shape[1] > 0:
+            weights, bias = module.weight.float(), 0.0 if module.bias is None else module.bias.float()
+            found = means @ weights.T + bias
+            if found.shape[1] > max(look.target.classes) and torch.allclose(
+                found[rows, classes], look.scores, rtol=1e-3, atol=1e-3
+            ):
+                return _weighted(weights[classes], a)
+    raise ValueError(
+        f"cam needs a network whose outputs are the means of {layer!r} times the weights of a fully connected layer; "
+        f"{type(look.network).__name__} ends in another way: use gradcam or another layer"
+    )
+
+
+@method("fullgrad")
+def fullgrad(look: Looking) -> Tensor:
+    """ψ(G x) + Σl ψ(G b), of the image and of each layer with a bias. Srinivas, Fleuret, "Full-Gradient ...", 2019.
+
+    ψ: the absolute value, brought to [0, 1] in each channel, enlarged to the image, summed over the channels. Biases
+    are those of convolutions and, with their means folded in, of batch norms.
+    """
+    biased = {
+        name: module
+        for name, module in layers_of(look.network).items()
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)) and _bias(module) is not None
+    }
+    scores, seen = look.run(look.inputs, list(biased))
+    slopes = torch.autograd.grad(scores.sum(), [look.inputs, *seen.values()], allow_unused=True)
+    total = _spread(slopes[0] * look.inputs.detach(), look.images.shape[-2:])
+    for name, slope in zip(seen, slopes[1:]):
+        bias = _bias(biased[name])
+        if slope is not None and bias is not None:
+            total = total + _spread(slope * bias.view(-1, 1, 1), look.images.shape[-2:])
+    return total
+
+
+def _bias(module: nn.Module) -> Tensor | None:
+    if isinstance(module, nn.BatchNorm2d):
+        if module.running_mean is None or module.running_var is None:
+            return None
+        factor = (module.running_var + module.eps).rsqrt() * (1 if module.weight is None else module.weight)
+        return (0 if module.bias is None else module.bias) - module.running_mean * factor
+    return module.bias if isinstance(module, nn.Conv2d) else None
+
+
+def _spread(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """``[N, 1, H, W]``: ψ of maps ``[N, K, h, w]``."""
+    maps = maps.detach().float().abs()
+    low = maps.amin((2, 3), keepdim=True)
+    maps = (maps - low) / ((maps - low).amax((2, 3), keepdim=True) + 1e-7)
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False).sum(1, keepdim=True)

@@ -38,7 +38,7 @@ class Looking:
         layers: addresses at which it is looked.
         shapes: what those put out.
         extra: further inputs of the network.
-        options: of the method.
+        strength: what the normalised images are multiplied by.
     """
 
     network: nn.Module
@@ -48,6 +48,7 @@ class Looking:
     layers: tuple[str, ...] = ()
     shapes: Mapping[str, LayerShape] = field(default_factory=dict)
     extra: Sequence[Any] | Mapping[str, Any] = ()
+    strength: float = 1.0
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` in [0, 1] as the network takes them."""
@@ -80,15 +81,19 @@ class Looking:
     @cached_property
     def inputs(self) -> Tensor:
         """The images as the network takes them; a leaf with gradients."""
-        return self.normalised(self.images).requires_grad_()
+        return (self.normalised(self.images) * self.strength).requires_grad_()
 
     @cached_property
     def _seen(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         scores, activations = self.run(self.inputs, self.layers)
+        for layer in self.layers:
+            if layer not in activations:
+                raise ValueError(f"layer {layer!r} is not called in the forward pass: choose another layer")
+        if not activations:
+            return scores.detach(), {}, {}
         gradients = torch.autograd.grad(scores.sum(), list(activations.values()), allow_unused=True)
         given = {
-            layer: torch.zeros_like(a) if g is None else g
-            for (layer, a), g in zip(activations.items(), gradients)
+            layer: torch.zeros_like(a) if g is None else g for (layer, a), g in zip(activations.items(), gradients)
         }
         return scores.detach(), {layer: a.detach() for layer, a in activations.items()}, given
 
@@ -126,17 +131,9 @@ class Looking:
         return changed.movedim(1, shape.axis).to(activation.dtype)
 
     @torch.no_grad()
-    def scores_of(self, inputs: Tensor, images: Sequence[int], layer: str | None = None, change: Change | None = None) -> Tensor:
-        """``[M]`` scores of normalised inputs ``[M, C, H, W]``, of which ``images`` says whose target is asked.
-
-        With ``layer`` and ``change`` what the layer puts out is changed on the way.
-        """
-        asking = replace(self, target=self.target.take(images))
-        if layer is None or change is None:
-            return asking.run(inputs)[0]
-        with changed_layer(self.network, layer, change):
-            return asking.run(inputs)[0]
-
+    def scores_of(self, inputs: Tensor, images: Sequence[int]) -> Tensor:
+        """``[M]`` scores of normalised inputs ``[M, C, H, W]``; ``images`` says whose targets are asked, in turn."""
+        return replace(self, target=self.target.take(images)).run(inputs)[0]
 
     def from_layer(self, layer: str) -> Callable[[int, Tensor], Tensor]:
         """A function from an image's number and maps ``[M, K, h, w]`` of it at a layer to ``[M]`` scores.

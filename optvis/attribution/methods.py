@@ -23,12 +23,14 @@ class Method:
             signed values ``[N, C, h, w]``.
         layer: whether it works at a layer.
         summary: a line that says what it computes, and its source.
+        summed: whether the sum of its values over the channels is the map.
     """
 
     name: str
     run: Run
     layer: bool
     summary: str
+    summed: bool = False
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options; raises ``TypeError`` on one that the method does not take."""
@@ -44,10 +46,10 @@ METHODS: dict[str, Method] = {}
 
 
 def method(name: str, layer: bool = False) -> Callable[[Run], Run]:
-    """Register a function as a method."""
+    """Register a function as a method whose map is the sum of its values over the channels."""
 
     def register(run: Run) -> Run:
-        METHODS[name] = Method(name, run, layer, (inspect.getdoc(run) or "").split("\n\n")[0])
+        METHODS[name] = Method(name, run, layer, (inspect.getdoc(run) or "").split("\n\n")[0], True)
         return run
 
     return register

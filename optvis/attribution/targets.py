@@ -89,7 +89,9 @@ def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int
     """
     if isinstance(name, str):
         if names is None:
-            raise ValueError(f"class {name!r}: the network has no names for its outputs, give a number 0 to {count - 1}")
+            raise ValueError(
+                f"class {name!r}: the network's outputs have no names, give a number from 0 to {count - 1}"
+            )
         if name in names:
             return list(names).index(name)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(names[:3])

@@ -235,7 +235,7 @@ class Probe:
                 axis=axis,
                 calls=calls[address],
                 grid=_grid(first.shape[2], size) if first.dim() == 3 else None,
-                names=_names(self.network, address, first.shape[1]),
+                names=channel_names(self.network, address, first.shape[1]),
             )
         return shapes
 
@@ -314,7 +314,7 @@ def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
     return best[1] if best else None
 
 
-def _names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
+def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
     """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
