@@ -103,6 +103,9 @@ def collage(
     layer: Annotated[str | None, typer.Argument(help="Address of the layer.")] = None,
     out: Out = Path("collage.png"),
     channels: Annotated[str, typer.Option(help="Numbers and ranges, 0-15,20, or 'all'.")] = "0-63",
+    classes: Annotated[
+        str | None, typer.Option(help="Classes instead: numbers and ranges, or names, with commas.")
+    ] = None,
     size: Size = None,
     steps: Steps = None,
     seed: Seed = 0,
@@ -113,13 +116,14 @@ def collage(
     precision: Precision = "auto",
     compile: Compile = False,
 ) -> None:
-    """Draw many channels of a layer into one labelled picture."""
-    network, layer = ("demo", network) if layer is None else (network, layer)
+    """Draw many channels of a layer, or many classes, into one labelled picture."""
+    if layer is None and classes is None:
+        network, layer = "demo", network
     check_path(out)
     wanted = None if channels == "all" else _channels(channels)
     result = make_collage(
         load_network(network, weights),
-        layer,
+        Class(layer or "", _classes(classes)) if classes is not None else layer or "",
         wanted,
         _size(size),
         batch,
@@ -223,6 +227,12 @@ def _channels(text: str) -> list[int]:
             raise ValueError(f"channels {text!r}: give numbers and ranges, as 0-15,20, or 'all'")
         wanted.extend(range(int(first), int(last or first) + 1))
     return wanted
+
+
+def _classes(text: str) -> tuple[int | str, ...]:
+    if any(part.strip()[:1].isdigit() for part in text.split(",")):
+        return tuple(_channels(text))
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _write(result: Visualisation, out: Path, network: str) -> None:

@@ -106,6 +106,13 @@ def test_collage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.load("c.npy").shape == (8, 3, 16, 16)
 
 
+@pytest.mark.parametrize("classes", ["0,2", "cat, owl"])
+def test_collage_of_classes(folder: Path, classes: str) -> None:
+    assert run(["collage", NET, "--classes", classes, "-o", "c.png", "--steps", "2", "--size", "16"]) == 0
+    drawn = "('cat', 'owl')" if "cat" in classes else "(0, 2)"
+    assert read_settings("c.png")["objective"] == f"Class('', {drawn})"
+
+
 def test_collage_until_a_plateau(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["collage", NET, "features/2", "-o", "c.png", "--channels", "0-2", "--until", "plateau"]
     assert run([*command, "--size", "16", "--batch", "2"]) == 0

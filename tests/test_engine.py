@@ -19,6 +19,7 @@ from torchvision.models import squeezenet1_0
 from optvis import (
     Batch,
     Channel,
+    Class,
     CPPNParam,
     DeepDream,
     FourierParam,
@@ -517,6 +518,15 @@ def test_a_collage_draws_each_channel_as_alone(network: Tiny, batch: int | None)
         single = alone(network, channel)
         assert (result.images[channel] - single.images[0]).abs().max() < 1e-4
         assert result.scores[channel].item() == pytest.approx(single.scores.item(), rel=1e-3, abs=1e-4)
+
+
+def test_a_collage_of_objectives(network: Tiny) -> None:
+    wishes = ["second:1", Channel("first", 2) - 0.5]
+    result = collage(network, wishes, size=24, thresh=2, channel_noise=0.0, seed=3)
+    alone = OptVis(network, wishes, channel_noise=0.0).vis(ImageParam(24, 2, seed=[3, 3]), thresh=2, seed=3)
+    assert torch.equal(result.images, alone.images)
+    assert result.labels == ("Channel('second', 1)", "Channel('first', 2) - 0.5")
+    assert collage(network, Class("", [3, 0]), size=24, thresh=1).labels == ("3", "0")
 
 
 def test_a_collage_of_all_channels_is_labelled(network: Tiny) -> None:
