@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from . import get_layer_names
+from .attribution import attribute as attribute_image
+from .attribution.result import ENDINGS
 from .bench import bench as measure
 from .engine import OptVis
 from .objectives import Class, as_objective, channel_of
@@ -179,10 +181,10 @@ def attribute(
 ) -> None:
     """Show which parts of a picture made a network say what it said."""
     network, image = ("demo", network) if image is None else (network, image)
-    check_path(out, RESULTS)
+    check_path(out, ENDINGS)
     loaded = load_network(network, weights)
     wanted = None if target is None else channel_of(target)
-    result = attribute_it(loaded if device is None else loaded.to(device), image, method, wanted, layer)
+    result = attribute_image(loaded if device is None else loaded.to(device), image, method, wanted, layer)
     path = result.save(out)
     where = f" at {', '.join(result.layer)}" if result.layer else ""
     print(f"{path}: {result.method}{where} for {result.target.labels[0]}, score {result.scores[0]:.4g}")

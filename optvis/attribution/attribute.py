@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..network import NetworkInput, find_layer, frozen, unwrap
 from ..network.probe import channel_names
 from ..objectives import Batch, Objective
+from ..objectives.algebra import IMAGE
 from .cam import first_component
 from .layers import last_map, shapes_of
 from .looking import Looking
@@ -148,7 +149,7 @@ def _asking(look: Looking, target: Any) -> Looking:
         objective = objective.located(lambda layer: find_layer(look.network, layer))
         if objective.pictures not in (None, count):
             raise ValueError(f"{objective!r} is for {objective.pictures} images, not {count}")
-        layers = [layer for layer in objective.layers if layer in ("",) or not layer.startswith("@")]
+        layers = [layer for layer in objective.layers if layer != IMAGE]
         shapes = shapes_of(look, layers)
         bound = objective.bound(shapes, shapes)
         labels = tuple(repr(one) for one in listed)

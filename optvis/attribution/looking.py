@@ -18,6 +18,7 @@ from ..network import LayerShape, NetworkInput, Tap
 from ..network.addresses import module_at
 from ..network.probe import with_extra
 from ..network.tap import first_tensor, with_first_tensor
+from ..objectives.algebra import IMAGE
 from ..sizes import as_count
 from .targets import Target
 
@@ -52,10 +53,17 @@ class Looking:
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` in [0, 1] as the network takes them."""
-        mean, std = (
-            torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (self.given.mean, self.given.std)
-        )
+        mean, std = self._statistics(images.device)
         return ((images - mean) / std).to(self.given.dtype)
+
+    def denormalised(self, inputs: Tensor) -> Tensor:
+        """The reverse, in float32."""
+        mean, std = self._statistics(inputs.device)
+        return inputs.float() * std + mean
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.given.mean, self.given.std))
+        return mean, std
 
     def run(self, inputs: Tensor, layers: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """``[N]`` scores of normalised images, and what layers put out, as they do, in the order of their calls.
@@ -64,19 +72,31 @@ class Looking:
         """
         objective = self.target.objective
         heard = objective.layers if objective is not None else ()
-        wanted = tuple(dict.fromkeys((*layers, *heard)))
+        wanted = tuple(layer for layer in dict.fromkeys((*layers, *heard)) if layer != IMAGE)
         enough = objective is not None and all(layer in self.shapes for layer in wanted)
         calls = {layer: self.shapes[layer].calls for layer in wanted} if enough else None
         positional, named = with_extra(inputs, self.extra)
         output: list[Any] = []
         with _whole_output(self.network, output), Tap(self.network, wanted, calls, missing_ok=True) as tap:
             seen = tap(*positional, **named)
-        scores = self.target(
-            output[0] if output else None, {layer: self.shapes[layer].channels_first(seen[layer]) for layer in heard}
-        )
+        if objective is None and not output:
+            self._fail(positional, named)
+        activations = {layer: self.shapes[layer].channels_first(seen[layer]) for layer in heard if layer != IMAGE}
+        if IMAGE in heard:
+            activations[IMAGE] = self.denormalised(inputs)
+        scores = self.target(output[0] if output else None, activations)
         if len(scores) != len(inputs):
             raise ValueError(f"the target gives {len(scores)} numbers for {len(inputs)} images: give one for each")
         return scores, {layer: seen[layer] for layer in tap.calls if layer in layers and layer in seen}
+
+    def _fail(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
+        """Say why the network did not come to its end."""
+        try:
+            self.network(*positional, **named)
+        except Exception as error:
+            raise ValueError(
+                f"{type(self.network).__name__} does not run on images of {list(positional[0].shape[1:])}: {error}"
+            ) from error
 
     @cached_property
     def inputs(self) -> Tensor:

@@ -317,7 +317,7 @@ class Attribution:
             OSError: the path cannot be written; the message says why.
             ImportError: matplotlib, which the overlays need, is not installed.
         """
-        path = _check(path)
+        path = check_path(path, ENDINGS)
         ending = path.suffix.lower()
         data = io.BytesIO()
         if ending == ".npy":
@@ -376,17 +376,3 @@ def compare(
 def _factor(formula: str) -> str:
     """A formula in brackets where it is a sum."""
     return f"({formula})" if " + " in formula or " - " in formula or formula.startswith("-") else formula
-
-
-def _check(path: str | os.PathLike[str]) -> Path:
-    """Whether it can be written there; as ``check_path``, with the endings of an attribution."""
-    path = Path(path).expanduser()
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"cannot save {path.name!r}: the ending must be one of {', '.join(ENDINGS)}")
-    if path.suffix.lower() != ".json":
-        return check_path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}")
-    return path

@@ -126,7 +126,7 @@ def figure_of(
     height = min(INCHES * sum(heights) + 0.25 * rows * (lines + 1), 300)
     # A figure by itself, not pyplot's: no backend is chosen and nothing is kept open.
     figure = matplotlib.figure.Figure((INCHES * columns + (0.8 if colours else 0), height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     for axis in axes.flat:
         axis.axis("off")
     for row, places in zip(cells, axes):

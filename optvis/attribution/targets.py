@@ -52,7 +52,8 @@ class Target:
         if self.classes is not None:
             return of_classes([self.classes[i] for i in images], labels)
         objective = self.objective.take(images) if self.objective is not None else None
-        return Target(labels, self.score, objective)
+        narrowed = getattr(self.score, "take", None)
+        return Target(labels, narrowed(images) if narrowed is not None else self.score, objective)
 
 
 def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
@@ -131,7 +132,9 @@ def segment(name: int, mask: Tensor | None = None) -> Score:
             raise ValueError(f"the mask has {list(where.shape)}, the network puts out {list(maps.shape)}")
         return (maps[:, name] * where.to(maps.dtype)).flatten(1).sum(1)
 
-    return _named(score, f"segment of {name}")
+    if mask is None or mask.dim() != 3:
+        return _named(score, f"segment of {name}")
+    return _named(score, f"segment of {name}", lambda images: segment(name, mask[list(images)]))
 
 
 def box(label: int, place: Sequence[float], least: float = 0.5) -> Score:
@@ -167,11 +170,15 @@ def similarity(embedding: Tensor) -> Score:
         rows = logits(output)
         return F.cosine_similarity(rows, embedding.to(rows).expand_as(rows), dim=1)
 
-    return _named(score, "similarity")
+    several = embedding.dim() == 2
+    return _named(score, "similarity", (lambda images: similarity(embedding[list(images)])) if several else None)
 
 
-def _named(score: Score, name: str) -> Score:
+def _named(score: Score, name: str, take: Callable[[Sequence[int]], Score] | None = None) -> Score:
+    """A score with a name for titles; ``take`` gives that of only some of the images."""
     score.__name__ = name
+    if take is not None:
+        score.take = take  # type: ignore[attr-defined]
     return score
 
 

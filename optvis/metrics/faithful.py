@@ -60,31 +60,32 @@ def infidelity(
     with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, baseline_of(baseline, scorer)
         height, width = images.shape[-2:]
-        gone = F.interpolate((drawn < share).float(), (height, width), mode="nearest").to(images)
+        # In float64: the best scale is found by differences of large sums.
+        gone = F.interpolate((drawn < share).double(), (height, width), mode="nearest")
 
         def scores(kept: Tensor) -> Tensor:
             """Of what is kept ``[N * K, 1, H, W]``, the versions of each image following each other."""
-            masks = kept.view(len(images), -1, 1, height, width)
+            masks = kept.view(len(images), -1, 1, height, width).to(torch.float32)
 
             def shown(image: Tensor, version: Tensor) -> Tensor:
-                return torch.lerp(empty[image], images[image], masks[image, version])
+                return torch.lerp(empty[image], images[image], masks[image.cpu(), version.cpu()].to(images))
 
-            return scorer.versions(masks.shape[1], shown).flatten().to(images.device)
+            return scorer.versions(masks.shape[1], shown).flatten().double()
 
         def perturbed(kept: Tensor) -> tuple[Tensor, Tensor]:
             parts = gone.repeat(len(images), 1, 1, 1)
             return parts, kept - parts
 
-        whole = torch.ones(len(images), 1, height, width, device=images.device)
+        whole = torch.ones(len(images), 1, height, width, dtype=torch.float64)
         found: Tensor = captum_infidelity(
             scores,
             perturbed,
             whole,
-            importance(attribution)[:, None].to(images.device),
+            importance(attribution)[:, None].double().cpu(),
             n_perturb_samples=samples,
             normalize=scaled,
         )
-    return found.detach().cpu()
+    return found.detach().clamp(min=0).float()
 
 
 def max_sensitivity(
@@ -115,10 +116,11 @@ def max_sensitivity(
         drawn = torch.rand(images.shape[1:], generator=generator).to(images)
         return (images + radius * (2 * drawn - 1)).clamp(0, 1)
 
-    def values(given: Tensor | tuple[Tensor, ...]) -> Tensor:
+    def values(given: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Captum gives the images as they are in a tuple, and changed ones without.
         batch = given[0] if isinstance(given, tuple) else given
         with _seeded(seed), torch.inference_mode(False), torch.enable_grad():
-            return values_of(explain(batch)).contiguous()
+            return (values_of(explain(batch)).contiguous(),)
 
     found: Tensor = sensitivity_max(values, images, near, n_perturb_samples=samples, max_examples_per_batch=len(images))
     return found.detach().cpu()

@@ -30,7 +30,7 @@ def pointing_game(attribution: Map, boxes: Sequence[Box] | Tensor, tolerance: fl
         raise ValueError(f"tolerance {tolerance!r}: give a number of pixels, 0 or more")
     important = importance(attribution)
     inside = _inside(boxes, important, tolerance).flatten(1)
-    first = (-important.flatten(1)).argsort(1, stable=True)[:, :1]
+    first = (-important.flatten(1)).argsort(dim=1, stable=True)[:, :1]
     return inside.gather(1, first)[:, 0].float().cpu()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +110,7 @@ def _likeness(layer: str | None, original: Tensor, now: Tensor) -> Likeness:
             f"explain gives {list(original.shape)} for the network and {list(now.shape)} for a copy of it: name the "
             "layer at which it looks"
         )
-    return Likeness(layer, spearman(original, now).cpu(), _ssim(original, now).cpu())
+    return Likeness(layer, spearman(original, now), _ssim(original, now))
 
 
 def _ssim(one: Tensor, other: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ def _ssim(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _values(explain: Callable[[nn.Module], Any], network: nn.Module, absolute: bool) -> Tensor:
-    values = values_of(explain(network))
+    values = values_of(explain(network)).cpu()
     return values.abs() if absolute else values.clone()
 
 
@@ -138,20 +139,18 @@ def _copy(network: nn.Module) -> nn.Module:
         ) from error
 
 
-class _noting:
+@contextmanager
+def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
     """Within the block the addresses of the modules that are called are noted, in the order in which they begin."""
 
-    def __init__(self, network: nn.Module, into: dict[str, None]) -> None:
-        self.network, self.into = network, into
+    def note(name: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, inputs: into.setdefault(name)
 
-    def __enter__(self) -> None:
-        def note(name: str) -> Callable[[nn.Module, Any], None]:
-            return lambda module, inputs: self.into.setdefault(name)
-
-        self.handles = [m.register_forward_pre_hook(note(name)) for name, m in layers_of(self.network).items()]
-
-    def __exit__(self, *error: Any) -> None:
-        for handle in self.handles:
+    handles = [module.register_forward_pre_hook(note(name)) for name, module in layers_of(network).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
             handle.remove()
 
 

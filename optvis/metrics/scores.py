@@ -83,7 +83,7 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
 
 def ranks(important: Tensor) -> Tensor:
     """``[N, H, W]`` whole numbers: 0 for the most important pixel. Equals follow each other in reading order."""
-    order = important.flatten(1).argsort(1, descending=True, stable=True)
+    order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places.contiguous()).view_as(important)
 
@@ -112,8 +112,10 @@ class Scorer:
         """``[N, count]`` scores of each image's versions, float32, on the CPU."""
         images = len(self.images)
         target = self.look.target
-        # A function of the output may know its images by their places in the batch: they stand there as they did.
-        by_place = target.classes is None and target.objective is None and images > 1
+        # A function of the output, or a further input, may know the images by their places: they stand as they did.
+        given = self.look.extra.values() if isinstance(self.look.extra, Mapping) else self.look.extra
+        own = any(isinstance(one, Tensor) and one.dim() and len(one) == images for one in given)
+        by_place = images > 1 and (own or (target.classes is None and target.objective is None))
         rows = torch.arange(images * count, device=self.images.device)
         parts = rows.split(images if by_place else self.batch_size)
         scores = [self._scores(make(part % images, part // images), (part % images).tolist()) for part in parts]
@@ -157,7 +159,9 @@ def asking(
             )
         look = Looking(inner, given, images, target, extra=extra)
         if target.objective is not None:
-            look = replace(look, shapes=shapes_of(look, target.objective.layers))
+            # Those with an @ are no layers, but the image itself.
+            layers = [layer for layer in target.objective.layers if not layer.startswith("@")]
+            look = replace(look, shapes=shapes_of(look, layers))
         yield Scorer(look, softmax, batch_size)
 
 
