@@ -12,10 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from . import get_layer_names
+from .attribution import Attribution
 from .attribution import attribute as attribute_image
 from .attribution.result import ENDINGS
 from .bench import bench as measure
 from .engine import OptVis
+from .engine import _usable as usable_device
 from .objectives import Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam, Param
 from .pictures import Visualisation, check_path
@@ -184,7 +186,9 @@ def attribute(
     check_path(out, ENDINGS)
     loaded = load_network(network, weights)
     wanted = None if target is None else channel_of(target)
-    result = attribute_image(loaded if device is None else loaded.to(device), image, method, wanted, layer)
+    loaded = loaded if device is None else loaded.to(usable_device(device))
+    result = attribute_image(loaded, image, method, wanted, layer or None)
+    result.settings = _settings(result, network)
     path = result.save(out)
     where = f" at {', '.join(result.layer)}" if result.layer else ""
     print(f"{path}: {result.method}{where} for {result.target.labels[0]}, score {result.scores[0]:.4g}")
@@ -237,8 +241,12 @@ def _classes(text: str) -> tuple[int | str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
+def _settings(result: Visualisation | Attribution, network: str) -> dict[str, Any]:
+    return {**result.settings, "network": network, "command": shlex.join(["optvis", *_ARGUMENTS.get()])}
+
+
 def _write(result: Visualisation, out: Path, network: str) -> None:
-    result.settings = {**result.settings, "network": network, "command": shlex.join(["optvis", *_ARGUMENTS.get()])}
+    result.settings = _settings(result, network)
     path = result.save(out)
     height, width = result.images.shape[-2:]
     count = len(result)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Literal, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,8 @@ from ..network.probe import channel_names
 from ..objectives import Batch, Objective
 from ..objectives.algebra import IMAGE
 from .cam import first_component
-from .layers import last_map, shapes_of
+from .fitting import output_of, shapes_of
+from .layers import check_maps, last_map
 from .looking import Looking
 from .methods import Method, find_method
 from .photographs import read_photographs
@@ -95,9 +97,15 @@ def attribute(
     with frozen(network) as inner:
         look = Looking(inner, given, photographs.images.to(given.device), Target(()), extra=extra)
         look = _asking(look, target)
+        if aug_smooth and look.target.placed:
+            raise ValueError(
+                f"aug_smooth mirrors the images, and {look.target.labels[0]!r} asks for a place in them: leave it out"
+            )
         if way.layer:
-            wanted = wanted or (last_map(look),)
-            look = replace(look, layers=wanted, shapes={**look.shapes, **shapes_of(look, wanted)})
+            found = dict([last_map(look)]) if not wanted else shapes_of(look, wanted)
+            wanted = tuple(found)
+            look = replace(look, layers=wanted, shapes={**look.shapes, **found})
+            check_maps(look, wanted)
         views = _views(look) if aug_smooth else [(look, False)]
         maps = [_values(way, views, layer, eigen_smooth, options) for layer in wanted or (None,)]
         scores = look.scores.cpu()
@@ -111,7 +119,7 @@ def attribute(
         "versions": {"optvis": version("optvis"), "torch": torch.__version__, "python": platform.python_version()},
     }
     results = [
-        Attribution(values, photographs, look.target, scores, way.name, (name,) if name else (), settings)
+        Attribution(values, photographs, look.target, scores, way.name, (name,) if name is not None else (), settings)
         for values, name in zip(maps, wanted or (None,))
     ]
     if each:
@@ -141,9 +149,11 @@ def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
 def _asking(look: Looking, target: Any) -> Looking:
     """``look`` with its target."""
     count = len(look.images)
-    if isinstance(target, (list, tuple)) and len(target) != count:
+    target = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
+    target = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
+    if isinstance(target, list) and len(target) != count:
         raise ValueError(f"{len(target)} targets for {count} images: give one for each, or one for all")
-    listed = list(target) if isinstance(target, (list, tuple)) else [target] * count
+    listed = target if isinstance(target, list) else [target] * count
     if isinstance(target, Objective) or (listed and all(isinstance(one, Objective) for one in listed)):
         objective: Objective = target if isinstance(target, Objective) else Batch(tuple(listed))
         objective = objective.located(lambda layer: find_layer(look.network, layer))
@@ -154,28 +164,23 @@ def _asking(look: Looking, target: Any) -> Looking:
         bound = objective.bound(shapes, shapes)
         labels = tuple(repr(one) for one in listed)
         return replace(look, target=Target(labels, objective=bound), shapes=shapes)
+    output = output_of(look)
     if callable(target):
-        return replace(look, target=Target((getattr(target, "__name__", repr(target)),) * count, score=target))
-    outputs = _outputs(look)
+        asked = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
+        asked.checked(output, count)
+        return replace(look, target=asked)
+    outputs = logits(output)
+    if len(outputs) != count:
+        raise ValueError(
+            f"the network puts out {list(outputs.shape)} for {count} images, in which no class can be picked: give a "
+            "target that is a function of its output, such as optvis.attribution.targets.box"
+        )
     names = channel_names(look.network, "", outputs.shape[1])
     if target is None:
         classes = outputs.argmax(1).tolist()
     else:
         classes = [class_index(one, outputs.shape[1], names) for one in listed]
     return replace(look, target=of_classes(classes, [names[c] if names else str(c) for c in classes]))
-
-
-@torch.no_grad()
-def _outputs(look: Looking) -> Tensor:
-    """``[N, classes]``."""
-    outputs: list[Tensor] = []
-
-    def keep(output: Any) -> Tensor:
-        outputs.append(logits(output))
-        return outputs[0][:, 0]
-
-    replace(look, target=Target(("",) * len(look.images), score=keep)).run(look.inputs)
-    return outputs[0]
 
 
 def _views(look: Looking) -> list[tuple[Looking, bool]]:

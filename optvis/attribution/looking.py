@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,22 @@ class Looking:
         mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.given.mean, self.given.std))
         return mean, std
 
+    def take(self, images: Sequence[int]) -> Looking:
+        """The look at only these images, with their targets and their own further inputs."""
+        rows = list(images)
+        return replace(self, images=self.images[rows], target=self.target.take(rows), extra=self.extra_of(rows))
+
+    def extra_of(self, images: Sequence[int]) -> Sequence[Any] | Mapping[str, Any]:
+        """The further inputs of only these images, where there is one for each."""
+        rows, count = list(images), len(self.images)
+
+        def own(value: Any) -> Any:
+            return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == count > 1 else value
+
+        if isinstance(self.extra, Mapping):
+            return {name: own(value) for name, value in self.extra.items()}
+        return tuple(own(value) for value in self.extra)
+
     def run(self, inputs: Tensor, layers: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """``[N]`` scores of normalised images, and what layers put out, as they do, in the order of their calls.
 
@@ -73,30 +90,28 @@ class Looking:
         objective = self.target.objective
         heard = objective.layers if objective is not None else ()
         wanted = tuple(layer for layer in dict.fromkeys((*layers, *heard)) if layer != IMAGE)
-        enough = objective is not None and all(layer in self.shapes for layer in wanted)
-        calls = {layer: self.shapes[layer].calls for layer in wanted} if enough else None
+        calls: dict[str, int] | None = None
+        if objective is None:
+            calls = dict.fromkeys(wanted, sys.maxsize)  # to the end, and no error on the way is swallowed
+        elif all(layer in self.shapes for layer in wanted):
+            calls = {layer: self.shapes[layer].calls for layer in wanted}
         positional, named = with_extra(inputs, self.extra)
         output: list[Any] = []
         with _whole_output(self.network, output), Tap(self.network, wanted, calls, missing_ok=True) as tap:
             seen = tap(*positional, **named)
-        if objective is None and not output:
-            self._fail(positional, named)
         activations = {layer: self.shapes[layer].channels_first(seen[layer]) for layer in heard if layer != IMAGE}
         if IMAGE in heard:
             activations[IMAGE] = self.denormalised(inputs)
         scores = self.target(output[0] if output else None, activations)
         if len(scores) != len(inputs):
             raise ValueError(f"the target gives {len(scores)} numbers for {len(inputs)} images: give one for each")
-        return scores, {layer: seen[layer] for layer in tap.calls if layer in layers and layer in seen}
-
-    def _fail(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
-        """Say why the network did not come to its end."""
-        try:
-            self.network(*positional, **named)
-        except Exception as error:
+        if inputs.requires_grad and torch.is_grad_enabled() and not scores.requires_grad:
             raise ValueError(
-                f"{type(self.network).__name__} does not run on images of {list(positional[0].shape[1:])}: {error}"
-            ) from error
+                f"no gradient reaches the image from {self.target.labels[0]!r}: it does not depend on the image, or "
+                f"{type(self.network).__name__} runs under no_grad or detaches what it computes; occlusion and "
+                "feature_ablation need none"
+            )
+        return scores, {layer: seen[layer] for layer in tap.calls if layer in layers and layer in seen}
 
     @cached_property
     def inputs(self) -> Tensor:
@@ -104,18 +119,15 @@ class Looking:
         return (self.normalised(self.images) * self.strength).requires_grad_()
 
     @cached_property
-    def _seen(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        scores, activations = self.run(self.inputs, self.layers)
+    def _seen(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor | None]]:
+        scores, activations = self.run(self.inputs if self.layers else self.inputs.detach(), self.layers)
         for layer in self.layers:
             if layer not in activations:
                 raise ValueError(f"layer {layer!r} is not called in the forward pass: choose another layer")
         if not activations:
             return scores.detach(), {}, {}
-        gradients = torch.autograd.grad(scores.sum(), list(activations.values()), allow_unused=True)
-        given = {
-            layer: torch.zeros_like(a) if g is None else g for (layer, a), g in zip(activations.items(), gradients)
-        }
-        return scores.detach(), {layer: a.detach() for layer, a in activations.items()}, given
+        found = torch.autograd.grad(scores.sum(), list(activations.values()), allow_unused=True)
+        return scores.detach(), {layer: a.detach() for layer, a in activations.items()}, dict(zip(activations, found))
 
     @property
     def scores(self) -> Tensor:
@@ -127,8 +139,17 @@ class Looking:
         return self.as_map(layer, self._seen[1][layer])
 
     def gradients(self, layer: str) -> Tensor:
-        """``[N, K, h, w]``: of the scores with respect to the activations."""
-        return self.as_map(layer, self._seen[2][layer])
+        """``[N, K, h, w]``: of the scores with respect to the activations.
+
+        Raises:
+            ValueError: the scores do not depend on the layer.
+        """
+        gradient = self._seen[2][layer]
+        if gradient is None:
+            raise ValueError(
+                f"{self.target.labels[0]!r} does not depend on layer {layer!r}: choose one on the way to it"
+            )
+        return self.as_map(layer, gradient)
 
     def as_map(self, layer: str, activation: Tensor) -> Tensor:
         """What a layer put out, as ``[N, K, h, w]``."""
@@ -138,7 +159,7 @@ class Looking:
             height, width = shape.grid
             found = found[..., -height * width :].unflatten(2, shape.grid)
         if found.dim() != 4:
-            raise ValueError(_no_extent(layer, shape.shape))
+            raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no extent in space")
         return found
 
     def from_map(self, layer: str, changed: Tensor, activation: Tensor) -> Tensor:
@@ -153,7 +174,7 @@ class Looking:
     @torch.no_grad()
     def scores_of(self, inputs: Tensor, images: Sequence[int]) -> Tensor:
         """``[M]`` scores of normalised inputs ``[M, C, H, W]``; ``images`` says whose targets are asked, in turn."""
-        return replace(self, target=self.target.take(images)).run(inputs)[0]
+        return self.take(images).run(inputs)[0]
 
     def from_layer(self, layer: str) -> Callable[[int, Tensor], Tensor]:
         """A function from an image's number and maps ``[M, K, h, w]`` of it at a layer to ``[M]`` scores.
@@ -163,7 +184,7 @@ class Looking:
         traced: dict[tuple[int, int], Callable[[Tensor], Tensor] | None] = {}
 
         def rest(i: int, maps: Tensor) -> Tensor:
-            asking = replace(self, target=self.target.take([i]))
+            asking = self.take([i])
             inputs = self.inputs[i : i + 1].detach().expand(len(maps), -1, -1, -1)
             own = self._seen[1][layer][i : i + 1]
             activations = self.from_map(layer, maps, own.expand(len(maps), *own.shape[1:]))
@@ -259,7 +280,3 @@ def _whole_output(network: nn.Module, into: list[Any]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _no_extent(layer: str, shape: Sequence[int]) -> str:
-    return f"layer {layer!r} puts out {list(shape)}, which has no extent in space: choose a layer with a map"

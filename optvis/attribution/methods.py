@@ -32,9 +32,13 @@ class Method:
     summary: str
     summed: bool = False
 
+    def options(self) -> list[str]:
+        """Names of the options that the method takes."""
+        return [name for name in inspect.signature(self.run).parameters if name not in ("look", "layer")]
+
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options; raises ``TypeError`` on one that the method does not take."""
-        known = [name for name, p in inspect.signature(self.run).parameters.items() if name not in ("look", "layer")]
+        known = self.options()
         for option in options:
             if option not in known:
                 has = f"its options are {', '.join(known)}" if known else "it has none"

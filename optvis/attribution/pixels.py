@@ -247,7 +247,7 @@ def _run(name: str, row: Row, look: Looking, layer: str | None, options: Mapping
     every = range(len(look.images))
     values = []
     for some in [list(every)] if row.once else [[i] for i in every]:
-        one = replace(look, images=look.images[some], target=look.target.take(some))
+        one = look.take(some)
         drawing = _seeded(options["seed"], look.images.device) if "seed" in options else nullcontext()
         with drawing, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Setting ", UserWarning)  # hooks on slots, of which nobody else knows

@@ -34,17 +34,40 @@ class Target:
     objective: Objective | None = None
     classes: tuple[int, ...] | None = None
 
+    @property
+    def placed(self) -> bool:
+        """Whether it asks for a place in the image."""
+        return self.objective.placed if self.objective is not None else getattr(self.score, "placed", False)
+
     def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
         """``[N]`` scores, by what the network put out and what its layers did."""
         if self.objective is not None:
-            return self.objective(seen)
+            return _for_rows(self.objective, len(next(iter(seen.values()))))(seen)
         assert self.score is not None
         scores = self.score(output)
-        if not isinstance(scores, Tensor) or scores.dim() == 0:
-            scores = torch.as_tensor(scores).reshape(1)
+        if not isinstance(scores, Tensor):
+            try:
+                scores = torch.as_tensor(scores)
+            except (TypeError, ValueError, RuntimeError):
+                raise TypeError(
+                    f"the target gives {scores!r}: it must give one number for each image, a tensor [N]"
+                ) from None
+        scores = scores.reshape(1) if scores.dim() == 0 else scores
         if scores.dim() != 1:
             raise ValueError(f"the target gives {list(scores.shape)}: it must give one number for each image, [N]")
         return scores.float()
+
+    def checked(self, output: Any, count: int) -> Tensor:
+        """``[N]`` scores by what the network put out for ``count`` images.
+
+        Raises:
+            ValueError: it is not one number for each.
+        """
+        with torch.no_grad():
+            scores = self(output, {})
+        if len(scores) != count:
+            raise ValueError(f"the target gives {len(scores)} numbers for {count} images: give one for each")
+        return scores
 
     def take(self, images: Sequence[int]) -> Target:
         """The target of only these images."""
@@ -54,6 +77,14 @@ class Target:
         objective = self.objective.take(images) if self.objective is not None else None
         narrowed = getattr(self.score, "take", None)
         return Target(labels, narrowed(images) if narrowed is not None else self.score, objective)
+
+
+def _for_rows(objective: Objective, rows: int) -> Objective:
+    """The objective of a batch in which each image stands several times in a row."""
+    pictures = objective.pictures
+    if pictures is None or pictures == rows:
+        return objective
+    return objective.take([i for i in range(pictures) for _ in range(rows // pictures)])
 
 
 def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
@@ -107,12 +138,17 @@ def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int
 
 def softmax_of(name: int) -> Score:
     """The probability of a class (its output after softmax) instead of its output."""
-    return _named(lambda output: logits(output).softmax(1)[:, name], f"softmax of {name}")
+    return _named(lambda output: _column(logits(output).softmax(1), name), f"softmax of {name}")
 
 
 def against(one: int, other: int) -> Score:
     """One class against another: the difference of their outputs."""
-    return _named(lambda output: logits(output)[:, one] - logits(output)[:, other], f"{one} against {other}")
+
+    def score(output: Any) -> Tensor:
+        rows = logits(output)
+        return _column(rows, one) - _column(rows, other)
+
+    return _named(score, f"{one} against {other}")
 
 
 def segment(name: int, mask: Tensor | None = None) -> Score:
@@ -127,14 +163,15 @@ def segment(name: int, mask: Tensor | None = None) -> Score:
         maps = first_tensor(output)
         if maps is None or maps.dim() != 4:
             raise ValueError(f"the network puts out {_shape(output)}: a segment needs [N, classes, H, W]")
-        where = (maps.argmax(1) == name) if mask is None else mask.to(maps.device)
+        kind = class_index(name, maps.shape[1], None)
+        where = (maps.argmax(1) == kind) if mask is None else mask.to(maps.device)
         if where.shape[-2:] != maps.shape[-2:]:
             raise ValueError(f"the mask has {list(where.shape)}, the network puts out {list(maps.shape)}")
-        return (maps[:, name] * where.to(maps.dtype)).flatten(1).sum(1)
+        return (maps[:, kind] * where.to(maps.dtype)).flatten(1).sum(1)
 
     if mask is None or mask.dim() != 3:
-        return _named(score, f"segment of {name}")
-    return _named(score, f"segment of {name}", lambda images: segment(name, mask[list(images)]))
+        return _named(score, f"segment of {name}", placed=mask is not None)
+    return _named(score, f"segment of {name}", lambda images: segment(name, mask[list(images)]), placed=True)
 
 
 def box(label: int, place: Sequence[float], least: float = 0.5) -> Score:
@@ -154,13 +191,18 @@ def box(label: int, place: Sequence[float], least: float = 0.5) -> Score:
         from torchvision.ops import box_iou
 
         scores = []
-        for found in output:
+        for found in output if isinstance(output, (list, tuple)) else [output]:
+            if not isinstance(found, Mapping) or not {"boxes", "labels", "scores"} <= found.keys():
+                raise ValueError(
+                    f"the network puts out {_shape(output)}: a box needs a list of dicts with 'boxes', 'labels' and "
+                    "'scores'"
+                )
             overlap = box_iou(wanted.to(found["boxes"].device), found["boxes"])[0] * (found["labels"] == label)
             near = found["scores"] * overlap * (overlap >= least)
             scores.append(near[overlap.argmax()] if len(near) else found["boxes"].sum())
         return torch.stack(scores)
 
-    return _named(score, f"box of {label}")
+    return _named(score, f"box of {label}", placed=True)
 
 
 def similarity(embedding: Tensor) -> Score:
@@ -168,15 +210,24 @@ def similarity(embedding: Tensor) -> Score:
 
     def score(output: Any) -> Tensor:
         rows = logits(output)
+        if embedding.shape[-1] != rows.shape[1]:
+            raise ValueError(f"the embedding has {embedding.shape[-1]} numbers, the network puts out {rows.shape[1]}")
         return F.cosine_similarity(rows, embedding.to(rows).expand_as(rows), dim=1)
 
     several = embedding.dim() == 2
     return _named(score, "similarity", (lambda images: similarity(embedding[list(images)])) if several else None)
 
 
-def _named(score: Score, name: str, take: Callable[[Sequence[int]], Score] | None = None) -> Score:
+def _column(rows: Tensor, name: int) -> Tensor:
+    return rows[:, class_index(name, rows.shape[1], None)]
+
+
+def _named(
+    score: Score, name: str, take: Callable[[Sequence[int]], Score] | None = None, placed: bool = False
+) -> Score:
     """A score with a name for titles; ``take`` gives that of only some of the images."""
     score.__name__ = name
+    score.placed = placed  # type: ignore[attr-defined]
     if take is not None:
         score.take = take  # type: ignore[attr-defined]
     return score
