@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,6 +94,53 @@ def own_loop(
     return run
 
 
+def memory(network: nn.Module, layer: str, size: int) -> float:
+    """MiB that one more picture in the network takes, with the defaults.
+
+    On a GPU of the peak of all that is allocated; elsewhere of what a step keeps for its way back, which is nearly all.
+    """
+
+    def most(batch: int) -> float:
+        if NetworkInput.of(network).device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            own_loop(network, layer, size, batch)(OPEN_STEPS + 1)
+            return torch.cuda.max_memory_allocated()
+        kept = _Kept()
+        with torch.autograd.graph.saved_tensors_hooks(kept.hold, lambda held: held.tensor):
+            own_loop(network, layer, size, batch)(2)
+        return kept.most
+
+    return (most(2) - most(1)) / 2**20
+
+
+class _Kept:
+    """Counts the bytes of all storages that are kept for a backward pass."""
+
+    def __init__(self) -> None:
+        self.holders: Counter[int] = Counter()
+        self.now = self.most = 0
+
+    def hold(self, tensor: Tensor) -> _Held:
+        return _Held(self, tensor)
+
+    def count(self, storage: torch.UntypedStorage, change: int) -> None:
+        key, before = storage.data_ptr(), self.holders[storage.data_ptr()]
+        self.holders[key] += change
+        self.now += storage.nbytes() * ((before + change > 0) - (before > 0))
+        self.most = max(self.most, self.now)
+
+
+class _Held:
+    """A tensor that is kept, for as long as this is."""
+
+    def __init__(self, kept: _Kept, tensor: Tensor) -> None:
+        self.kept, self.tensor = kept, tensor
+        kept.count(tensor.untyped_storage(), 1)
+
+    def __del__(self) -> None:
+        self.kept.count(self.tensor.untyped_storage(), -1)
+
+
 def compare(loops: Mapping[str, Loop], steps: int = 8, rounds: int = 3) -> dict[str, Cost]:
     """Time each loop in turn, and again; the medians.
 
@@ -139,7 +187,7 @@ def bench(
     batch: int = 1,
     rounds: int = 3,
 ) -> dict[str, dict[str, Cost]]:
-    """Print and return what a step costs on this machine, as ratios to a bare loop in plain torch.
+    """Print what a step costs on this machine, as ratios to a bare loop in plain torch, and the memory of a picture.
 
     Beside the defaults stand: in float32, and plain, which is without channel noise and with exact gradients.
 
@@ -167,7 +215,10 @@ def bench(
             rounds=rounds,
         )
         floor = costs["bare loop"]
-        ratios = (f"{name} {c.cpu / floor.cpu:.2f} ({c.wall / floor.wall:.2f})" for name, c in costs.items())
-        print(f"{layer}: bare loop {1000 * floor.wall:.1f} ms; " + ", ".join(list(ratios)[1:]), flush=True)
+        ratios = [f"{name} {c.cpu / floor.cpu:.2f} ({c.wall / floor.wall:.2f})" for name, c in costs.items()][1:]
+        held = memory(network, layer, size)
+        print(
+            f"{layer}: bare loop {1000 * floor.wall:.1f} ms; {', '.join(ratios)}; {held:.0f} MiB a picture", flush=True
+        )
         found[layer] = costs
     return found

@@ -7,7 +7,7 @@ import torch
 from small_networks import Tiny, seeded, snapshot
 from torch import nn
 
-from optvis.bench import Cost, bare_loop, bench, compare, depths, own_loop
+from optvis.bench import Cost, bare_loop, bench, compare, depths, memory, own_loop
 from optvis.cli import run
 
 
@@ -49,6 +49,14 @@ def test_layers_are_taken_early_in_the_middle_and_last() -> None:
         depths(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 5)), 8)
 
 
+def test_memory_is_that_of_one_more_picture() -> None:
+    """A picture of twice the side takes four times as much, and at least what the first convolution puts out."""
+    network = seeded(Tiny, 3, 32)
+    small, large = memory(network, "second", 128), memory(network, "second", 256)
+    assert 3.5 < large / small < 4.5
+    assert large * 2**20 > 32 * 128 * 128 * 4
+
+
 def test_it_prints_a_line_for_each_layer(capsys: pytest.CaptureFixture[str]) -> None:
     network = seeded(Tiny)
     before = snapshot(network)
@@ -56,6 +64,7 @@ def test_it_prints_a_line_for_each_layer(capsys: pytest.CaptureFixture[str]) -> 
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith("Tiny, 16 px, batch 2, ")
     assert [line.split(":")[0] for line in lines] == ["first", "second"] == list(found)
+    assert all(line.endswith(" MiB a picture") for line in lines)
     assert set(found["first"]) == {"bare loop", "optvis", "in float32", "plain"}
     assert snapshot(network) == before and torch.is_grad_enabled()
 
