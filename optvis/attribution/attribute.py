@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..network import NetworkInput, find_layer, frozen, unwrap
+from ..network.addresses import layers_of
 from ..network.probe import channel_names
 from ..objectives import Batch, Objective
 from ..objectives.algebra import IMAGE
 from .cam import first_component
-from .fitting import output_of, shapes_of
+from .fitting import first_pass, shapes_of
 from .layers import check_maps, last_map
 from .looking import Looking
 from .methods import Method, find_method
@@ -96,7 +97,7 @@ def attribute(
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
     with frozen(network) as inner:
         look = Looking(inner, given, photographs.images.to(given.device), Target(()), extra=extra)
-        look = _asking(look, target)
+        look = _asking(look, target, _heard(look, way, wanted))
         if aug_smooth and look.target.placed:
             raise ValueError(
                 f"aug_smooth mirrors the images, and {look.target.labels[0]!r} asks for a place in them: leave it out"
@@ -146,8 +147,15 @@ def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
     return tuple(dict.fromkeys(find_layer(network, one) for one in layers))
 
 
-def _asking(look: Looking, target: Any) -> Looking:
-    """``look`` with its target."""
+def _heard(look: Looking, way: Method, wanted: Sequence[str]) -> list[str]:
+    """The layers that are worth listening to in the first pass."""
+    if wanted or not way.layer or len(look.images) > 1:
+        return list(wanted)
+    return [name for name in layers_of(look.network) if name]
+
+
+def _asking(look: Looking, target: Any, layers: Sequence[str]) -> Looking:
+    """``look`` with its target, and the pass of these layers that was needed to find it."""
     count = len(look.images)
     target = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
     target = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
@@ -162,14 +170,13 @@ def _asking(look: Looking, target: Any) -> Looking:
         layers = [layer for layer in objective.layers if layer != IMAGE]
         shapes = shapes_of(look, layers)
         bound = objective.bound(shapes, shapes)
-        labels = tuple(repr(one) for one in listed)
-        return replace(look, target=Target(labels, objective=bound), shapes=shapes)
-    output = output_of(look)
+        return replace(look, target=Target(tuple(map(repr, listed)), objective=bound), shapes=shapes)
+    first = first_pass(look, layers)
     if callable(target):
         asked = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
-        asked.checked(output, count)
-        return replace(look, target=asked)
-    outputs = logits(output)
+        asked.checked(first.output, count)
+        return replace(look, target=asked, first=first)
+    outputs = logits(first.output)
     if len(outputs) != count:
         raise ValueError(
             f"the network puts out {list(outputs.shape)} for {count} images, in which no class can be picked: give a "
@@ -180,13 +187,17 @@ def _asking(look: Looking, target: Any) -> Looking:
         classes = outputs.argmax(1).tolist()
     else:
         classes = [class_index(one, outputs.shape[1], names) for one in listed]
-    return replace(look, target=of_classes(classes, [names[c] if names else str(c) for c in classes]))
+    labels = [names[c] if names else str(c) for c in classes]
+    return replace(look, target=of_classes(classes, labels), first=first)
 
 
 def _views(look: Looking) -> list[tuple[Looking, bool]]:
     """The images, and their mirrors, at several strengths; and whether they are mirrored."""
     return [
-        (replace(look, images=look.images.flip(-1) if mirrored else look.images, strength=strength), mirrored)
+        (
+            replace(look, images=look.images.flip(-1) if mirrored else look.images, strength=strength, first=None),
+            mirrored,
+        )
         for mirrored in (False, True)
         for strength in (0.9, 1.0, 1.1)
     ]

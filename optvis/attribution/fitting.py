@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..network import LayerShape, Probe
-from .looking import Looking
-from .targets import Target
+from .looking import Looking, Pass, to_the_end
 
 
-def output_of(look: Looking) -> Any:
-    """All that the network puts out for the images.
+def first_pass(look: Looking, layers: Sequence[str]) -> Pass:
+    """Show the images to the network for the first time, and see what it and some layers put out.
 
     Raises:
         ValueError: the network does not take images like these; the message says which it takes.
     """
-    found: list[Any] = []
-
-    def keep(output: Any) -> Tensor:
-        found.append(output)
-        return torch.zeros(len(look.images))
-
-    asking = replace(look, target=Target(("",) * len(look.images), keep))
     try:
-        with torch.no_grad():
-            asking.run(asking.inputs)
+        with torch.set_grad_enabled(bool(layers)):
+            return look.passed(look.inputs, layers, to_the_end(layers))
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         raise _refusal(look, [""], error) from error
-    return found[0]
 
 
 def shapes_of(look: Looking, layers: Sequence[str]) -> dict[str, LayerShape]:
-    """What layers put out for images like these; raises as ``output_of`` does."""
+    """What layers put out for images like these; raises as ``first_pass`` does."""
+    size = (look.images.shape[-2], look.images.shape[-1])
     probe = Probe(look.network, layers, look.given, look.images.device, look.extra_of([0]))
     try:
-        return probe.at((look.images.shape[-2], look.images.shape[-1]))
+        if look.first is not None and look.first.seen.keys() >= set(layers):
+            seen, calls = look.first.seen, look.first.calls
+            return {layer: probe.shape_of(layer, seen[layer], calls[layer], size) for layer in layers}
+        return probe.at(size)
     except (ValueError, torch.OutOfMemoryError):
         raise
     except Exception as error:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..network import LayerShape
 from ..network.addresses import layers_of
-from .fitting import shapes_of
-from .looking import Looking
+from .fitting import first_pass, shapes_of
+from .looking import Looking, to_the_end
 
 
 def last_map(look: Looking) -> tuple[str, LayerShape]:
@@ -23,19 +23,29 @@ def last_map(look: Looking) -> tuple[str, LayerShape]:
     Raises:
         ValueError: there is none.
     """
-    one = look.take([0])
-    scores, seen = one.run(one.inputs, [name for name in layers_of(look.network) if name])
-    seen = {name: a for name, a in seen.items() if a.requires_grad and a.dim() in (3, 4) and len(a) == 1}
-    tokens = {a.shape[1] for a in seen.values() if a.dim() == 3}
-    gradients = torch.autograd.grad(scores.sum(), [one.inputs, *seen.values()], allow_unused=True)
-    found = [(name, g) for name, g in zip(seen, gradients[1:]) if g is not None and g.any()]
-    found.reverse()
+    one = look if look.first is not None and len(look.images) == 1 else look.take([0])
     layers = layers_of(look.network)
+    names = [name for name in layers if name]
+    first = one.first
+    if first is None:  # that the network takes such images may be known by now
+        first = first_pass(one, names) if look.first is None else one.passed(one.inputs, names, to_the_end(names))
+    one = replace(one, first=first)
+    if one.target.objective is None:
+        scores = one.target(first.output, {})
+    else:
+        scores, seen = one.run(first.inputs, list(first.seen))
+        first.seen = seen
+    one.check_gradient(scores)
+    tokens = {a.shape[1] for a in first.seen.values() if a.dim() == 3}
 
-    def partial(name: str, gradient: Tensor) -> bool:
-        return isinstance(layers[name], nn.Linear) or (gradient.dim() == 4 and bool(tokens & {*gradient.shape[1:]}))
+    def partial(name: str) -> bool:
+        activation = first.seen[name]
+        return isinstance(layers[name], nn.Linear) or (activation.dim() == 4 and bool(tokens & {*activation.shape[1:]}))
 
-    for name, gradient in sorted(found, key=lambda one: partial(*one)):
+    maps = [name for name, a in first.seen.items() if a.requires_grad and a.dim() in (3, 4) and len(a) == 1]
+    maps.reverse()
+    for name in sorted(maps, key=partial):
+        gradient = _slope(scores, first.seen[name])
         try:
             shapes = shapes_of(one, [name])
             meant = replace(one, shapes=shapes).as_map(name, gradient).abs().amax(1)
@@ -44,9 +54,15 @@ def last_map(look: Looking) -> tuple[str, LayerShape]:
         if min(meant.shape[1:]) > 1 and int((meant > 0).sum()) > 1:
             return name, shapes[name]
     kind, label = type(look.network).__name__, look.target.labels[0]
-    if gradients[0] is None or not gradients[0].any():
+    if not _slope(scores, first.inputs).any():
         raise ValueError(f"{label!r} does not depend on the image: its gradient is 0 everywhere, choose another target")
     raise ValueError(f"no layer of {kind} on which {label!r} depends has an extent in space: choose a pixel method")
+
+
+def _slope(scores: Tensor, at: Tensor) -> Tensor:
+    """The gradient of scores, for as often as it is asked for."""
+    (gradient,) = torch.autograd.grad(scores.sum(), at, allow_unused=True, retain_graph=True)
+    return torch.zeros_like(at) if gradient is None else gradient
 
 
 def check_maps(look: Looking, layers: Sequence[str]) -> None:
@@ -56,7 +72,7 @@ def check_maps(look: Looking, layers: Sequence[str]) -> None:
         if len(shape.shape) == 3 or (len(shape.shape) == 2 and shape.grid is not None):
             continue
         try:
-            hint = f"choose one with a map, such as {last_map(look)[0]!r}"
+            hint = f"choose one with a map, such as {last_map(replace(look, first=None))[0]!r}"
         except ValueError:
             hint = "choose a layer with a map, or a pixel method"
         raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no extent in space: {hint}")

@@ -27,6 +27,16 @@ Change = Callable[[Tensor], Tensor]
 
 
 @dataclass
+class Pass:
+    """One forward pass: the whole output, what layers put out in the order of their calls, and how often they did."""
+
+    inputs: Tensor
+    output: Any
+    seen: dict[str, Tensor]
+    calls: Mapping[str, int]
+
+
+@dataclass
 class Looking:
     """A network that looks at images, and is asked for the causes of a target's scores.
 
@@ -41,6 +51,7 @@ class Looking:
         shapes: what those put out.
         extra: further inputs of the network.
         strength: what the normalised images are multiplied by.
+        first: a pass that was made of these images already, and whose graph is still there.
     """
 
     network: nn.Module
@@ -51,6 +62,7 @@ class Looking:
     shapes: Mapping[str, LayerShape] = field(default_factory=dict)
     extra: Sequence[Any] | Mapping[str, Any] = ()
     strength: float = 1.0
+    first: Pass | None = None
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` in [0, 1] as the network takes them."""
@@ -69,7 +81,9 @@ class Looking:
     def take(self, images: Sequence[int]) -> Looking:
         """The look at only these images, with their targets and their own further inputs."""
         rows = list(images)
-        return replace(self, images=self.images[rows], target=self.target.take(rows), extra=self.extra_of(rows))
+        return replace(
+            self, images=self.images[rows], target=self.target.take(rows), extra=self.extra_of(rows), first=None
+        )
 
     def extra_of(self, images: Sequence[int]) -> Sequence[Any] | Mapping[str, Any]:
         """The further inputs of only these images, where there is one for each."""
@@ -92,35 +106,53 @@ class Looking:
         wanted = tuple(layer for layer in dict.fromkeys((*layers, *heard)) if layer != IMAGE)
         calls: dict[str, int] | None = None
         if objective is None:
-            calls = dict.fromkeys(wanted, sys.maxsize)  # to the end, and no error on the way is swallowed
+            calls = to_the_end(wanted)
         elif all(layer in self.shapes for layer in wanted):
             calls = {layer: self.shapes[layer].calls for layer in wanted}
-        positional, named = with_extra(inputs, self.extra)
-        output: list[Any] = []
-        with _whole_output(self.network, output), Tap(self.network, wanted, calls, missing_ok=True) as tap:
-            seen = tap(*positional, **named)
+        passed = self.passed(inputs, wanted, calls)
+        seen = passed.seen
         activations = {layer: self.shapes[layer].channels_first(seen[layer]) for layer in heard if layer != IMAGE}
         if IMAGE in heard:
             activations[IMAGE] = self.denormalised(inputs)
-        scores = self.target(output[0] if output else None, activations)
+        scores = self.target(passed.output, activations)
         if len(scores) != len(inputs):
             raise ValueError(f"the target gives {len(scores)} numbers for {len(inputs)} images: give one for each")
-        if inputs.requires_grad and torch.is_grad_enabled() and not scores.requires_grad:
+        if inputs.requires_grad and torch.is_grad_enabled():
+            self.check_gradient(scores)
+        return scores, {layer: activation for layer, activation in seen.items() if layer in layers}
+
+    def check_gradient(self, scores: Tensor) -> None:
+        """Raises ``ValueError`` where no gradient can reach the image from these scores."""
+        if not scores.requires_grad:
             raise ValueError(
                 f"no gradient reaches the image from {self.target.labels[0]!r}: it does not depend on the image, or "
                 f"{type(self.network).__name__} runs under no_grad or detaches what it computes; occlusion and "
                 "feature_ablation need none"
             )
-        return scores, {layer: seen[layer] for layer in tap.calls if layer in layers and layer in seen}
+
+    def passed(self, inputs: Tensor, layers: Sequence[str], calls: Mapping[str, int] | None) -> Pass:
+        """Show normalised images to the network; layers that are not called are left out."""
+        positional, named = with_extra(inputs, self.extra)
+        output: list[Any] = []
+        with _whole_output(self.network, output), Tap(self.network, layers, calls, missing_ok=True) as tap:
+            seen = tap(*positional, **named)
+        in_order = {layer: seen[layer] for layer in tap.calls if layer in seen}
+        return Pass(inputs, output[0] if output else None, in_order, tap.calls)
 
     @cached_property
     def inputs(self) -> Tensor:
         """The images as the network takes them; a leaf with gradients."""
+        if self.first is not None:
+            return self.first.inputs
         return (self.normalised(self.images) * self.strength).requires_grad_()
 
     @cached_property
     def _seen(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor | None]]:
-        scores, activations = self.run(self.inputs if self.layers else self.inputs.detach(), self.layers)
+        first, self.first = self.first, None  # its graph serves once
+        if first is not None and first.seen.keys() >= set(self.layers):
+            scores, activations = self.target(first.output, {}), {layer: first.seen[layer] for layer in self.layers}
+        else:
+            scores, activations = self.run(self.inputs if self.layers else self.inputs.detach(), self.layers)
         for layer in self.layers:
             if layer not in activations:
                 raise ValueError(f"layer {layer!r} is not called in the forward pass: choose another layer")
@@ -255,6 +287,11 @@ def _values(graph: GraphModule, example: Tensor, wanted: Sequence[Node]) -> dict
 
     Remembering(graph).run(example)
     return found
+
+
+def to_the_end(layers: Sequence[str]) -> dict[str, int]:
+    """For a tap that is to let the network come to its end, and to swallow no error on the way."""
+    return dict.fromkeys(layers, sys.maxsize)
 
 
 @contextmanager
