@@ -171,12 +171,13 @@ def _asking(look: Looking, target: Any, layers: Sequence[str]) -> Looking:
         shapes = shapes_of(look, layers)
         bound = objective.bound(shapes, shapes)
         return replace(look, target=Target(tuple(map(repr, listed)), objective=bound), shapes=shapes)
-    first = first_pass(look, layers)
+    look = first_pass(look, layers)
+    output = look.first.output if look.first is not None else None
     if callable(target):
         asked = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
-        asked.checked(first.output, count)
-        return replace(look, target=asked, first=first)
-    outputs = logits(first.output)
+        asked.checked(output, count)
+        return replace(look, target=asked)
+    outputs = logits(output)
     if len(outputs) != count:
         raise ValueError(
             f"the network puts out {list(outputs.shape)} for {count} images, in which no class can be picked: give a "
@@ -188,7 +189,7 @@ def _asking(look: Looking, target: Any, layers: Sequence[str]) -> Looking:
     else:
         classes = [class_index(one, outputs.shape[1], names) for one in listed]
     labels = [names[c] if names else str(c) for c in classes]
-    return replace(look, target=of_classes(classes, labels), first=first)
+    return replace(look, target=of_classes(classes, labels))
 
 
 def _views(look: Looking) -> list[tuple[Looking, bool]]:

@@ -98,7 +98,7 @@ def random_cam(look: Looking, layer: str, seed: int = 0) -> Tensor:
 
 
 @method("scorecam", layer=True)
-def scorecam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = True) -> Tensor:
+def scorecam(look: Looking, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
     """softmax(scores of the image seen through A's k-th map) A. Wang et al., "Score-CAM", 2020.
 
     Each map is enlarged to the image and brought to [0, 1]; the network's own input is multiplied by it.
@@ -114,7 +114,7 @@ def scorecam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = Tr
 
 
 @method("ablationcam", layer=True)
-def ablationcam(look: Looking, layer: str, batch_size: int = 32, verbose: bool = True) -> Tensor:
+def ablationcam(look: Looking, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
     """((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is taken out by making it 0."""
     a = look.activations(layer)
     weights = a.new_empty(a.shape[:2])

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from ..network import LayerShape, Probe
-from .looking import Looking, Pass, to_the_end
+from .looking import Looking, to_the_end
 
 
-def first_pass(look: Looking, layers: Sequence[str]) -> Pass:
-    """Show the images to the network for the first time, and see what it and some layers put out.
+def first_pass(look: Looking, layers: Sequence[str]) -> Looking:
+    """Show the images to the network for the first time: ``look`` with the pass, and the layout that is quickest.
 
     Raises:
         ValueError: the network does not take images like these; the message says which it takes.
     """
-    try:
-        with torch.set_grad_enabled(bool(layers)):
-            return look.passed(look.inputs, layers, to_the_end(layers))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        raise _refusal(look, [""], error) from error
+    quickest = torch.channels_last if look.images.device.type == "cpu" else torch.contiguous_format
+    for layout in dict.fromkeys((quickest, torch.contiguous_format)):
+        look = replace(look, layout=layout)
+        try:
+            with torch.set_grad_enabled(bool(layers)):
+                passed = look.passed(look.laid_out(look.inputs), layers, to_the_end(layers))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if layout != torch.contiguous_format and isinstance(error, RuntimeError):
+                continue  # some networks take views that only work in the usual layout
+            raise _refusal(look, [""], error) from error
+        passed.inputs = look.inputs
+        return replace(look, first=passed)
+    raise AssertionError
 
 
 def shapes_of(look: Looking, layers: Sequence[str]) -> dict[str, LayerShape]:

@@ -26,10 +26,11 @@ def last_map(look: Looking) -> tuple[str, LayerShape]:
     one = look if look.first is not None and len(look.images) == 1 else look.take([0])
     layers = layers_of(look.network)
     names = [name for name in layers if name]
+    if one.first is None:  # that the network takes such images may be known by now
+        known = look.first is not None
+        one = replace(one, first=one.passed(one.inputs, names, to_the_end(names))) if known else first_pass(one, names)
     first = one.first
-    if first is None:  # that the network takes such images may be known by now
-        first = first_pass(one, names) if look.first is None else one.passed(one.inputs, names, to_the_end(names))
-    one = replace(one, first=first)
+    assert first is not None
     if one.target.objective is None:
         scores = one.target(first.output, {})
     else:

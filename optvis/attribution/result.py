@@ -181,6 +181,10 @@ class Attribution:
         zeros = zeros if known is None else zeros & ~known
         if zeros.any():
             self._warn(zeros, "a map without evidence, zero everywhere, for {}")
+        total = values.sum(1).flatten(1)
+        even = ((total - total[:, :1]).abs().amax(1) <= 1e-5 * total.abs().amax(1)) & (total != 0).any(1)
+        if known is None and total.shape[1] > 1 and even.any():
+            self._warn(even, "the same value everywhere for {}, which says nothing of places: try another layer")
         return values
 
     def _warn(self, which: Tensor, message: str) -> None:
@@ -189,7 +193,7 @@ class Attribution:
 
     # Pictures
 
-    def heatmap(self, size: int | Sequence[int] | None = None, sign: str = "positive") -> Tensor:
+    def heatmap(self, size: int | Sequence[int] | None = None, sign: str = "positive", outliers: float = 0.0) -> Tensor:
         """The maps to look at, each on a scale of its own.
 
         The channels are summed, the sign is chosen, the map is brought to [0, 1] by its least and greatest value,
@@ -199,6 +203,8 @@ class Attribution:
             size: in pixels; by default that of ``images``.
             sign: ``"positive"`` for what raises the score, ``"negative"`` for what lowers it, ``"absolute"`` for both
                 alike, ``"all"`` for both with their signs, divided by the greatest absolute value.
+            outliers: the strongest places, so many percent of all, are cut to the strength of the next. Pictures of
+                maps that tell pixels apart cut 2 %: a few pixels would hide all others.
 
         Returns:
             ``[N, H, W]`` in [0, 1]; in [-1, 1] for ``"all"``.
@@ -208,7 +214,7 @@ class Attribution:
         """
         choice("sign", sign, SIGNS)
         size = as_size(tuple(self.images.shape[-2:]) if size is None else size)
-        return heat_of(self.values, size, sign)
+        return heat_of(self.values, size, sign, outliers)
 
     def overlay(
         self,
@@ -278,14 +284,14 @@ class Attribution:
         """N pictures ``[3, H, W]``."""
         choice("kind", kind, KINDS)
         choice("sign", sign, SIGNS)
-        colours = colour_map(cmap, sign)
+        colours, outliers = colour_map(cmap, sign), 2.0 if self.values.shape[2:] == self.images.shape[2:] else 0.0
         pictures: Sequence[Tensor] = self.photographs.originals
         boxes: Sequence[Box] = self.photographs.boxes
         if on == "view":
             pictures = list(self.images)
             boxes = [(0, 0, *picture.shape[-2:]) for picture in pictures]
         return [
-            draw(kind, picture, heat_of(values[None], box[2:], sign)[0], box, colours, sign, alpha)
+            draw(kind, picture, heat_of(values[None], box[2:], sign, outliers)[0], box, colours, sign, alpha)
             for picture, values, box in zip(pictures, self.values, boxes)
         ]
 

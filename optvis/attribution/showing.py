@@ -37,9 +37,14 @@ def choice(what: str, value: Any, choices: Sequence[str]) -> str:
     raise ValueError(f"no {what} {value!r}: {hint}")
 
 
-def heat_of(values: Tensor, size: Sequence[int], sign: str) -> Tensor:
+def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.0) -> Tensor:
     """``[N, H, W]``: signed values ``[N, C, h, w]`` as maps to look at; as ``Attribution.heatmap`` says."""
     maps = values.sum(1, keepdim=True)
+    if outliers:
+        strengths = maps.abs().flatten(1)
+        most = strengths.kthvalue(max(1, round(strengths.shape[1] * (1 - outliers / 100))), dim=1).values
+        most = most.view(-1, 1, 1, 1)
+        maps = torch.where(most > 0, maps.clamp(-most, most), maps)
     if sign == "all":
         greatest = maps.abs().amax((2, 3), keepdim=True)
         return resized(maps / torch.where(greatest == 0, 1, greatest), size)[:, 0].clamp(-1, 1)
@@ -123,7 +128,7 @@ def figure_of(
     rows, columns = len(cells), max(len(row) for row in cells)
     heights = [max(picture.shape[1] / picture.shape[2] for picture, _ in row) for row in cells]
     lines = max(title.count("\n") + 1 if title else 0 for row in cells for _, title in row)
-    height = min(INCHES * sum(heights) + 0.25 * rows * (lines + 1), 300)
+    height = min(INCHES * sum(heights) + 0.18 * rows * (lines + 0.5), 300)
     # A figure by itself, not pyplot's: no backend is chosen and nothing is kept open.
     figure = matplotlib.figure.Figure((INCHES * columns + (0.8 if colours else 0), height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)

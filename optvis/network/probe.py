@@ -326,8 +326,9 @@ def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str,
     """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
-        lone = next(iter(names.values())) if len(names) == 1 else None
-        names = names.get(address, lone if address == "" else None)
+        fitting = [values for values in names.values() if len(values) == channels]
+        lone = fitting[0] if address == "" and len(fitting) == 1 else None  # the network's own output
+        names = names.get(address, lone)
     if names is None and address in ("", "classifier", "fc", "head"):
         labels = getattr(getattr(network, "config", None), "id2label", None)
         names = [labels[i] for i in sorted(labels)] if isinstance(labels, Mapping) else None
