@@ -12,26 +12,18 @@ from .looking import Looking, to_the_end
 
 
 def first_pass(look: Looking, layers: Sequence[str]) -> Looking:
-    """Show the images to the network for the first time: ``look`` with the pass, and the layout that is quickest.
+    """Show the images to the network for the first time: ``look`` with this pass.
 
     Raises:
         ValueError: the network does not take images like these; the message says which it takes.
     """
-    quickest = torch.channels_last if look.images.device.type == "cpu" else torch.contiguous_format
-    for layout in dict.fromkeys((quickest, torch.contiguous_format)):
-        look = replace(look, layout=layout)
-        try:
-            with torch.set_grad_enabled(bool(layers)):
-                passed = look.passed(look.laid_out(look.inputs), layers, to_the_end(layers))
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            if layout != torch.contiguous_format and isinstance(error, RuntimeError):
-                continue  # some networks take views that only work in the usual layout
-            raise _refusal(look, [""], error) from error
-        passed.inputs = look.inputs
-        return replace(look, first=passed)
-    raise AssertionError
+    try:
+        with torch.set_grad_enabled(bool(layers)):
+            return replace(look, first=look.passed(look.inputs, layers, to_the_end(layers)))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise _refusal(look, [""], error) from error
 
 
 def shapes_of(look: Looking, layers: Sequence[str]) -> dict[str, LayerShape]:
