@@ -12,8 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from . import get_layer_names
+from .attribution import Attribution
+from .attribution import attribute as attribute_image
+from .attribution.result import ENDINGS
 from .bench import bench as measure
 from .engine import OptVis
+from .engine import _usable as usable_device
 from .objectives import Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam, Param
 from .pictures import Visualisation, check_path
@@ -161,6 +165,35 @@ def dream(
     _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision, tile=tile), out, network)
 
 
+@app.command(
+    epilog="Examples: optvis attribute torchvision:mobilenet_v2 dog.jpg | optvis attribute torchvision:resnet50 "
+    "dog.jpg --method integrated_gradients --target 'golden retriever' -o dog.png"
+)
+def attribute(
+    network: Network,
+    image: Annotated[str | None, typer.Argument(help="The picture.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg, .npy values, .json settings")
+    ] = Path("attribution.png"),
+    method: Annotated[str, typer.Option(help="How: gradcam, layercam, integrated_gradients, ...")] = "gradcam",
+    target: Annotated[str | None, typer.Option(help="A class, by number or name; its highest by default.")] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="For CAMs: address; the last with a map by default.")] = None,
+    weights: Weights = None,
+    device: Device = None,
+) -> None:
+    """Show which parts of a picture made a network say what it said."""
+    network, image = ("demo", network) if image is None else (network, image)
+    check_path(out, ENDINGS)
+    loaded = load_network(network, weights)
+    wanted = None if target is None else channel_of(target)
+    loaded = loaded if device is None else loaded.to(usable_device(device))
+    result = attribute_image(loaded, image, method, wanted, layer or None)
+    result.settings = _settings(result, network)
+    path = result.save(out)
+    where = f" at {', '.join(result.layer)}" if result.layer else ""
+    print(f"{path}: {result.method}{where} for {result.target.labels[0]}, score {result.scores[0]:.4g}")
+
+
 @app.command(epilog="Examples: optvis bench | optvis bench torchvision:resnet18 --layer layer3 --batch 8")
 def bench(
     network: Network = "demo",
@@ -208,8 +241,12 @@ def _classes(text: str) -> tuple[int | str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
+def _settings(result: Visualisation | Attribution, network: str) -> dict[str, Any]:
+    return {**result.settings, "network": network, "command": shlex.join(["optvis", *_ARGUMENTS.get()])}
+
+
 def _write(result: Visualisation, out: Path, network: str) -> None:
-    result.settings = {**result.settings, "network": network, "command": shlex.join(["optvis", *_ARGUMENTS.get()])}
+    result.settings = _settings(result, network)
     path = result.save(out)
     height, width = result.images.shape[-2:]
     count = len(result)

@@ -22,10 +22,10 @@ from .draws import Draws
 from .network import NetworkInput, find_layer, frozen, soft_relus, unwrap
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
 from .params import Param
-from .params.param import as_count
 from .pictures import Visualisation
 from .places import Cohort, Places, Until, joined, out_of_memory, plateau
 from .run import Run, silent_pictures
+from .sizes import as_count
 from .stages import Stage
 from .transforms import Compose, standard
 

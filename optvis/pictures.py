@@ -155,11 +155,11 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     return json.loads(text)
 
 
-def check_path(path: str | os.PathLike[str]) -> Path:
-    """Whether a picture can be written there, asked before the work begins; raises as ``Visualisation.save`` does."""
+def check_path(path: str | os.PathLike[str], endings: Sequence[str] = FORMATS) -> Path:
+    """Whether a file can be written there, asked before the work begins; raises as ``Visualisation.save`` does."""
     path = Path(path).expanduser()
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"cannot save {path.name!r}: the ending must be one of {', '.join(FORMATS)}")
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"cannot save {path.name!r}: the ending must be one of {', '.join(endings)}")
     if path.is_dir():
         raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder")
     if not path.parent.is_dir():

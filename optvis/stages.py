@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .params.param import Size, as_size
+from .sizes import Size, as_size
 
 COARSE_STEPS, FINE_STEPS = 192, 32
 COARSEST = 128

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .draws import Draws
-from .params.param import Size
 from .seeing import See, along_with_gradient, scores_and_gradient
+from .sizes import Size
 
 
 def tile_size(size: Size, tile: int) -> Size:

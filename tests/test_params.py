@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from optvis import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from optvis.params.photo import read_image
+from optvis.images import read_image
 
 KINDS: dict[str, Callable[..., Param]] = {
     "Fourier": FourierParam,

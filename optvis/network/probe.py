@@ -222,22 +222,30 @@ class Probe:
 
     def _run(self, size: tuple[int, int]) -> dict[str, LayerShape]:
         activations, calls = self._forward(size)
-        shapes = {}
-        for address, activation in activations.items():
-            if activation.dim() < 2:
-                raise ValueError(
-                    f"layer {address!r} puts out {list(activation.shape)}, which has no channels: choose another layer"
-                )
-            axis = self._axis(address, activation, size)
-            first = activation.movedim(axis, 1)
-            shapes[address] = LayerShape(
-                shape=tuple(first.shape[1:]),
-                axis=axis,
-                calls=calls[address],
-                grid=_grid(first.shape[2], size) if first.dim() == 3 else None,
-                names=_names(self.network, address, first.shape[1]),
+        return {
+            address: self.shape_of(address, activation, calls[address], size)
+            for address, activation in activations.items()
+        }
+
+    def shape_of(self, address: str, activation: Tensor, calls: int, size: tuple[int, int]) -> LayerShape:
+        """Read off what a layer put out for images of ``size``; the network is run again only where this is not clear.
+
+        Raises:
+            ValueError: it has no channels.
+        """
+        if activation.dim() < 2:
+            raise ValueError(
+                f"layer {address!r} puts out {list(activation.shape)}, which has no channels: choose another layer"
             )
-        return shapes
+        axis = self._axis(address, activation, size)
+        first = activation.movedim(axis, 1)
+        return LayerShape(
+            shape=tuple(first.shape[1:]),
+            axis=axis,
+            calls=calls,
+            grid=_grid(first.shape[2], size) if first.dim() == 3 else None,
+            names=channel_names(self.network, address, first.shape[1]),
+        )
 
     def _forward(self, size: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, int]]:
         mid_grey = torch.zeros(1, self.given.channels, *size, device=self.device, dtype=self.given.dtype)
@@ -314,12 +322,13 @@ def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
     return best[1] if best else None
 
 
-def _names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
+def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
     """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
-        lone = next(iter(names.values())) if len(names) == 1 else None
-        names = names.get(address, lone if address == "" else None)
+        fitting = [values for values in names.values() if len(values) == channels]
+        lone = fitting[0] if address == "" and len(fitting) == 1 else None  # the network's own output
+        names = names.get(address, lone)
     if names is None and address in ("", "classifier", "fc", "head"):
         labels = getattr(getattr(network, "config", None), "id2label", None)
         names = [labels[i] for i in sorted(labels)] if isinstance(labels, Mapping) else None

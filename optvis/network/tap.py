@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -25,8 +26,9 @@ class Tap:
         with Tap(network, ["features/3", "features/12"], calls={"features/3": 1, "features/12": 1}) as tap:
             activations = tap(images)  # {"features/3": [N, C, H, W], "features/12": ...}
 
-    The value captured is the layer's own, even where an in-place activation follows it. A module that is called
-    several times in one pass gives its last call. Of a tuple, list, dict or ``ModelOutput`` the first floating
+    The value captured is the layer's own, even where an in-place activation follows it, and what follows depends on
+    it, so that gradients with respect to it can be asked for. A module that is called several times in one pass gives
+    its last call. Of a tuple, list, dict or ``ModelOutput`` the first floating
     tensor is taken.
 
     Args:
@@ -91,19 +93,20 @@ class Tap:
             raise ValueError(f"layer {missing[0]!r} of {type(self.network).__name__} {why}: choose another layer")
         return {address: captured[address] for address in self.layers if address in captured}
 
-    def _see(self, address: str, output: Any) -> None:
+    def _see(self, address: str, output: Any) -> Any:
         if not self._looking:
-            return  # somebody else runs the network, a callback of the loop, say
+            return None  # somebody else runs the network, a callback of the loop, say
         self.calls[address] = self.calls.get(address, 0) + 1
         tensor = first_tensor(output)
         done = self.expected is not None and all(self.calls.get(a, 0) >= n for a, n in self.expected.items())
         if tensor is not None:
-            # What follows may change the layer's output in place; nothing follows the last one.
-            self._captured[address] = tensor if done else tensor.clone()
+            self._captured[address] = tensor
             if self.on_capture is not None:
                 self.on_capture()
         if done:
             raise _Stop
+        # What follows may change its input in place, and gets a copy.
+        return None if tensor is None else with_first_tensor(output, tensor.clone())
 
 
 class _Capture:
@@ -112,8 +115,8 @@ class _Capture:
     def __init__(self, tap: Tap, address: str) -> None:
         self.tap, self.address = tap, address
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        self.tap._see(self.address, output)
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        return self.tap._see(self.address, output)
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -130,3 +133,25 @@ def first_tensor(output: Any) -> Tensor | None:
             if tensor is not None:
                 return tensor
     return None
+
+
+def with_first_tensor(output: Any, tensor: Tensor) -> Any:
+    """``output``, but for the first floating-point tensor in it, in whose place stands ``tensor``."""
+    old = first_tensor(output)
+
+    def changed(part: Any) -> Any:
+        if part is old:
+            return tensor
+        if isinstance(part, Mapping):
+            same = copy.copy(part)
+            for key, value in part.items():
+                if first_tensor(value) is old:
+                    same[key] = changed(value)  # type: ignore[index]
+                    break
+            return same
+        if isinstance(part, (tuple, list)) and first_tensor(part) is old:
+            parts = [changed(one) if first_tensor(one) is old else one for one in part]
+            return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)
+        return part
+
+    return changed(output)

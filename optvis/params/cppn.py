@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .param import Param, as_size, noise
+from ..sizes import as_size
+from .param import Param, noise
 
 
 class CPPNParam(Param):

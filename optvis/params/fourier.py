@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..sizes import Size, as_size
 from .color import Color
-from .param import Param, Size, as_size, noise
+from .param import Param, noise
 
 Self = TypeVar("Self", bound="FourierParam")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Size = tuple[int, int]
+from ..sizes import as_count, as_size
 
 
 class Param(nn.Module):
@@ -86,14 +86,6 @@ class Param(nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
-def as_size(size: int | Sequence[int]) -> Size:
-    """(height, width) from a number or a pair; raises ``ValueError`` on anything else."""
-    pair: Any = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
-        raise ValueError(f"size {size!r}: give a number of pixels, or (height, width), both whole and positive")
-    return pair
-
-
 def noise(shape: Sequence[int], seed: int | Sequence[int], batch: int) -> Tensor:
     """``[batch, *shape]`` of standard normal numbers, each picture from a generator of its own seed.
 
@@ -108,10 +100,3 @@ def noise(shape: Sequence[int], seed: int | Sequence[int], batch: int) -> Tensor
 
 def _listed(options: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
-
-
-def as_count(name: str, value: int) -> int:
-    """``value``; raises ``ValueError``, naming it, on anything but a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} {value!r}: give a whole number of at least 1")
-    return value

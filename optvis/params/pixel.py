@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..sizes import as_size
 from .color import Color
-from .param import Param, as_size, noise
+from .param import Param, noise
 
 
 class PixelParam(Param):

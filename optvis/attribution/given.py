@@ -1,0 +1,137 @@
+"""What pixel methods are given: baselines, segments, windows and noise, as users write them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..sizes import as_size
+from .looking import Looking
+
+Baseline = str | float | Tensor
+"""A name, a grey value in [0, 1], an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``, in [0, 1]."""
+
+_GREYS = {"black": 0.0, "grey": 0.5, "white": 1.0}
+_NAMES = (*_GREYS, "mean", "blur")
+
+
+def as_baseline(look: Looking, baseline: Baseline) -> Tensor:
+    """``[N, C, H, W]``: an image without what is looked for, as the network takes it.
+
+    Args:
+        look: what is looked at.
+        baseline: ``"black"``, ``"grey"``, ``"white"``; ``"mean"``, the mean that the network takes off, which it
+            sees as 0; ``"blur"``, the image itself, out of focus; a number or images in [0, 1].
+
+    Raises:
+        ValueError: no such baseline, or an image of another size or with values outside [0, 1].
+    """
+    images = look.images
+    if isinstance(baseline, str):
+        if baseline == "blur":
+            return look.normalised(blurred(images))
+        if baseline == "mean":
+            mean = torch.tensor(look.given.mean, device=images.device, dtype=images.dtype)
+            return look.normalised(mean.view(-1, 1, 1).expand_as(images))
+        if baseline not in _GREYS:
+            near = difflib.get_close_matches(baseline, _NAMES, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(_NAMES)}"
+            raise ValueError(f"no baseline {baseline!r}: {hint}")
+        baseline = _GREYS[baseline]
+    found = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
+    try:
+        found = found.expand_as(images)
+    except RuntimeError:
+        raise ValueError(
+            f"the baseline has {list(found.shape)}, which does not fit images of {list(images.shape)}"
+        ) from None
+    if not (found.min() >= 0 and found.max() <= 1):
+        raise ValueError(
+            f"the baseline has values from {float(found.min()):.3g} to {float(found.max()):.3g}: give an image in "
+            "[0, 1], before it is normalised"
+        )
+    return look.normalised(found)
+
+
+def as_distribution(look: Looking, baselines: Sequence[Baseline] | Tensor) -> Tensor:
+    """``[B, C, H, W]``: several baselines of one image, as the network takes them.
+
+    Raises:
+        ValueError: fewer than two, or one that ``as_baseline`` does not take.
+    """
+    if isinstance(baselines, str) or not isinstance(baselines, (Sequence, Tensor)) or len(baselines) < 2:
+        raise ValueError(f"baselines {baselines!r}: give two or more, such as ('black', 'white')")
+    return torch.cat([as_baseline(look, baseline) for baseline in baselines])
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images ``[N, C, H, W]`` seen through a Gaussian as wide as a twelfth of their longer side."""
+    sigma = max(images.shape[-2:]) / 12
+    reach = math.ceil(2 * sigma)
+    at = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    bell = torch.exp(-0.5 * (at / sigma) ** 2)
+    bell = (bell / bell.sum()).expand(images.shape[1], 1, -1)
+    images = F.pad(images, [reach] * 4, mode="replicate")
+    images = F.conv2d(images, bell[:, :, None, :], groups=images.shape[1])
+    return F.conv2d(images, bell[:, :, :, None], groups=images.shape[1])
+
+
+def as_deviation(look: Looking, noise: float) -> float:
+    """Standard deviation of noise that is given as a fraction of the range of the network's input."""
+    if not isinstance(noise, (int, float)) or not 0 <= noise < math.inf:
+        raise ValueError(f"noise {noise!r}: give a fraction of the image's range, such as 0.15")
+    values = look.inputs.detach()
+    return float(noise) * float(values.max() - values.min())
+
+
+def as_segments(look: Looking, segments: int | Sequence[int], mask: Any = None) -> Tensor:
+    """``[1, C, H, W]`` whole numbers: to which segment each pixel belongs.
+
+    Args:
+        look: what is looked at.
+        segments: how many along each side, or (down, across).
+        mask: ``[H, W]`` whole numbers, by which the image is cut instead.
+
+    Raises:
+        ValueError: more segments than pixels, a single one, or a mask of another size or type.
+    """
+    height, width = look.images.shape[-2:]
+    if mask is not None:
+        given = torch.as_tensor(mask, device=look.images.device)
+        if tuple(given.shape) != (height, width) or given.is_floating_point():
+            raise ValueError(
+                f"feature_mask has {list(given.shape)} {given.dtype}: give whole numbers, [{height}, {width}]"
+            )
+        found = torch.unique(given, return_inverse=True)[1].view(height, width)
+    else:
+        down, across = as_size(segments)
+        if down > height or across > width:
+            raise ValueError(f"segments {segments!r}: an image of {height} × {width} px has fewer pixels than that")
+        rows = torch.arange(height, device=look.images.device) * down // height
+        columns = torch.arange(width, device=look.images.device) * across // width
+        found = rows[:, None] * across + columns
+    if int(found.max()) < 1:
+        raise ValueError("a single segment tells nothing: give two or more")
+    return found.expand(1, look.images.shape[1], -1, -1)
+
+
+def as_windows(look: Looking, window: Any = None, stride: Any = None) -> dict[str, Any]:
+    """Captum's window and strides from pixels: an eighth of the image, in steps of half a window, by default.
+
+    Raises:
+        ValueError: a window larger than the image, or a stride larger than the window.
+    """
+    channels, height, width = look.images.shape[1:]
+    high, wide = (max(1, height // 8), max(1, width // 8)) if window is None else as_size(window)
+    if high > height or wide > width:
+        raise ValueError(f"window {window!r} is larger than the image of {height} × {width} px")
+    down, across = (max(1, high // 2), max(1, wide // 2)) if stride is None else as_size(stride)
+    if down > high or across > wide:
+        raise ValueError(f"stride {stride!r} would leave gaps between windows of {high} × {wide} px: give less")
+    return {"sliding_window_shapes": (channels, high, wide), "strides": (channels, down, across)}

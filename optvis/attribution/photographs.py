@@ -1,0 +1,114 @@
+"""The pictures that an attribution is about: as they were given, and as the network is shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..images import fit, read_image
+from ..sizes import Size, as_size
+
+Picture: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Tensor
+Box: TypeAlias = tuple[int, int, int, int]
+"""(top, left, height, width) in pixels."""
+
+USUAL_SIZE = (224, 224)
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """N pictures, and what of them a network sees.
+
+    Attributes:
+        originals: N times ``[C, H, W]`` in [0, 1], float32, on the CPU, with the channels and the size they came in.
+        images: ``[N, C, h, w]`` in [0, 1], float32, on the CPU, as the network is shown them.
+        boxes: for each, which part of the original the network's view covers.
+    """
+
+    originals: tuple[Tensor, ...]
+    images: Tensor
+    boxes: tuple[Box, ...]
+
+    def __len__(self) -> int:
+        return len(self.originals)
+
+    def take(self, images: Sequence[int]) -> Photographs:
+        """Only these pictures, in this order."""
+        rows = list(images)
+        return Photographs(
+            tuple(self.originals[i] for i in rows), self.images[rows], tuple(self.boxes[i] for i in rows)
+        )
+
+
+def read_photographs(
+    image: Picture | Sequence[Picture], channels: int, size: int | Sequence[int] | None = None
+) -> Photographs:
+    """Pictures for a network.
+
+    Tensors and arrays are shown to the network as they are. Files and PIL images are scaled until they just cover
+    ``size``, and what stands out on two sides is cut off.
+
+    Args:
+        image: a path, a PIL image, an array ``[H, W]`` or ``[H, W, C]``, a tensor ``[C, H, W]`` or ``[N, C, H, W]``
+            (floats in [0, 1], or uint8), or a list of these.
+        channels: what the network takes. Grey becomes RGB, and RGB becomes grey, where that is all that is needed.
+        size: the network's own size where it has one; 224 otherwise.
+
+    Raises:
+        ValueError: no picture, another number of channels, or views that differ in size.
+        TypeError: something that is no picture.
+    """
+    given: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
+    if not given:
+        raise ValueError("no image: the list is empty, give at least one picture")
+    size = USUAL_SIZE if size is None else as_size(size)
+    originals: list[Tensor] = []
+    views: list[Tensor] = []
+    boxes: list[Box] = []
+    for one in given:
+        pictures = read_image(one).cpu()
+        shown = _with_channels(pictures, channels)
+        box = (0, 0, *pictures.shape[-2:])
+        if not isinstance(one, (Tensor, np.ndarray)):
+            shown, box = fit(shown, size), _middle(pictures.shape[-2:], size)
+        originals.extend(pictures)
+        views.extend(shown)
+        boxes.extend([box] * len(pictures))
+    sizes = list(dict.fromkeys(f"{view.shape[-2]}x{view.shape[-1]}" for view in views))
+    if len(sizes) > 1:
+        raise ValueError(
+            f"the network would see pictures of different sizes, {' and '.join(sizes)}: tensors and arrays are taken "
+            "as they are, so give them in one size"
+        )
+    return Photographs(tuple(originals), torch.stack(views), tuple(boxes))
+
+
+def _with_channels(pictures: Tensor, channels: int) -> Tensor:
+    """Pictures ``[N, C, H, W]`` with as many channels as the network takes."""
+    found = pictures.shape[1]
+    if found == channels:
+        return pictures
+    if (found, channels) == (1, 3):
+        return pictures.repeat(1, 3, 1, 1)
+    if (found, channels) == (3, 1):
+        return pictures.mean(1, keepdim=True)
+    raise ValueError(f"the picture has {found} channels, the network takes {channels}")
+
+
+def _middle(whole: Sequence[int], size: Size) -> Box:
+    """Which part of a picture ``fit`` leaves, in pixels of the picture."""
+    scale = max(size[0] / whole[0], size[1] / whole[1])
+    starts, lengths = [], []
+    for pixels, wanted in zip(whole, size):
+        scaled = max(round(pixels * scale), wanted)
+        start = min(round((scaled - wanted) // 2 * pixels / scaled), pixels - 1)
+        starts.append(start)
+        lengths.append(min(max(round(wanted * pixels / scaled), 1), pixels - start))
+    return (starts[0], starts[1], lengths[0], lengths[1])

@@ -1,0 +1,384 @@
+"""The result of an attribution: maps of what mattered, arithmetic with them, showing and saving."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import operator
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..pictures import check_path, grid, to_pil, write_picture, write_whole
+from ..sizes import as_count, as_size
+from .photographs import Box, Photographs
+from .showing import KINDS, SIGNS, choice, colour_map, draw, figure_of, heat_of, present, resized, title_of
+from .targets import Target
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+ENDINGS = (".png", ".webp", ".jpg", ".jpeg", ".npy", ".json")
+
+
+class Attribution:
+    """What mattered in each of N images, for the target's score.
+
+    Attributions add, subtract and multiply, place by place, and take numbers as factors. Where their sizes differ, the
+    smaller map is enlarged; a map of one channel counts for each channel of the other.
+
+    Attributes:
+        values: ``[N, C, h, w]``, float32, on the CPU, signed and unscaled. C is 1 for the map of a layer, and the
+            image's number of channels for a method that works on pixels.
+        photographs: what was looked at.
+        target: what was asked for; its ``labels`` name it for each image.
+        scores: ``[N]``, the target's scores of the images.
+        method: its name, or a formula of several.
+        layer: addresses of the layers looked at; empty for a method that works on pixels.
+        settings: everything that made it; JSON can hold it.
+    """
+
+    __array_ufunc__ = None  # so that a number of NumPy times an attribution is one too, and no array of objects
+
+    def __init__(
+        self,
+        values: Tensor,
+        photographs: Photographs,
+        target: Target,
+        scores: Tensor,
+        method: str,
+        layer: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        if values.dim() != 4 or 0 in values.shape or len(values) != len(photographs):
+            raise ValueError(
+                f"values of shape {list(values.shape)} for {len(photographs)} images: give [N, C, h, w], one for each"
+            )
+        scores = torch.as_tensor(scores).detach().float().cpu()
+        if scores.shape != (len(values),) or len(target.labels) != len(values):
+            raise ValueError(
+                f"scores of shape {list(scores.shape)} and {len(target.labels)} labels for {len(values)} images: "
+                "give one for each"
+            )
+        self.photographs = photographs
+        self.target = target
+        self.scores = scores
+        self.method = method
+        self.layer = (layer,) if isinstance(layer, str) else tuple(layer)
+        self.settings = dict(settings or {})
+        self.values = self._sound(values)
+
+    @property
+    def images(self) -> Tensor:
+        """``[N, C, H, W]`` in [0, 1], as the network was shown them."""
+        return self.photographs.images
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, i: int) -> Attribution:
+        """The attribution of one image."""
+        place = operator.index(i)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"no image {i}: there are {len(self)}, numbered 0 to {len(self) - 1}")
+        place %= len(self)
+        one = copy.copy(self)
+        one.values, one.scores = self.values[[place]], self.scores[[place]]
+        one.photographs, one.target = self.photographs.take([place]), self.target.take([place])
+        return one
+
+    def __iter__(self) -> Iterator[Attribution]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        more = ", …" if len(self) > 4 else ""
+        labels = ", ".join(map(repr, self.target.labels[:4])) + more
+        scores = ", ".join(f"{score:.4g}" for score in self.scores.tolist()[:4]) + more
+        layer = f", layer={', '.join(self.layer)}" if self.layer else ""
+        return (
+            f"Attribution({self.method}{layer}, target=[{labels}], scores=[{scores}], values={list(self.values.shape)})"
+        )
+
+    # Arithmetic
+
+    def __add__(self, other: Attribution) -> Attribution:
+        return self._with(other, torch.add, "{} + {}")
+
+    def __radd__(self, other: Any) -> Attribution:
+        # ``sum`` begins with 0.
+        return self if isinstance(other, Real) and other == 0 else NotImplemented
+
+    def __sub__(self, other: Attribution) -> Attribution:
+        return self._with(other, torch.sub, "{} - {}")
+
+    def __mul__(self, other: Attribution | float) -> Attribution:
+        if isinstance(other, Real):
+            return self._scaled(self.values * float(other), f"{float(other):g} * {_factor(self.method)}")
+        return self._with(other, torch.mul, "{} * {}")
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: float) -> Attribution:
+        if not isinstance(other, Real):
+            return NotImplemented
+        if other == 0:
+            raise ZeroDivisionError("an attribution cannot be divided by 0")
+        return self._scaled(self.values / float(other), f"{_factor(self.method)} / {float(other):g}")
+
+    def __neg__(self) -> Attribution:
+        return self._scaled(-self.values, f"-{_factor(self.method)}")
+
+    def _scaled(self, values: Tensor, method: str) -> Attribution:
+        made = copy.copy(self)
+        made.method, made.settings = method, {**self.settings, "method": method}
+        made.values = made._sound(values, self._zeros())
+        return made
+
+    def _with(self, other: Any, work: Callable[[Tensor, Tensor], Tensor], formula: str) -> Attribution:
+        if not isinstance(other, Attribution):
+            return NotImplemented
+        mine, others = self.values.shape, other.values.shape
+        if len(self) != len(other):
+            raise ValueError(f"{self.method} is of {len(self)} images, {other.method} of {len(other)}: give as many")
+        if mine[1] != others[1] and 1 not in (mine[1], others[1]):
+            raise ValueError(f"{self.method} has {mine[1]} channels, {other.method} {others[1]}: give as many, or 1")
+        size = (max(mine[2], others[2]), max(mine[3], others[3]))
+        made = copy.copy(self)
+        left = _factor(self.method) if "*" in formula else self.method
+        made.method = formula.format(left, _factor(other.method))
+        made.layer = tuple(dict.fromkeys((*self.layer, *other.layer)))
+        made.settings = {"method": made.method, "of": [self.settings, other.settings]}
+        if self.target.labels != other.target.labels:
+            pairs = zip(self.target.labels, other.target.labels)
+            made.target = Target(tuple(a if a == b else formula.format(a, b) for a, b in pairs))
+        values = work(resized(self.values, size), resized(other.values, size))
+        made.values = made._sound(values, self._zeros() | other._zeros())
+        return made
+
+    def _zeros(self) -> Tensor:
+        """``[N]``: which maps are zero everywhere."""
+        return (self.values == 0).flatten(1).all(1)
+
+    def _sound(self, values: Tensor, known: Tensor | None = None) -> Tensor:
+        """The values as they are kept; says which are no numbers, and which maps are zero and not known to be."""
+        values = values.detach().float().cpu()
+        broken = ~values.isfinite().flatten(1).all(1)
+        if broken.any():
+            values = values.nan_to_num(0, 0, 0)
+            self._warn(broken, "values that are no finite numbers in {}: they are taken as 0")
+        zeros = (values == 0).flatten(1).all(1)
+        zeros = zeros if known is None else zeros & ~known
+        if zeros.any():
+            self._warn(zeros, "a map without evidence, zero everywhere, for {}")
+        total = values.sum(1).flatten(1)
+        even = ((total - total[:, :1]).abs().amax(1) <= 1e-5 * total.abs().amax(1)) & (total != 0).any(1)
+        if known is None and total.shape[1] > 1 and even.any():
+            self._warn(even, "the same value everywhere for {}, which says nothing of places: try another layer")
+        return values
+
+    def _warn(self, which: Tensor, message: str) -> None:
+        images = ", ".join(f"image {i} ({self.target.labels[i]!r})" for i in which.nonzero()[:, 0].tolist())
+        warnings.warn(f"{self.method}: {message.format(images)}", stacklevel=4)
+
+    # Pictures
+
+    def heatmap(self, size: int | Sequence[int] | None = None, sign: str = "positive", outliers: float = 0.0) -> Tensor:
+        """The maps to look at, each on a scale of its own.
+
+        The channels are summed, the sign is chosen, the map is brought to [0, 1] by its least and greatest value,
+        resized, and brought to [0, 1] again.
+
+        Args:
+            size: in pixels; by default that of ``images``.
+            sign: ``"positive"`` for what raises the score, ``"negative"`` for what lowers it, ``"absolute"`` for both
+                alike, ``"all"`` for both with their signs, divided by the greatest absolute value.
+            outliers: the strongest places, so many percent of all, are cut to the strength of the next. Pictures of
+                maps that tell pixels apart cut 2 %: a few pixels would hide all others.
+
+        Returns:
+            ``[N, H, W]`` in [0, 1]; in [-1, 1] for ``"all"``.
+
+        Raises:
+            ValueError: another sign, or no size.
+        """
+        choice("sign", sign, SIGNS)
+        size = as_size(tuple(self.images.shape[-2:]) if size is None else size)
+        return heat_of(self.values, size, sign, outliers)
+
+    def overlay(
+        self,
+        alpha: float = 0.5,
+        cmap: str | Colormap | None = None,
+        sign: str = "positive",
+        on: str = "original",
+    ) -> list[Image.Image]:
+        """Each picture under its coloured map.
+
+        Args:
+            alpha: how much the map hides the picture, 0 to 1.
+            cmap: a colour map of matplotlib; by default ``"jet"``, and ``"seismic"`` where ``sign`` is ``"all"``.
+            sign: as for ``heatmap``.
+            on: ``"original"`` for the picture as it was given, left as it is where the network did not see it;
+                ``"view"`` for the picture as the network saw it.
+
+        Raises:
+            ValueError: something that cannot be chosen.
+            ImportError: matplotlib is not installed.
+        """
+        if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
+            raise ValueError(f"alpha {alpha!r}: give a number from 0 to 1")
+        choice("place to draw on", on, ("original", "view"))
+        return [to_pil(drawn) for drawn in self._drawn("overlay", sign, cmap, alpha, on)]
+
+    def show(
+        self,
+        kinds: str | Sequence[str] = ("overlay",),
+        sign: str = "positive",
+        cmap: str | Colormap | None = None,
+        colorbar: bool = False,
+        titles: bool = True,
+    ) -> Figure:
+        """A figure with a row for each image; in a notebook or with a screen it is shown.
+
+        Args:
+            kinds: the columns: ``"heat map"``, ``"overlay"``, ``"original"``, ``"masked"`` (the picture as far as it
+                mattered) and ``"blended"`` (a map that covers the picture as far as it mattered).
+            sign: as for ``heatmap``.
+            cmap: as for ``overlay``.
+            colorbar: with a bar of the colours.
+            titles: with the method, the target and the kind over each picture.
+
+        Raises:
+            ValueError: something that cannot be chosen.
+            ImportError: matplotlib is not installed.
+        """
+        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        if not kinds:
+            raise ValueError(f"no kinds to show: choose some of {', '.join(KINDS)}")
+        columns = [self._drawn(kind, sign, cmap) for kind in kinds]
+        rows = [
+            [
+                (drawn, title_of(f"{self.method}: {label}", kind if len(kinds) > 1 else "") if titles else "")
+                for kind, drawn in zip(kinds, row)
+            ]
+            for label, row in zip(self.target.labels, zip(*columns))
+        ]
+        figure = figure_of(rows, colour_map(cmap, sign) if colorbar else None, -1 if sign == "all" else 0)
+        present(figure)
+        return figure
+
+    def _drawn(
+        self, kind: str, sign: str, cmap: str | Colormap | None = None, alpha: float = 0.5, on: str = "original"
+    ) -> list[Tensor]:
+        """N pictures ``[3, H, W]``."""
+        choice("kind", kind, KINDS)
+        choice("sign", sign, SIGNS)
+        colours, outliers = colour_map(cmap, sign), 2.0 if self.values.shape[2:] == self.images.shape[2:] else 0.0
+        pictures: Sequence[Tensor] = self.photographs.originals
+        boxes: Sequence[Box] = self.photographs.boxes
+        if on == "view":
+            pictures = list(self.images)
+            boxes = [(0, 0, *picture.shape[-2:]) for picture in pictures]
+        return [
+            draw(kind, picture, heat_of(values[None], box[2:], sign, outliers)[0], box, colours, sign, alpha)
+            for picture, values, box in zip(pictures, self.values, boxes)
+        ]
+
+    def _sheet(self, sign: str = "positive") -> Image.Image:
+        """All overlays in one picture."""
+        pictures = self.overlay(sign=sign)
+        if len({picture.size for picture in pictures}) > 1:
+            pictures = self.overlay(sign=sign, on="view")
+        return grid(pictures, labels=self.target.labels if len(self) > 1 else ())
+
+    def _repr_png_(self) -> bytes | None:
+        data = io.BytesIO()
+        try:
+            self._sheet().save(data, "PNG")
+        except ImportError:
+            return None  # a notebook then prints it
+        return data.getvalue()
+
+    def save(self, path: str | os.PathLike[str], sign: str = "positive") -> Path:
+        """Write it. The file is written whole or not at all.
+
+        Args:
+            path: ``.png`` (carries the settings, see ``read_settings``), ``.webp`` or ``.jpg`` for the overlays,
+                several in one grid; ``.npy`` for the values; ``.json`` for settings, method, layer, labels and scores.
+            sign: of the overlays, as for ``heatmap``.
+
+        Raises:
+            ValueError: another ending.
+            OSError: the path cannot be written; the message says why.
+            ImportError: matplotlib, which the overlays need, is not installed.
+        """
+        path = check_path(path, ENDINGS)
+        ending = path.suffix.lower()
+        data = io.BytesIO()
+        if ending == ".npy":
+            np.save(data, self.values.numpy())
+        elif ending == ".json":
+            about = {
+                "method": self.method,
+                "layer": list(self.layer),
+                "labels": list(self.target.labels),
+                # JSON knows no NaN.
+                "scores": [score if math.isfinite(score) else None for score in self.scores.tolist()],
+                "settings": self.settings,
+            }
+            data.write(json.dumps(about, ensure_ascii=False, indent=2).encode())
+        else:
+            write_picture(self._sheet(sign), data, ending, self.settings)
+        write_whole(path, data.getvalue())
+        return path
+
+
+def compare(
+    attributions: Sequence[Attribution], kind: str = "overlay", sign: str = "positive", columns: int | None = None
+) -> Figure:
+    """A figure of several attributions of the same images side by side; shown as ``Attribution.show`` does.
+
+    Args:
+        attributions: by several methods, or for several targets.
+        kind: what is drawn of each, as for ``Attribution.show``.
+        sign: as for ``Attribution.heatmap``.
+        columns: pictures in a row; by default a row for each image.
+
+    Raises:
+        ValueError: none to compare, another number of images in some, or something that cannot be chosen.
+        ImportError: matplotlib is not installed.
+    """
+    given = list(attributions)
+    if not given:
+        raise ValueError("nothing to compare: give at least one attribution")
+    if len({len(one) for one in given}) > 1:
+        raise ValueError(f"attributions of {', '.join(str(len(one)) for one in given)} images: give as many in each")
+    columns = len(given) if columns is None else as_count("columns", columns)
+    layers = len({one.layer for one in given}) > 1
+    drawn = [one._drawn(kind, sign) for one in given]
+    rows: list[list[tuple[Tensor, str]]] = []
+    for i in range(len(given[0])):
+        cells = [
+            (pictures[i], title_of(one.method, ", ".join(one.layer) if layers else "", one.target.labels[i]))
+            for one, pictures in zip(given, drawn)
+        ]
+        rows.extend(cells[start : start + columns] for start in range(0, len(cells), columns))
+    figure = figure_of(rows)
+    present(figure)
+    return figure
+
+
+def _factor(formula: str) -> str:
+    """A formula in brackets where it is a sum."""
+    return f"({formula})" if " + " in formula or " - " in formula or formula.startswith("-") else formula

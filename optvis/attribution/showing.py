@@ -1,0 +1,201 @@
+"""Drawing maps: their scale, colours, pictures with a map on them, figures, and where to show those."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..pictures import _notebook
+from .photographs import Box
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+SIGNS = ("positive", "negative", "absolute", "all")
+KINDS = ("heat map", "overlay", "original", "masked", "blended")
+INCHES = 2.8  # the width of a cell of a figure
+
+
+def choice(what: str, value: Any, choices: Sequence[str]) -> str:
+    """``value``; raises ``ValueError`` with the nearest where it is none of the choices."""
+    if isinstance(value, str) and value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(choices)}"
+    raise ValueError(f"no {what} {value!r}: {hint}")
+
+
+def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.0) -> Tensor:
+    """``[N, H, W]``: signed values ``[N, C, h, w]`` as maps to look at; as ``Attribution.heatmap`` says."""
+    maps = values.sum(1, keepdim=True)
+    if outliers:
+        strengths = maps.abs().flatten(1)
+        most = strengths.kthvalue(max(1, round(strengths.shape[1] * (1 - outliers / 100))), dim=1).values
+        most = most.view(-1, 1, 1, 1)
+        maps = torch.where(most > 0, maps.clamp(-most, most), maps)
+    if sign == "all":
+        greatest = maps.abs().amax((2, 3), keepdim=True)
+        return resized(maps / torch.where(greatest == 0, 1, greatest), size)[:, 0].clamp(-1, 1)
+    maps = maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
+    return _stretched(resized(_stretched(maps), size))[:, 0]
+
+
+def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps ``[N, C, h, w]`` at another size; the corners of the first and last places lie on those of the picture."""
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
+
+
+def _stretched(maps: Tensor) -> Tensor:
+    """``[N, 1, h, w]`` from [least, greatest] to [0, 1], each by itself."""
+    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    return (maps - low) / (high - low + 1e-7)
+
+
+def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
+    """A colour map of matplotlib; by default jet, or one with white in its middle for maps of both signs.
+
+    Raises:
+        ValueError: there is none of this name.
+        ImportError: matplotlib is not installed.
+    """
+    matplotlib = _matplotlib()
+    if cmap is None:
+        cmap = "seismic" if sign == "all" else "jet"
+    if isinstance(cmap, matplotlib.colors.Colormap):
+        return cmap
+    return matplotlib.colormaps[choice("colour map", cmap, list(matplotlib.colormaps))]
+
+
+def draw(
+    kind: str, picture: Tensor, heat: Tensor, box: Box, colours: Colormap, sign: str, alpha: float = 0.5
+) -> Tensor:
+    """A picture and a map of it in one.
+
+    Args:
+        kind: one of ``KINDS``.
+        picture: ``[C, H, W]`` in [0, 1].
+        heat: ``[height, width]`` of the box; in [0, 1], or in [-1, 1] where ``sign`` is ``"all"``.
+        box: where on the picture the map lies; what is outside is left as it is, or black where it is masked.
+        colours: for the map.
+        sign: of the map.
+        alpha: how much an overlay hides the picture.
+
+    Returns:
+        ``[3, H, W]`` in [0, 1]; ``[3, height, width]`` for a heat map.
+    """
+    # Pictures of other than 1 or 3 channels have no colours of their own: their mean is grey.
+    sheet = picture.clone() if len(picture) == 3 else picture.mean(0, keepdim=True).repeat(3, 1, 1)
+    if kind == "original":
+        return sheet
+    strength = heat.abs()
+    if kind == "masked":
+        masked = torch.zeros_like(sheet)
+        _inside(masked, box).copy_(_inside(sheet, box) * strength)
+        return masked
+    level = (heat + 1) / 2 if sign == "all" else heat
+    coloured = torch.from_numpy(colours(level.numpy())[..., :3].astype(np.float32)).movedim(-1, 0)
+    if kind == "heat map":
+        return coloured
+    opacity = strength if kind == "blended" else alpha
+    view = _inside(sheet, box)
+    view.copy_(view * (1 - opacity) + coloured * opacity)
+    return sheet
+
+
+def figure_of(
+    cells: Sequence[Sequence[tuple[Tensor, str]]], colours: Colormap | None = None, lowest: float = 0
+) -> Figure:
+    """Pictures in rows, each with a title over it.
+
+    Args:
+        cells: rows of pictures ``[3, H, W]`` in [0, 1] and their titles.
+        colours: with a bar of them, from ``lowest`` to 1.
+        lowest: 0, or -1 for maps of both signs.
+    """
+    matplotlib = _matplotlib()
+    rows, columns = len(cells), max(len(row) for row in cells)
+    heights = [max(picture.shape[1] / picture.shape[2] for picture, _ in row) for row in cells]
+    lines = max(title.count("\n") + 1 if title else 0 for row in cells for _, title in row)
+    height = min(INCHES * sum(heights) + 0.18 * rows * (lines + 0.5), 300)
+    # A figure by itself, not pyplot's: no backend is chosen and nothing is kept open.
+    figure = matplotlib.figure.Figure((INCHES * columns + (0.8 if colours else 0), height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
+    for axis in axes.flat:
+        axis.axis("off")
+    for row, places in zip(cells, axes):
+        for (picture, title), axis in zip(row, places):
+            axis.imshow(picture.clamp(0, 1).movedim(0, -1).numpy(), interpolation="nearest")
+            axis.set_title(title, fontsize=9, parse_math=False)
+    if colours is not None:
+        shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(lowest, 1), colours)
+        figure.colorbar(shades, ax=list(axes.flat), shrink=0.8)
+    return figure
+
+
+def title_of(*lines: str) -> str:
+    """Lines for over a picture, without the empty ones."""
+    return "\n".join(textwrap.fill(line, 36) for line in lines if line)
+
+
+def present(figure: Figure) -> None:
+    """Show a figure: in a notebook in place, with a screen in the system's viewer, and else not at all."""
+    display = _notebook()
+    if display is not None:
+        display(_picture_of(figure))
+        cell = _cell()
+
+        def again() -> None:
+            # A figure that is also the value of the cell that shows it would stand there twice.
+            if _cell() != cell:
+                display(_picture_of(figure))
+
+        figure._ipython_display_ = again  # type: ignore[attr-defined]
+    elif _screen():
+        _picture_of(figure).show()
+
+
+def _inside(picture: Tensor, box: Box) -> Tensor:
+    top, left, height, width = box
+    return picture[:, top : top + height, left : left + width]
+
+
+def _picture_of(figure: Figure) -> Image.Image:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=100)
+    return Image.open(data)
+
+
+def _cell() -> Any:
+    """The number of the notebook's cell that is running."""
+    return getattr(sys.modules["IPython"].get_ipython(), "execution_count", None)
+
+
+def _screen() -> bool:
+    if os.environ.get("MPLBACKEND", "").lower() == "agg":
+        return False
+    if os.name != "posix" or os.uname().sysname == "Darwin":
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+        import matplotlib.cm
+        import matplotlib.colors
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError("drawing a map needs matplotlib: pip install 'optvis[plot]'") from error
+    return matplotlib

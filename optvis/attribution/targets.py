@@ -1,0 +1,237 @@
+"""What is asked for: a score ``[N]`` of a network's output, whose causes an attribution looks for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..network.tap import first_tensor
+from ..objectives import Objective
+
+Score = Callable[[Any], Tensor]
+"""From what a network puts out for N images to ``[N]`` scores."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked of each image.
+
+    Attributes:
+        labels: one for each image, for titles.
+        score: from what the network puts out to ``[N]``; ``None`` where ``objective`` says it.
+        objective: scores activations of layers instead.
+        classes: the index of each image's class, where a class was asked for.
+    """
+
+    labels: tuple[str, ...]
+    score: Score | None = None
+    objective: Objective | None = None
+    classes: tuple[int, ...] | None = None
+
+    @property
+    def placed(self) -> bool:
+        """Whether it asks for a place in the image."""
+        return self.objective.placed if self.objective is not None else getattr(self.score, "placed", False)
+
+    def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
+        """``[N]`` scores, by what the network put out and what its layers did."""
+        if self.objective is not None:
+            return _for_rows(self.objective, len(next(iter(seen.values()))))(seen)
+        assert self.score is not None
+        scores = self.score(output)
+        if not isinstance(scores, Tensor):
+            try:
+                scores = torch.as_tensor(scores)
+            except (TypeError, ValueError, RuntimeError):
+                raise TypeError(
+                    f"the target gives {scores!r}: it must give one number for each image, a tensor [N]"
+                ) from None
+        scores = scores.reshape(1) if scores.dim() == 0 else scores
+        if scores.dim() != 1:
+            raise ValueError(f"the target gives {list(scores.shape)}: it must give one number for each image, [N]")
+        return scores.float()
+
+    def checked(self, output: Any, count: int) -> Tensor:
+        """``[N]`` scores by what the network put out for ``count`` images.
+
+        Raises:
+            ValueError: it is not one number for each.
+        """
+        with torch.no_grad():
+            scores = self(output, {})
+        if len(scores) != count:
+            raise ValueError(f"the target gives {len(scores)} numbers for {count} images: give one for each")
+        return scores
+
+    def take(self, images: Sequence[int]) -> Target:
+        """The target of only these images."""
+        labels = tuple(self.labels[i] for i in images)
+        if self.classes is not None:
+            return of_classes([self.classes[i] for i in images], labels)
+        objective = self.objective.take(images) if self.objective is not None else None
+        narrowed = getattr(self.score, "take", None)
+        return Target(labels, narrowed(images) if narrowed is not None else self.score, objective)
+
+
+def _for_rows(objective: Objective, rows: int) -> Objective:
+    """The objective of a batch in which each image stands several times in a row."""
+    pictures = objective.pictures
+    if pictures is None or pictures == rows:
+        return objective
+    return objective.take([i for i in range(pictures) for _ in range(rows // pictures)])
+
+
+def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
+    """The output of a class, one for each image."""
+    index = torch.tensor(list(classes))
+
+    def score(output: Any) -> Tensor:
+        rows = logits(output)
+        places = index.to(rows.device)
+        # An image may be looked at many times in one batch: each row is its own image's.
+        places = places.repeat_interleave(rows.shape[0] // len(places)) if len(rows) != len(places) else places
+        return rows.gather(1, places[:, None])[:, 0]
+
+    return Target(tuple(labels), score, classes=tuple(classes))
+
+
+def logits(output: Any) -> Tensor:
+    """``[N, classes]``: the first floating tensor that the network put out, the mean where it has positions."""
+    found = first_tensor(output)
+    if found is None or found.dim() < 2:
+        raise ValueError(
+            f"the network puts out {_shape(output)}, in which no class can be picked: give a target that is a function "
+            "of its output"
+        )
+    return found.flatten(2).mean(2) if found.dim() > 2 else found
+
+
+def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int:
+    """The index of a class.
+
+    Raises:
+        ValueError: no such class; the message names the nearest.
+        TypeError: neither a number nor a name.
+    """
+    if isinstance(name, str):
+        if names is None:
+            raise ValueError(
+                f"class {name!r}: the network's outputs have no names, give a number from 0 to {count - 1}"
+            )
+        if name in names:
+            return list(names).index(name)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(names[:3])
+        raise ValueError(f"no class {name!r}: did you mean {' or '.join(map(repr, near))}?")
+    if isinstance(name, bool) or not hasattr(name, "__index__"):
+        raise TypeError(f"a class is a number or a name, not {name!r}")
+    number = int(name)
+    if not -count <= number < count:
+        raise ValueError(f"no class {number}: the network has {count}, numbered 0 to {count - 1}")
+    return number % count
+
+
+def softmax_of(name: int) -> Score:
+    """The probability of a class (its output after softmax) instead of its output."""
+    return _named(lambda output: _column(logits(output).softmax(1), name), f"softmax of {name}")
+
+
+def against(one: int, other: int) -> Score:
+    """One class against another: the difference of their outputs."""
+
+    def score(output: Any) -> Tensor:
+        rows = logits(output)
+        return _column(rows, one) - _column(rows, other)
+
+    return _named(score, f"{one} against {other}")
+
+
+def segment(name: int, mask: Tensor | None = None) -> Score:
+    """A class of a segmentation network: the sum of its output ``[N, classes, H, W]`` where ``mask`` is true.
+
+    Args:
+        name: index of the class.
+        mask: ``[H, W]`` or ``[N, H, W]``; by default where the network names this class first.
+    """
+
+    def score(output: Any) -> Tensor:
+        maps = first_tensor(output)
+        if maps is None or maps.dim() != 4:
+            raise ValueError(f"the network puts out {_shape(output)}: a segment needs [N, classes, H, W]")
+        kind = class_index(name, maps.shape[1], None)
+        where = (maps.argmax(1) == kind) if mask is None else mask.to(maps.device)
+        if where.shape[-2:] != maps.shape[-2:]:
+            raise ValueError(f"the mask has {list(where.shape)}, the network puts out {list(maps.shape)}")
+        return (maps[:, kind] * where.to(maps.dtype)).flatten(1).sum(1)
+
+    if mask is None or mask.dim() != 3:
+        return _named(score, f"segment of {name}", placed=mask is not None)
+    return _named(score, f"segment of {name}", lambda images: segment(name, mask[list(images)]), placed=True)
+
+
+def box(label: int, place: Sequence[float], least: float = 0.5) -> Score:
+    """What a detector such as torchvision's Faster R-CNN finds at a place.
+
+    The score is that of the detection of this label which overlaps the place most, times the overlap (intersection
+    over union), and 0 where none overlaps by ``least``.
+
+    Args:
+        label: number of the class.
+        place: ``(x0, y0, x1, y1)`` in pixels of the image.
+        least: the least overlap.
+    """
+    wanted = torch.tensor([list(map(float, place))])
+
+    def score(output: Any) -> Tensor:
+        from torchvision.ops import box_iou
+
+        scores = []
+        for found in output if isinstance(output, (list, tuple)) else [output]:
+            if not isinstance(found, Mapping) or not {"boxes", "labels", "scores"} <= found.keys():
+                raise ValueError(
+                    f"the network puts out {_shape(output)}: a box needs a list of dicts with 'boxes', 'labels' and "
+                    "'scores'"
+                )
+            overlap = box_iou(wanted.to(found["boxes"].device), found["boxes"])[0] * (found["labels"] == label)
+            near = found["scores"] * overlap * (overlap >= least)
+            scores.append(near[overlap.argmax()] if len(near) else found["boxes"].sum())
+        return torch.stack(scores)
+
+    return _named(score, f"box of {label}", placed=True)
+
+
+def similarity(embedding: Tensor) -> Score:
+    """How like (cosine) what the network puts out is to an embedding ``[C]`` or ``[N, C]``."""
+
+    def score(output: Any) -> Tensor:
+        rows = logits(output)
+        if embedding.shape[-1] != rows.shape[1]:
+            raise ValueError(f"the embedding has {embedding.shape[-1]} numbers, the network puts out {rows.shape[1]}")
+        return F.cosine_similarity(rows, embedding.to(rows).expand_as(rows), dim=1)
+
+    several = embedding.dim() == 2
+    return _named(score, "similarity", (lambda images: similarity(embedding[list(images)])) if several else None)
+
+
+def _column(rows: Tensor, name: int) -> Tensor:
+    return rows[:, class_index(name, rows.shape[1], None)]
+
+
+def _named(
+    score: Score, name: str, take: Callable[[Sequence[int]], Score] | None = None, placed: bool = False
+) -> Score:
+    """A score with a name for titles; ``take`` gives that of only some of the images."""
+    score.__name__ = name
+    score.placed = placed  # type: ignore[attr-defined]
+    if take is not None:
+        score.take = take  # type: ignore[attr-defined]
+    return score
+
+
+def _shape(output: Any) -> str:
+    return str(list(output.shape)) if isinstance(output, Tensor) else f"a {type(output).__name__}"

@@ -1,0 +1,68 @@
+"""The image seen through its map: how much of the score is left?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .scores import Baseline, Extra, Map, asking, baseline_of
+
+
+def average_drop(
+    network: nn.Module,
+    attribution: Map,
+    baseline: Baseline = "black",
+    softmax: bool = True,
+    batch_size: int = 32,
+    extra_inputs: Extra = (),
+) -> Tensor:
+    """``[N]`` in [0, 1]: the share of the score that is lost where the image is seen through its map; small is good.
+
+    max(0, y - o) / y, with y the score of the image and o that of image times map (Chattopadhay et al., "Grad-CAM++",
+    2018). Its mean over many images is the paper's average drop.
+
+    Args:
+        network: the network that was explained.
+        attribution: the map, as ``heatmap()`` gives it, in [0, 1].
+        baseline: what is seen where the map is 0; as for ``deletion``.
+        softmax: whether a class's score is its probability instead of its output.
+        batch_size: how many images the network sees at once.
+        extra_inputs: of the network, after the image, as for ``attribute``.
+
+    Raises:
+        ValueError: a score is below 0, of which there is no share.
+    """
+    before, after = _before_and_after(network, attribution, baseline, softmax, batch_size, extra_inputs)
+    if (before < 0).any():
+        worst = int(before.argmin())
+        raise ValueError(
+            f"image {worst} has the score {float(before[worst]):.3g}: a drop is a share of a positive score, ask for a "
+            "class with softmax=True"
+        )
+    return torch.where(before > 0, (before - after).relu() / before.clamp(min=torch.finfo(torch.float32).tiny), 0.0)
+
+
+def increase_in_confidence(
+    network: nn.Module,
+    attribution: Map,
+    baseline: Baseline = "black",
+    softmax: bool = True,
+    batch_size: int = 32,
+    extra_inputs: Extra = (),
+) -> Tensor:
+    """``[N]``: 1 where the image seen through its map has a higher score than the image, else 0; 1 is good.
+
+    Chattopadhay et al., "Grad-CAM++", 2018. Arguments as for ``average_drop``.
+    """
+    before, after = _before_and_after(network, attribution, baseline, softmax, batch_size, extra_inputs)
+    return (after > before).float()
+
+
+def _before_and_after(
+    network: nn.Module, attribution: Map, baseline: Baseline, softmax: bool, batch_size: int, extra_inputs: Extra
+) -> tuple[Tensor, Tensor]:
+    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        images = scorer.images
+        shown = attribution.heatmap().detach().to(images)[:, None]
+        through = torch.lerp(baseline_of(baseline, scorer), images, shown)
+        return scorer.once(images), scorer.once(through)

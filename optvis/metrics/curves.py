@@ -1,0 +1,112 @@
+"""Pixels taken away or put in, from the most to the least important: how fast does the score fall or rise?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..sizes import as_count
+from .scores import Baseline, Extra, Map, asking, baseline_of, importance, ranks
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores by how many of the pixels were changed.
+
+    Attributes:
+        fractions: ``[K]`` in [0, 1], rising: the share of the pixels.
+        scores: ``[N, K]``.
+        area: ``[N]``: the area under each curve (trapezoid) by the extent of the fractions: the mean height.
+    """
+
+    fractions: Tensor
+    scores: Tensor
+    area: Tensor
+
+    @classmethod
+    def of(cls, fractions: Tensor | Sequence[float], scores: Tensor) -> Curve:
+        """A curve with its areas; that of a single point is its height."""
+        fractions = torch.as_tensor(fractions, dtype=torch.float32)
+        extent = float(fractions[-1] - fractions[0])
+        area = torch.trapezoid(scores, fractions, dim=1) / extent if extent else scores.mean(1)
+        return cls(fractions, scores, area)
+
+
+def deletion(
+    network: nn.Module,
+    attribution: Map,
+    steps: int = 100,
+    baseline: Baseline = "mean",
+    softmax: bool = True,
+    sign: str = "all",
+    batch_size: int = 32,
+    extra_inputs: Extra = (),
+) -> Curve:
+    """The score as pixels are taken away, the most important first. A good map makes it fall fast: a small area.
+
+    Petsiuk et al., "RISE", 2018.
+
+    Args:
+        network: the network that was explained.
+        attribution: the map. Pixels of equal value are taken in reading order.
+        steps: in how many parts all pixels are taken away.
+        baseline: what is left in their place: ``"black"``, ``"grey"``, ``"mean"`` (of the network, as in the paper),
+            ``"blur"``, or a colour or image in [0, 1].
+        softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
+            targets.
+        sign: which values count: ``"all"`` as they are, ``"absolute"``, ``"positive"`` or ``"negative"``.
+        batch_size: how many images the network sees at once.
+        extra_inputs: of the network, after the image, as for ``attribute``.
+
+    Returns:
+        A curve with ``steps + 1`` points, from the whole image to none of it.
+    """
+    return _stepwise(network, attribution, steps, baseline, softmax, sign, batch_size, extra_inputs, putting_in=False)
+
+
+def insertion(
+    network: nn.Module,
+    attribution: Map,
+    steps: int = 100,
+    baseline: Baseline = "blur",
+    softmax: bool = True,
+    sign: str = "all",
+    batch_size: int = 32,
+    extra_inputs: Extra = (),
+) -> Curve:
+    """The score as pixels are put in, the most important first. A good map makes it rise fast: a large area.
+
+    Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the baseline is what is there before, by default the
+    image without its detail.
+    """
+    return _stepwise(network, attribution, steps, baseline, softmax, sign, batch_size, extra_inputs, putting_in=True)
+
+
+def _stepwise(
+    network: nn.Module,
+    attribution: Map,
+    steps: int,
+    baseline: Baseline,
+    softmax: bool,
+    sign: str,
+    batch_size: int,
+    extra_inputs: Extra,
+    putting_in: bool,
+) -> Curve:
+    as_count("steps", steps)
+    rank = ranks(importance(attribution, sign))
+    pixels = rank[0].numel()
+    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long()
+    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        images, empty = scorer.images, baseline_of(baseline, scorer)
+        rank, marks = rank.to(images.device), counts.to(images.device)
+
+        def changed(image: Tensor, step: Tensor) -> Tensor:
+            reached = (rank[image] < marks[step, None, None])[:, None]
+            return torch.where(reached == putting_in, images[image], empty[image])
+
+        scores = scorer.versions(steps + 1, changed)
+    return Curve.of(counts / pixels, scores)

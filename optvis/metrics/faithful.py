@@ -1,0 +1,148 @@
+"""Whether a map says what the network does, and stays what it is where the image hardly changes (through Captum)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..sizes import as_count
+from .scores import Baseline, Extra, Map, asking, baseline_of, importance
+
+Explain = Callable[[Tensor], Any]
+"""From images ``[N, C, H, W]`` in [0, 1] to their values ``[N, C, h, w]``, or an attribution that has them."""
+
+
+def infidelity(
+    network: nn.Module,
+    attribution: Map,
+    samples: int = 32,
+    share: float = 0.25,
+    cells: int = 8,
+    baseline: Baseline = "mean",
+    scaled: bool = True,
+    softmax: bool = False,
+    seed: int = 0,
+    batch_size: int = 32,
+    extra_inputs: Extra = (),
+) -> Tensor:
+    """``[N]``: how far the map is from foretelling what the score loses as parts of the image go; 0 is best.
+
+    The mean square of (sum of the map over what was taken away - what the score lost), over random parts (Yeh et al.,
+    "On the (In)fidelity and Sensitivity of Explanations", 2019). The map counts as what each pixel adds to the score:
+    that of gradient × (image - baseline) is exact for a linear network.
+
+    Args:
+        network: the network that was explained.
+        attribution: the map.
+        samples: how many random parts, the same ones for each image.
+        share: how much of the image is taken away each time (as a chance), above 0 and below 1.
+        cells: the image is divided into ``cells × cells``, each of which is taken away whole.
+        baseline: what is left in its place; as for ``deletion``.
+        scaled: whether a map may first be multiplied by the number that suits it best: maps such as Grad-CAM's have
+            no scale of their own.
+        softmax: whether a class's score is its probability instead of its output.
+        seed: of the random parts.
+        batch_size: how many images the network sees at once.
+        extra_inputs: of the network, after the image, as for ``attribute``.
+    """
+    from captum.metrics import infidelity as captum_infidelity
+
+    as_count("samples", samples)
+    as_count("cells", cells)
+    if not 0 < share < 1:
+        raise ValueError(f"share {share!r}: give a number above 0 and below 1")
+    drawn = torch.rand(samples, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
+    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        images, empty = scorer.images, baseline_of(baseline, scorer)
+        height, width = images.shape[-2:]
+        # In float64: the best scale is found by differences of large sums.
+        gone = F.interpolate((drawn < share).double(), (height, width), mode="nearest")
+
+        def scores(kept: Tensor) -> Tensor:
+            """Of what is kept ``[N * K, 1, H, W]``, the versions of each image following each other."""
+            masks = kept.view(len(images), -1, 1, height, width).to(torch.float32)
+
+            def shown(image: Tensor, version: Tensor) -> Tensor:
+                return torch.lerp(empty[image], images[image], masks[image.cpu(), version.cpu()].to(images))
+
+            return scorer.versions(masks.shape[1], shown).flatten().double()
+
+        def perturbed(kept: Tensor) -> tuple[Tensor, Tensor]:
+            parts = gone.repeat(len(images), 1, 1, 1)
+            return parts, kept - parts
+
+        whole = torch.ones(len(images), 1, height, width, dtype=torch.float64)
+        found: Tensor = captum_infidelity(
+            scores,
+            perturbed,
+            whole,
+            importance(attribution)[:, None].double().cpu(),
+            n_perturb_samples=samples,
+            normalize=scaled,
+        )
+    return found.detach().clamp(min=0).float()
+
+
+def max_sensitivity(
+    attribution: Map, explain: Explain, radius: float = 0.02, samples: int = 10, seed: int = 0
+) -> Tensor:
+    """``[N]``: the most that the map changes, by its own norm, where the image hardly does; small is good.
+
+    max ‖map(x + noise) - map(x)‖ / ‖map(x)‖ (Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", 2019).
+
+    Args:
+        attribution: whose images are used.
+        explain: from images ``[N, C, H, W]``, always all of them in their order, to values ``[N, C, h, w]`` or an
+            attribution, such as ``lambda images: attribute(network, images, "gradcam", target=7)``. What it draws
+            from torch's global random state is the same each time.
+        radius: the most that a value in [0, 1] changes, above 0. Images stay within [0, 1].
+        samples: how many changed images.
+        seed: of the changes.
+    """
+    from captum.metrics import sensitivity_max
+
+    as_count("samples", samples)
+    if not radius > 0:
+        raise ValueError(f"radius {radius!r}: give a number above 0")
+    images = attribution.images.detach().float()
+    generator = torch.Generator().manual_seed(seed)
+
+    def near(images: Tensor) -> Tensor:
+        drawn = torch.rand(images.shape[1:], generator=generator).to(images)
+        return (images + radius * (2 * drawn - 1)).clamp(0, 1)
+
+    def values(given: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Captum gives the images as they are in a tuple, and changed ones without.
+        batch = given[0] if isinstance(given, tuple) else given
+        with _seeded(seed), torch.inference_mode(False), torch.enable_grad():
+            return (values_of(explain(batch)).contiguous(),)
+
+    found: Tensor = sensitivity_max(values, images, near, n_perturb_samples=samples, max_examples_per_batch=len(images))
+    return found.detach().cpu()
+
+
+def values_of(explained: Any) -> Tensor:
+    """``[N, C, h, w]``, float32, from what an ``explain`` gave; raises ``TypeError`` where these are no values."""
+    values = getattr(explained, "values", None)
+    values = values if isinstance(values, Tensor) else explained
+    if not isinstance(values, Tensor) or values.dim() != 4:
+        what = f"a tensor of shape {list(values.shape)}" if isinstance(values, Tensor) else repr(values)
+        raise TypeError(f"explain gives {what}: it must give values [N, C, h, w], or an attribution")
+    return values.detach().float()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Within the block torch's global random state begins with ``seed``; it is put back after."""
+    # Where CUDA has not begun yet, seeding it would wait and befall the caller later.
+    begun = torch.cuda.is_initialized()
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if begun else []):
+        torch.random.default_generator.manual_seed(seed)
+        if begun:
+            torch.cuda.manual_seed_all(seed)
+        yield

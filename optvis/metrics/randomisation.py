@@ -1,0 +1,211 @@
+"""The sanity check: a map that stays the same as the network forgets does not tell of the network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..network import find_layer, unwrap
+from ..network.addresses import layers_of
+from .faithful import values_of
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like the map of a network that forgot is to the network's own.
+
+    Attributes:
+        layer: the last layer whose weights were randomised; ``None`` where none was yet.
+        spearman: ``[N]`` in [-1, 1]: rank correlation of the values.
+        ssim: ``[N]`` in [-1, 1]: structural similarity of the maps, each brought to [0, 1].
+    """
+
+    layer: str | None
+    spearman: Tensor
+    ssim: Tensor
+
+
+def randomisation(
+    network: nn.Module,
+    explain: Callable[[nn.Module], Any],
+    layers: Sequence[str | nn.Module] | None = None,
+    cascading: bool = True,
+    absolute: bool = False,
+    seed: int = 0,
+) -> list[Likeness]:
+    """How like the map stays to what it was as a copy of the network forgets, layer by layer, from the output down.
+
+    Adebayo et al., "Sanity Checks for Saliency Maps", 2018. A good map soon loses its likeness. The weights of a layer
+    are drawn anew from a normal distribution with their own mean and standard deviation, so that activations keep
+    their size. Layers without a matrix of weights (normalisations, say) forget together with the one below them.
+
+    Args:
+        network: copied; never changed nor run itself.
+        explain: from a network to values ``[N, C, h, w]``, or an attribution, for always the same images and target:
+            ``lambda network: attribute(network, "dog.jpg", "gradcam", target=7, layer="features/18")``. Without
+            ``target`` each network is asked for what it says itself.
+        layers: after which of them the map is asked for; by default after each that has a matrix of weights. A block
+            stands for all that is in it.
+        cascading: whether a layer that forgot stays so, as all above it; otherwise each forgets alone.
+        absolute: whether maps are compared without their sign.
+        seed: of the weights.
+
+    Returns:
+        One entry for each layer; before them one of the map asked for again with nothing changed, whose likeness is 1
+        unless the method itself is random.
+
+    Raises:
+        ValueError: no such layer, or one without weights.
+    """
+    working = _copy(unwrap(network))
+    called: dict[str, None] = {}
+    with _noting(working, called):
+        original = _values(explain, working, absolute)
+    groups = _groups(working, called)
+    marks = _marks(network, groups, layers)
+    generator = torch.Generator().manual_seed(seed)
+    found = [_likeness(None, original, _values(explain, working, absolute))]
+    for i, (_, weights) in enumerate(groups):
+        kept = [weight.detach().clone() for weight in weights]
+        for weight in weights:
+            _forget(weight, generator)
+        if i in marks:
+            found.append(_likeness(marks[i], original, _values(explain, working, absolute)))
+        if not cascading:
+            for weight, old in zip(weights, kept):
+                weight.data.copy_(old)
+    return found
+
+
+def spearman(one: Tensor, other: Tensor) -> Tensor:
+    """``[N]``: rank correlation of ``[N, ...]`` with ``[N, ...]``; equals share their mean rank.
+
+    1 where both are the same, 0 where one of them is constant and has no order.
+    """
+    same = (one == other).flatten(1).all(1)
+    a, b = (_ranked(x.flatten(1)) for x in (one, other))
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    size = (a.square().sum(1) * b.square().sum(1)).sqrt()
+    found = torch.where(size > 0, (a * b).sum(1) / torch.where(size > 0, size, 1), 0)
+    return torch.where(same, 1.0, found).float()
+
+
+def _ranked(rows: Tensor) -> Tensor:
+    """``[N, K]``: the rank of each value in its row, from 0."""
+    rows = rows.contiguous()
+    ordered = rows.sort(1).values
+    below = torch.searchsorted(ordered, rows)
+    return (below + torch.searchsorted(ordered, rows, right=True) - 1).double() / 2
+
+
+def _likeness(layer: str | None, original: Tensor, now: Tensor) -> Likeness:
+    if now.shape != original.shape:
+        raise ValueError(
+            f"explain gives {list(original.shape)} for the network and {list(now.shape)} for a copy of it: name the "
+            "layer at which it looks"
+        )
+    return Likeness(layer, spearman(original, now), _ssim(original, now))
+
+
+def _ssim(one: Tensor, other: Tensor) -> Tensor:
+    from kornia.metrics import ssim
+
+    maps = []
+    for values in (one, other):
+        summed = values.sum(1, keepdim=True)
+        low, high = summed.amin((2, 3), keepdim=True), summed.amax((2, 3), keepdim=True)
+        maps.append((summed - low) / torch.where(high > low, high - low, 1))
+    side = min(11, min(one.shape[-2:]))
+    return ssim(maps[0], maps[1], side - 1 + side % 2).flatten(1).mean(1)
+
+
+def _values(explain: Callable[[nn.Module], Any], network: nn.Module, absolute: bool) -> Tensor:
+    values = values_of(explain(network)).cpu()
+    return values.abs() if absolute else values.clone()
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:
+        raise TypeError(
+            f"{type(network).__name__} cannot be copied, so its weights cannot be randomised: {error}"
+        ) from error
+
+
+@contextmanager
+def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
+    """Within the block the addresses of the modules that are called are noted, in the order in which they begin."""
+
+    def note(name: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, inputs: into.setdefault(name)
+
+    handles = [module.register_forward_pre_hook(note(name)) for name, module in layers_of(network).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list[Tensor]]]:
+    """What forgets together, from the output down: the address of a layer and its weights, with those just above it."""
+    weights: dict[str, list[Tensor]] = {name: [] for name in called}
+    seen: set[int] = set()
+    for name, module in layers_of(network).items():
+        # What is never called, as within some attentions, is used by the module that holds it.
+        holder = next((above for above in _upwards(name) if above in called), None)
+        for weight in module.parameters(recurse=False):
+            if holder is not None and weight.is_floating_point() and id(weight) not in seen:
+                weights[holder].append(weight)
+                seen.add(id(weight))
+    groups: list[tuple[str, list[Tensor]]] = []
+    waiting: list[Tensor] = []
+    for name in reversed(called):
+        waiting += weights[name]
+        if any(weight.dim() > 1 for weight in weights[name]):
+            groups.append((name, waiting))
+            waiting = []
+    if waiting and groups:
+        groups[-1][1].extend(waiting)
+    if not groups:
+        raise ValueError(f"{type(network).__name__} has no weights that explain uses: there is nothing to randomise")
+    return groups
+
+
+def _upwards(address: str) -> Iterator[str]:
+    """An address, and those of the modules around it."""
+    while address:
+        yield address
+        address = address.rpartition("/")[0]
+    yield ""
+
+
+def _marks(
+    network: nn.Module, groups: list[tuple[str, list[Tensor]]], layers: Sequence[str | nn.Module] | None
+) -> dict[int, str]:
+    """After which groups the map is asked for, and for which layer."""
+    names = [name for name, _ in groups]
+    if layers is None:
+        return dict(enumerate(names))
+    marks: dict[int, str] = {}
+    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
+        address = find_layer(network, layer)
+        within = [i for i, name in enumerate(names) if address in ("", name) or name.startswith(address + "/")]
+        if not within:
+            raise ValueError(f"layer {address!r} has no weights to randomise: choose of {', '.join(map(repr, names))}")
+        marks[within[-1]] = address
+    return marks
+
+
+def _forget(weight: Tensor, generator: torch.Generator) -> None:
+    """Draw a tensor's values anew, with their own mean and standard deviation."""
+    values = weight.detach().float()
+    drawn = torch.randn(values.shape, generator=generator).to(values.device)
+    weight.data.copy_(values.mean() + values.std(unbiased=False) * drawn)

@@ -1,0 +1,129 @@
+"""Remove and debias: pixels are taken away so that what is left does not show which they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..attribution.showing import choice
+from .curves import Curve
+from .scores import Extra, Map, asking, importance, ranks
+
+ORDERS = ("most", "least")
+_NEIGHBOURS = torch.tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12
+_TOLERANCE = 1e-5
+_CHECK = 16
+
+
+def road(
+    network: nn.Module,
+    attribution: Map,
+    percentages: Sequence[float] = (10, 20, 30, 40, 50, 60, 70, 80, 90),
+    order: str = "most",
+    noise: float = 0.01,
+    softmax: bool = True,
+    sign: str = "all",
+    seed: int = 0,
+    batch_size: int = 32,
+    extra_inputs: Extra = (),
+) -> Curve:
+    """The score as pixels are taken away and filled in from their neighbours.
+
+    A pixel that is simply blackened tells by its shape what stood there. Here each is a weighted mean of its
+    neighbours, with a little noise (Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution
+    Methods", 2022). With ``order="most"`` a small area is good, with ``"least"`` a large one.
+
+    Args:
+        network: the network that was explained.
+        attribution: the map. Pixels of equal value are taken in reading order.
+        percentages: how many of the pixels are taken away, each above 0 and below 100, rising.
+        order: ``"most"`` or ``"least"``: which pixels are taken first.
+        noise: standard deviation of what is added to the filled-in pixels.
+        softmax: whether a class's score is its probability instead of its output.
+        sign: which values count, as for ``deletion``.
+        seed: of the noise, which is the same for each image.
+        batch_size: how many images the network sees at once.
+        extra_inputs: of the network, after the image, as for ``attribute``.
+
+    Returns:
+        A curve with a point for each percentage.
+    """
+    shares = [float(p) / 100 for p in percentages]
+    if not shares or not all(0 < a < 1 for a in shares) or sorted(set(shares)) != shares:
+        raise ValueError(f"percentages {list(percentages)}: give one or more above 0 and below 100, rising")
+    important = importance(attribution, sign)
+    rank = ranks(important if choice("order", order, ORDERS) == "most" else -important)
+    pixels = rank[0].numel()
+    # At least one pixel is left to fill in from.
+    counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares])
+    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        images = scorer.images
+        drawn = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)).to(images)
+        rank, marks = rank.to(images.device), counts.to(images.device)
+
+        def filled(image: Tensor, step: Tensor) -> Tensor:
+            gone = (rank[image] < marks[step, None, None])[:, None]
+            smooth = impute(images[image], gone)
+            return torch.where(gone, (smooth + noise * drawn).clamp(0, 1), smooth)
+
+        scores = scorer.versions(len(shares), filled)
+    return Curve.of(shares, scores)
+
+
+def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
+    """Images with some pixels filled in: each is the weighted mean of its (up to eight) neighbours.
+
+    Neighbours beside and above count twice as much as those across. Pixels that are filled in depend on each other:
+    the linear system of all of them is symmetric and positive definite, and is solved by conjugate gradients.
+
+    Args:
+        images: ``[M, C, H, W]``.
+        gone: ``[M, 1, H, W]``, true where a pixel is to be filled in; false somewhere in each image.
+        most_steps: of the solver; it stops as soon as the residual is 1e-5 of what it was to be.
+
+    Raises:
+        ValueError: nothing is left of an image.
+    """
+    if gone.flatten(1).all(1).any():
+        raise ValueError("nothing is left of an image: there is no neighbour to fill in from")
+    # Apple's GPUs know no float64.
+    known = images.to(torch.float32 if images.device.type == "mps" else torch.float64)
+    channels = known.shape[1]
+    hole = gone.to(known)
+    kernel = _NEIGHBOURS.to(known).expand(channels, 1, 3, 3)
+
+    def around(x: Tensor) -> Tensor:
+        return F.conv2d(x, kernel, padding=1, groups=channels)
+
+    weight = around(torch.ones_like(known[:1]))  # less than 1 at the edge
+
+    def system(x: Tensor) -> Tensor:
+        return hole * (weight * x - around(x))
+
+    def dot(x: Tensor, y: Tensor) -> Tensor:
+        return (x * y).sum((2, 3), keepdim=True)
+
+    left = 1 - hole
+    right = hole * around(left * known)
+    x = hole * (dot(left, known) / left.sum((2, 3), keepdim=True))  # the mean of what is left is a good beginning
+    residual = right - system(x)
+    direction, square = residual, dot(residual, residual)
+    enough = _TOLERANCE**2 * dot(right, right)
+    for step in range(most_steps):
+        if step % _CHECK == 0 and bool((square <= enough).all()):
+            break
+        along = system(direction)
+        length = _ratio(square, dot(direction, along))
+        x = x + length * direction
+        residual = residual - length * along
+        before, square = square, dot(residual, residual)
+        direction = residual + _ratio(square, before) * direction
+    return torch.where(gone, x.to(images.dtype), images)
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """Their ratio; 0 for a system that is solved already."""
+    return torch.where(below > 0, above / torch.where(below > 0, below, 1), 0)

@@ -1,0 +1,224 @@
+"""What every metric needs: the map at the size of its image, and the scores of changed images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..attribution.layers import shapes_of
+from ..attribution.looking import Looking
+from ..attribution.showing import SIGNS, choice, resized
+from ..attribution.targets import Target, logits
+from ..network import NetworkInput, frozen
+from ..sizes import as_count
+
+Make = Callable[[Tensor, Tensor], Tensor]
+"""From numbers of images ``[M]`` and of their versions ``[M]`` to changed images ``[M, C, H, W]`` in [0, 1]."""
+
+Baseline = str | float | Sequence[float] | Tensor
+"""What stands where a pixel was taken away; see ``baseline_of``."""
+
+BASELINES = ("black", "grey", "mean", "blur")
+
+Extra = Sequence[Any] | Mapping[str, Any] | Tensor
+"""Further inputs of a network, as ``attribute`` takes them."""
+
+
+class Map(Protocol):
+    """What a metric asks of an ``Attribution``."""
+
+    @property
+    def values(self) -> Tensor:
+        """``[N, C, h, w]``, signed."""
+
+    @property
+    def images(self) -> Tensor:
+        """``[N, C, H, W]`` in [0, 1], as the network saw them."""
+
+    @property
+    def target(self) -> Target:
+        """What was asked for."""
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+
+    @property
+    def layer(self) -> tuple[str, ...]:
+        """Where it looked."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The normalisation in ``mean`` and ``std``, where it is given."""
+
+    def heatmap(self) -> Tensor:
+        """``[N, H, W]`` in [0, 1]."""
+
+
+def importance(attribution: Map, sign: str = "all") -> Tensor:
+    """``[N, H, W]``: a number for each pixel of the images, float32.
+
+    Args:
+        attribution: its values are summed over their channels, and enlarged where their map is smaller.
+        sign: ``"all"``: what speaks against the target counts less than nothing; ``"absolute"``: as much as what
+            speaks for it; ``"positive"`` or ``"negative"``: only what speaks for or against it counts.
+
+    Raises:
+        ValueError: no such sign, or values that are NaN or infinite.
+    """
+    choice("sign", sign, SIGNS)
+    maps = attribution.values.detach().float().sum(1, keepdim=True)
+    if not torch.isfinite(maps).all():
+        raise ValueError(f"the map of {attribution.method} holds NaN or infinite values: there is no order in it")
+    if sign != "all":
+        maps = maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
+    size = attribution.images.shape[-2:]
+    return (maps if maps.shape[-2:] == size else resized(maps, size))[:, 0]
+
+
+def ranks(important: Tensor) -> Tensor:
+    """``[N, H, W]`` whole numbers: 0 for the most important pixel. Equals follow each other in reading order."""
+    order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places.contiguous()).view_as(important)
+
+
+@dataclass
+class Scorer:
+    """Asks a frozen network for the scores of changed images.
+
+    Attributes:
+        look: at the images as they are.
+        softmax: whether a class's score is its probability instead of its output.
+        batch_size: how many images at once.
+    """
+
+    look: Looking
+    softmax: bool = True
+    batch_size: int = 32
+
+    @property
+    def images(self) -> Tensor:
+        """``[N, C, H, W]`` in [0, 1], with the channels that the network takes."""
+        return self.look.images
+
+    @torch.no_grad()
+    def versions(self, count: int, make: Make) -> Tensor:
+        """``[N, count]`` scores of each image's versions, float32, on the CPU."""
+        images = len(self.images)
+        target = self.look.target
+        # A function of the output, or a further input, may know the images by their places: they stand as they did.
+        given = self.look.extra.values() if isinstance(self.look.extra, Mapping) else self.look.extra
+        own = any(isinstance(one, Tensor) and one.dim() and len(one) == images for one in given)
+        by_place = images > 1 and (own or (target.classes is None and target.objective is None))
+        rows = torch.arange(images * count, device=self.images.device)
+        parts = rows.split(images if by_place else self.batch_size)
+        scores = [self._scores(make(part % images, part // images), (part % images).tolist()) for part in parts]
+        return torch.cat(scores).view(count, images).mT.contiguous()
+
+    def once(self, images: Tensor) -> Tensor:
+        """``[N]`` scores of images ``[N, C, H, W]`` that stand for the original ones."""
+        return self.versions(1, lambda image, version: images[image])[:, 0]
+
+    def _scores(self, images: Tensor, owners: Sequence[int]) -> Tensor:
+        target = self.look.target.take(owners)
+        if self.softmax and target.classes is not None:
+            target = Target(target.labels, _probability(target.classes))
+        scores = replace(self.look, target=target).run(self.look.normalised(images))[0]
+        return scores.detach().float().cpu()
+
+
+@contextmanager
+def asking(
+    network: nn.Module, attribution: Map, softmax: bool = True, batch_size: int = 32, extra_inputs: Extra = ()
+) -> Iterator[Scorer]:
+    """Within the block the network is frozen and can be asked for the scores of an attribution's target.
+
+    Raises:
+        ValueError: the images do not fit the network, the attribution has no target of its own, or ``batch_size`` is
+            no count.
+    """
+    as_count("batch_size", batch_size)
+    target = attribution.target
+    if target.score is None and target.objective is None:
+        raise ValueError(f"{attribution.method} was made of attributions for different targets: there is no one score")
+    mean, std = (_setting(attribution.settings, name) for name in ("mean", "std"))
+    extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
+    with frozen(network) as inner:
+        given = NetworkInput.of(inner, mean, std)
+        images = attribution.images.detach().to(given.device).float()
+        if images.shape[1] != given.channels:
+            raise ValueError(
+                f"the images have {images.shape[1]} channels, {type(inner).__name__} takes {given.channels}: give the "
+                "network that was explained"
+            )
+        look = Looking(inner, given, images, target, extra=extra)
+        if target.objective is not None:
+            # Those with an @ are no layers, but the image itself.
+            layers = [layer for layer in target.objective.layers if not layer.startswith("@")]
+            look = replace(look, shapes=shapes_of(look, layers))
+        yield Scorer(look, softmax, batch_size)
+
+
+def _setting(settings: Mapping[str, Any], name: str) -> Any:
+    """A setting; of an attribution that was made of others, that of the first."""
+    while settings.get("of"):
+        settings = settings["of"][0]
+    return settings.get(name)
+
+
+def baseline_of(baseline: Baseline, scorer: Scorer) -> Tensor:
+    """``[N, C, H, W]`` in [0, 1]: what stands where a pixel was taken away.
+
+    Args:
+        baseline: ``"black"``; ``"grey"`` (0.5); ``"mean"``: the network's mean, which it sees as 0; ``"blur"``: the
+            image without its detail (a Gaussian of 5 % of the shorter side); a number, one for each channel, or a
+            tensor ``[C, H, W]`` or ``[N, C, H, W]``, all in [0, 1].
+        scorer: knows the images and the network.
+
+    Raises:
+        ValueError: no such baseline, or one of another shape or range.
+    """
+    images = scorer.images
+    if isinstance(baseline, str):
+        name = choice("baseline", baseline, BASELINES)
+        if name == "blur":
+            return _blurred(images)
+        mean = torch.tensor(scorer.look.given.mean).view(-1, 1, 1)
+        plain = {"black": torch.tensor(0.0), "grey": torch.tensor(0.5), "mean": mean}[name]
+        return plain.to(images).expand_as(images)
+    tensor = torch.as_tensor(baseline, dtype=torch.float32).to(images.device)
+    tensor = tensor[:, None, None] if tensor.dim() == 1 else tensor
+    try:
+        whole = tensor.expand_as(images)
+    except RuntimeError as error:
+        raise ValueError(
+            f"a baseline of shape {list(tensor.shape)} does not fit images {list(images.shape)}: give [C], [C, H, W] "
+            "or [N, C, H, W]"
+        ) from error
+    if not (tensor.min() >= 0 and tensor.max() <= 1):
+        raise ValueError(f"the baseline's values run from {tensor.min():.3g} to {tensor.max():.3g}: give [0, 1]")
+    return whole
+
+
+def _probability(classes: Sequence[int]) -> Callable[[Any], Tensor]:
+    def score(output: Any) -> Tensor:
+        rows = logits(output).float()
+        # The softmax of a single output is 1, whatever it is.
+        probabilities = rows.softmax(1) if rows.shape[1] > 1 else rows.sigmoid()
+        return probabilities.gather(1, torch.tensor(list(classes), device=rows.device)[:, None])[:, 0]
+
+    return score
+
+
+def _blurred(images: Tensor) -> Tensor:
+    from kornia.filters import gaussian_blur2d
+
+    sigma = max(0.05 * min(images.shape[-2:]), 0.5)
+    wide = 2 * int(2 * sigma + 0.5) + 1
+    return gaussian_blur2d(images, (wide, wide), (sigma, sigma), border_type="replicate").clamp(0, 1)

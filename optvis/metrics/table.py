@@ -1,0 +1,103 @@
+"""Several methods in one table, by several metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from ..attribution.showing import choice
+from .confidence import average_drop, increase_in_confidence
+from .curves import Curve, deletion, insertion
+from .faithful import infidelity
+from .road import road
+from .scores import Map
+
+Metric = Callable[..., Tensor | Curve]
+"""A function of a network and an attribution to ``[N]``, or to a curve, whose area counts."""
+
+METRICS: dict[str, Metric] = {
+    "deletion": deletion,
+    "insertion": insertion,
+    "average_drop": average_drop,
+    "increase_in_confidence": increase_in_confidence,
+    "road": road,
+    "infidelity": infidelity,
+}
+"""Metrics by name."""
+
+BETTER = {
+    "deletion": "↓",
+    "insertion": "↑",
+    "average_drop": "↓",
+    "increase_in_confidence": "↑",
+    "road": "↓",
+    "infidelity": "↓",
+}
+"""Which way is better."""
+
+Row = dict[str, str | float]
+
+
+def table(
+    network: nn.Module,
+    attributions: Mapping[str, Map] | Sequence[Map],
+    metrics: Sequence[str] | Mapping[str, Metric] = ("deletion", "insertion", "average_drop", "increase_in_confidence"),
+    verbose: bool = True,
+) -> list[Row]:
+    """How good several maps are, by several metrics: one row for each map.
+
+    Args:
+        network: the network that was explained.
+        attributions: by name, or a list, in which each has its method's name (with its layer where two have the same).
+        metrics: names of ``METRICS``, or functions of network and attribution by a name of your own, such as
+            ``{"blackened": partial(deletion, baseline="black")}``.
+        verbose: whether the table is printed. ``↑`` says that more is better, ``↓`` that less is.
+
+    Returns:
+        Rows ``{"method": name, metric: mean over the images, ...}``.
+
+    Raises:
+        ValueError: no such metric, or nothing to compare.
+    """
+    named = attributions if isinstance(attributions, Mapping) else _named(attributions)
+    if not named:
+        raise ValueError("no attributions: give at least one")
+    if isinstance(metrics, str):
+        metrics = (metrics,)
+    if not isinstance(metrics, Mapping):
+        metrics = {name: METRICS[choice("metric", name, list(METRICS))] for name in metrics}
+    rows: list[Row] = []
+    for name, attribution in named.items():
+        row: Row = {"method": name}
+        for metric, measure in metrics.items():
+            found = measure(network, attribution)
+            row[metric] = float((found.area if isinstance(found, Curve) else found).float().mean())
+        rows.append(row)
+    if verbose:
+        print(_aligned(rows))
+    return rows
+
+
+def _named(attributions: Sequence[Map]) -> dict[str, Map]:
+    methods = Counter(attribution.method for attribution in attributions)
+    named: dict[str, Map] = {}
+    for attribution in attributions:
+        name = attribution.method
+        if methods[name] > 1 and attribution.layer:
+            name += " " + ", ".join(attribution.layer)
+        again = 1 + sum(known == name or known.startswith(f"{name} #") for known in named)
+        named[name if again == 1 else f"{name} #{again}"] = attribution
+    return named
+
+
+def _aligned(rows: Sequence[Row]) -> str:
+    heads = [f"{name} {BETTER[name]}" if name in BETTER else name for name in rows[0]]
+    cells = [[f"{value:.4f}" if isinstance(value, float) else value for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *cells)]
+    lines = [
+        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        for line in (heads, *cells)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
