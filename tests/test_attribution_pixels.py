@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import captum.attr as captum
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import seeded, snapshot
+from small_networks import Tiny, seeded, snapshot
 from torch import Tensor, nn
 
 from optvis import Channel
@@ -445,3 +446,14 @@ def test_calls_that_change_from_pass_to_pass(images: Tensor) -> None:
 
     with pytest.raises(ValueError, match=r"Moody calls other functions from pass to pass \(gelu now\)"):
         attributed("deeplift", network_of(Moody), images)
+
+
+def test_too_few_steps_are_told() -> None:
+    network, images = seeded(Tiny), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with frozen(network):
+        look = Looking(network, NetworkInput.of(network), images, of_classes([1], ["owl"]))
+        with pytest.warns(UserWarning, match=r"of 'owl' add up to .* in 1 steps, .* differ by .*: give more steps"):
+            find_method("integrated_gradients").run(look, steps=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            find_method("integrated_gradients").run(look, steps=100)

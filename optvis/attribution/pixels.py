@@ -282,7 +282,22 @@ def _attribute(name: str, row: Row, look: Looking, layer: str | None, options: M
     if row.tunnel:
         engine = _captum("NoiseTunnel")(engine)
     values = engine.attribute(look.inputs, **given).detach()
+    if name == "integrated_gradients":
+        _warn_of_rest(look, values, given["baselines"], options["steps"])
     return look.as_map(layer, values) if layer is not None else values.float()
+
+
+@torch.no_grad()
+def _warn_of_rest(look: Looking, values: Tensor, baseline: Tensor, steps: int) -> None:
+    """Say so where a map is some way from adding up to what it has to explain."""
+    explained = float(values.sum())
+    whole = float((look.run(look.inputs.detach())[0] - look.run(baseline.expand_as(look.inputs))[0]).sum())
+    if abs(explained - whole) > 0.05 * abs(whole):
+        warnings.warn(
+            f"integrated_gradients of {look.target.labels[0]!r} add up to {explained:.4g} in {steps} steps, and the "
+            f"scores of image and baseline differ by {whole:.4g}: give more steps",
+            stacklevel=6,
+        )
 
 
 def _given(row: Row, look: Looking, options: Mapping[str, Any]) -> dict[str, Any]:
