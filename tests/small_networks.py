@@ -33,6 +33,28 @@ class Tiny(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+def network_file(height: int, width: int) -> str:
+    """The text of a file with a function ``Small`` that makes a network, for the command line."""
+    return f"""
+import torch
+from torch import nn
+
+class Small(nn.Module):
+    input_size = (3, {height}, {width})
+    output_names = {{"head": ["cat", "dog", "owl"]}}
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.features = nn.Sequential(nn.Conv2d(3, 6, 5, 2, 2), nn.ReLU(), nn.Conv2d(6, 8, 3, 1, 1))
+            self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+"""
+
+
 def snapshot(network: nn.Module) -> dict[str, Any]:
     """All of a network's state, to be compared with ``==``: flags, hooks, weights and gradients to the bit."""
     state: dict[str, Any] = {}

@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from small_networks import Tiny, seeded, snapshot
+from small_networks import Tiny, network_file, seeded, snapshot
 from test_bad_input import Demanding
 from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer, resnet18, squeezenet1_1, vgg11_bn
@@ -537,30 +537,12 @@ def test_methods_that_the_layers_do_not_allow(images: Tensor) -> None:
 
 # The command
 
-FILE = """
-import torch
-from torch import nn
-
-class Small(nn.Module):
-    input_size = (3, 16, 24)
-    output_names = {"head": ["cat", "dog", "owl"]}
-
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.features = nn.Sequential(nn.Conv2d(3, 6, 5, 2, 2), nn.ReLU(), nn.Conv2d(6, 8, 3, 1, 1))
-            self.head = nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.head(self.features(x).mean((2, 3)))
-"""
 NET = "nets.py:Small"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "nets.py").write_text(FILE)
+    (tmp_path / "nets.py").write_text(network_file(16, 24))
     Image.fromarray((drawn(20, 28, 3).numpy() * 255).astype(np.uint8)).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path

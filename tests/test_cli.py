@@ -10,34 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_networks import seeded
+from small_networks import network_file, seeded
 
 from optvis.cli import run
 from optvis.pictures import read_settings
 
-FILE = """
-import torch
-from torch import nn
-
-class Small(nn.Module):
-    input_size = (3, 32, 32)
-    output_names = {"head": ["cat", "dog", "owl"]}
-
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.features = nn.Sequential(nn.Conv2d(3, 6, 5, 2, 2), nn.ReLU(), nn.Conv2d(6, 8, 3, 1, 1))
-            self.head = nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.head(self.features(x).mean((2, 3)))
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "nets.py").write_text(FILE)
+    (tmp_path / "nets.py").write_text(network_file(32, 32))
     noise = np.random.default_rng(0).integers(0, 256, (20, 28, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
