@@ -19,4 +19,4 @@ def test_runs_from_top_to_bottom(path: Path) -> None:
 
 
 def test_there_are_notebooks() -> None:
-    assert {"introduction", "visualisation"} <= {path.stem for path in NOTEBOOKS}
+    assert {"attribution", "introduction", "visualisation"} <= {path.stem for path in NOTEBOOKS}
