@@ -77,6 +77,8 @@ def draw(found: dict[str, list[tuple[int, float, float]]], path: str) -> None:
             axis.loglog(numbers, values, "o-", label="measured")
             axis.loglog(numbers, [values[-1] * (n / numbers[-1]) ** power for n in numbers], ":", label="in proportion")
             axis.set(xlabel=what, ylabel=unit)
+            axis.set_xticks(numbers, map(str, numbers))
+            axis.minorticks_off()
             axis.legend()
     figure.savefig(path, dpi=100)
 
