@@ -16,8 +16,7 @@ from .attribution import Attribution
 from .attribution import attribute as attribute_image
 from .attribution.result import ENDINGS
 from .bench import bench as measure
-from .engine import OptVis
-from .engine import _usable as usable_device
+from .engine import OptVis, usable_device
 from .objectives import Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam, Param
 from .pictures import Visualisation, check_path

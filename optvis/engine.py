@@ -90,7 +90,7 @@ class OptVis:
         self.optim = optim
         self.grad_tfms = [] if grad_tfms is None else _listed(grad_tfms)
         self.input = NetworkInput.of(network, mean, std)
-        self.device = _usable(device) if device is not None else self.input.device
+        self.device = usable_device(device) if device is not None else self.input.device
         self.extra_inputs = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
         if isinstance(channel_axis, Mapping):
             channel_axis = {find_layer(network, layer): axis for layer, axis in channel_axis.items()}
@@ -357,7 +357,7 @@ def _leaving(until: str | Until | None, thresh: int | Iterable[int] | None) -> U
     return leave
 
 
-def _usable(device: torch.device | str) -> torch.device:
+def usable_device(device: torch.device | str) -> torch.device:
     """The device with its number, ``cuda:0`` for ``cuda``; raises ``ValueError`` where there is none such."""
     try:
         return torch.empty(0, device=device).device

@@ -83,15 +83,11 @@ class Visualisation:
 
     def show(self) -> None:
         """Show the pictures: in a notebook in place, otherwise in the system's viewer; without a screen, say so."""
-        shell = _notebook()
+        shell = notebook_display()
         if shell is not None:
             shell(self.grid())
             return
-        if (
-            os.name == "posix"
-            and os.uname().sysname != "Darwin"
-            and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-        ):
+        if not has_screen():
             print("no screen to show pictures on: use .save('picture.png')")
             return
         self.grid().show()
@@ -259,7 +255,14 @@ def denorm(
     return pictures[0] if len(pictures) == 1 else pictures
 
 
-def _notebook() -> Any:
+def has_screen() -> bool:
+    """Whether the system's viewer has a screen to show pictures on."""
+    if os.name != "posix" or os.uname().sysname == "Darwin":
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def notebook_display() -> Any:
     """The ``display`` of a running notebook, or ``None``; loads nothing that is not loaded already."""
     import sys
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..sizes import as_size
 from .looking import Looking
+from .showing import choice
 
 Baseline = str | float | Tensor
 """A name, a grey value in [0, 1], an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``, in [0, 1]."""
@@ -34,15 +34,12 @@ def as_baseline(look: Looking, baseline: Baseline) -> Tensor:
     """
     images = look.images
     if isinstance(baseline, str):
+        choice("baseline", baseline, _NAMES)
         if baseline == "blur":
             return look.normalised(blurred(images))
         if baseline == "mean":
             mean = torch.tensor(look.given.mean, device=images.device, dtype=images.dtype)
             return look.normalised(mean.view(-1, 1, 1).expand_as(images))
-        if baseline not in _GREYS:
-            near = difflib.get_close_matches(baseline, _NAMES, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(_NAMES)}"
-            raise ValueError(f"no baseline {baseline!r}: {hint}")
         baseline = _GREYS[baseline]
     found = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
     try:

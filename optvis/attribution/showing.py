@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..pictures import _notebook
+from ..pictures import has_screen, notebook_display
 from .photographs import Box
 
 if TYPE_CHECKING:
@@ -48,8 +48,14 @@ def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.
     if sign == "all":
         greatest = maps.abs().amax((2, 3), keepdim=True)
         return resized(maps / torch.where(greatest == 0, 1, greatest), size)[:, 0].clamp(-1, 1)
-    maps = maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
-    return _stretched(resized(_stretched(maps), size))[:, 0]
+    return _stretched(resized(_stretched(of_sign(maps, sign)), size))[:, 0]
+
+
+def of_sign(maps: Tensor, sign: str) -> Tensor:
+    """What counts of signed maps, one of ``SIGNS``."""
+    if sign == "all":
+        return maps
+    return maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -151,7 +157,7 @@ def title_of(*lines: str) -> str:
 
 def present(figure: Figure) -> None:
     """Show a figure: in a notebook in place, with a screen in the system's viewer, and else not at all."""
-    display = _notebook()
+    display = notebook_display()
     if display is not None:
         display(_picture_of(figure))
         cell = _cell()
@@ -162,7 +168,7 @@ def present(figure: Figure) -> None:
                 display(_picture_of(figure))
 
         figure._ipython_display_ = again  # type: ignore[attr-defined]
-    elif _screen():
+    elif os.environ.get("MPLBACKEND", "").lower() != "agg" and has_screen():
         _picture_of(figure).show()
 
 
@@ -180,14 +186,6 @@ def _picture_of(figure: Figure) -> Image.Image:
 def _cell() -> Any:
     """The number of the notebook's cell that is running."""
     return getattr(sys.modules["IPython"].get_ipython(), "execution_count", None)
-
-
-def _screen() -> bool:
-    if os.environ.get("MPLBACKEND", "").lower() == "agg":
-        return False
-    if os.name != "posix" or os.uname().sysname == "Darwin":
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _matplotlib() -> Any:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..attribution.layers import shapes_of
 from ..attribution.looking import Looking
-from ..attribution.showing import SIGNS, choice, resized
+from ..attribution.showing import SIGNS, choice, of_sign, resized
 from ..attribution.targets import Target, logits
 from ..network import NetworkInput, frozen
+from ..objectives.algebra import IMAGE
 from ..sizes import as_count
 
 Make = Callable[[Tensor, Tensor], Tensor]
@@ -75,8 +76,7 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
     maps = attribution.values.detach().float().sum(1, keepdim=True)
     if not torch.isfinite(maps).all():
         raise ValueError(f"the map of {attribution.method} holds NaN or infinite values: there is no order in it")
-    if sign != "all":
-        maps = maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
+    maps = of_sign(maps, sign)
     size = attribution.images.shape[-2:]
     return (maps if maps.shape[-2:] == size else resized(maps, size))[:, 0]
 
@@ -159,8 +159,7 @@ def asking(
             )
         look = Looking(inner, given, images, target, extra=extra)
         if target.objective is not None:
-            # Those with an @ are no layers, but the image itself.
-            layers = [layer for layer in target.objective.layers if not layer.startswith("@")]
+            layers = [layer for layer in target.objective.layers if layer != IMAGE]
             look = replace(look, shapes=shapes_of(look, layers))
         yield Scorer(look, softmax, batch_size)
 
