@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -28,6 +26,7 @@ from .run import Run, silent_pictures
 from .sizes import as_count
 from .stages import Stage
 from .transforms import Compose, standard
+from .versions import versions
 
 SOFTNESS = 0.6
 """How soft the edges of ReLUs are to gradients, where not given. Found by trying."""
@@ -317,11 +316,7 @@ class OptVis:
             "std": list(self.input.std),
             "network_size": list(run.network_size) if run.network_size else None,
             "device": str(self.device),
-            "versions": {
-                "optvis": version("optvis"),
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": dict(versions()),
         }
 
 

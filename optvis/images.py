@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .sizes import as_size
+from .sizes import Size, as_size
 
 
 def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -> Tensor:
@@ -53,7 +53,24 @@ def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
     """Pictures ``[N, C, H, W]`` at another size; as ``ImageFile`` says."""
     if size is None:
         return pictures
-    height, width = pictures.shape[-2:]
+    whole, top, left, (height, width) = _fitted(pictures.shape[-2:], size)
+    pictures = torch.nn.functional.interpolate(pictures, size=whole, mode="bicubic", antialias=True).clamp(0, 1)
+    return pictures[..., top : top + height, left : left + width]
+
+
+def fitted_part(picture: Sequence[int], size: int | Sequence[int]) -> tuple[int, int, int, int]:
+    """Which part of a picture of (height, width) ``fit`` leaves: (top, left, height, width), in its own pixels."""
+    whole, *corner, target = _fitted(picture, size)
+    starts, lengths = [], []
+    for pixels, scaled, start, wanted in zip(picture, whole, corner, target):
+        starts.append(min(round(start * pixels / scaled), pixels - 1))
+        lengths.append(min(max(round(wanted * pixels / scaled), 1), pixels - starts[-1]))
+    return (starts[0], starts[1], lengths[0], lengths[1])
+
+
+def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, int, int, Size]:
+    """The size to which a picture of (height, width) is scaled, and top, left and size of what is cut out of it."""
+    height, width = picture
     if isinstance(size, int):
         scale = as_size(size)[0] / min(height, width)
         target = (round(height * scale), round(width * scale))
@@ -61,6 +78,4 @@ def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
         target = as_size(size)
         scale = max(target[0] / height, target[1] / width)
     whole = (max(round(height * scale), target[0]), max(round(width * scale), target[1]))
-    pictures = torch.nn.functional.interpolate(pictures, size=whole, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (whole[0] - target[0]) // 2, (whole[1] - target[1]) // 2
-    return pictures[..., top : top + target[0], left : left + target[1]]
+    return whole, (whole[0] - target[0]) // 2, (whole[1] - target[1]) // 2, target

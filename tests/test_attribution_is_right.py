@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from optvis.attribution import attribute
 from optvis.attribution.photographs import read_photographs
+from optvis.attribution.targets import softmax_of
 from optvis.demo import PATTERNS, DemoNetwork, demo_network, make_pictures
 from optvis.metrics import energy_in_box, pointing_game, randomisation
 from optvis.metrics.places import Box
@@ -108,10 +109,12 @@ CAMS = ["gradcam", "hirescam", "layercam"]
 REAL = ["squeezenet1_0", "mobilenet_v2", "resnet18_pq"]
 
 
-def shares(network: nn.Module, photograph: Path, name: str) -> list[list[float]]:
+def shares(
+    network: nn.Module, photograph: Path, name: str, layer: str | None = None, ask: Callable[[int], Any] = int
+) -> list[list[float]]:
     """Which share of the positive map lies in each box (columns) where each thing is asked for (rows)."""
     things = TWO[photograph.name]
-    found = [attribute(network, photograph, name, kind) for kind, _ in things]
+    found = [attribute(network, photograph, name, ask(kind), layer) for kind, _ in things]
     return [[float(energy_in_box(one, [box])) for _, box in things] for one in found]
 
 
@@ -134,6 +137,20 @@ def test_most_of_the_map_lies_on_the_animal_that_is_asked_for(
     0.73 and 0.41.
     """
     found = shares(real_network(network), shared / "images" / picture, name)
+    assert found[0][0] >= 0.6 and found[1][1] >= 0.6
+
+
+@pytest.mark.parametrize("name", CAMS)
+@pytest.mark.parametrize(("network", "layer"), [("squeezenet1_0", None), ("mobilenet_v2", "features/17")])
+def test_most_of_the_map_lies_on_the_animal_whose_probability_is_asked_for(
+    name: str, network: str, layer: str | None, shared: Path, real_network: Load
+) -> None:
+    """At least 60 % by all three methods on two networks; a probability is also lowered by what speaks for others.
+
+    0.75 and 0.78, 0.75 and 0.78, 0.80 and 0.70 (SqueezeNet); 0.94 and 0.73, 0.96 and 0.72, 0.96 and 0.71 (MobileNetV2,
+    before its last 1 × 1 convolution, whose 1280 channels LayerCAM does not tell apart: 0.83 and 0.43).
+    """
+    found = shares(real_network(network), shared / "images" / "dog_cat_scene.jpg", name, layer, softmax_of)
     assert found[0][0] >= 0.6 and found[1][1] >= 0.6
 
 
@@ -231,17 +248,17 @@ def test_deeplift_adds_up_to_the_difference(network: str, shared: Path, real_net
         assert float(found.values.sum()) == pytest.approx(expected, rel=0.001)
 
 
-@pytest.mark.parametrize(("network", "rel"), [("squeezenet1_0", 0.01), ("resnet18_pq", 0.03), ("mobilenet_v2", 0.03)])
+@pytest.mark.parametrize(
+    ("network", "photograph", "kind"),
+    [*((network, "goldfinch.jpg", 11) for network in REAL), ("mobilenet_v2", "zebra.jpg", 340)],
+)
 def test_integrated_gradients_add_up_to_the_difference(
-    network: str, rel: float, shared: Path, real_network: Load
+    network: str, photograph: str, kind: int, shared: Path, real_network: Load
 ) -> None:
-    """Off by 0.2 %, 0.3 %, 0.9 % after 50 steps, but not evenly: ResNet is off by 1.6 % after 100.
-
-    On other photographs MobileNetV2 needs more: zebra is off by 11.5 % after 50.
-    """
-    found = attribute(real_network(network), shared / "images" / "goldfinch.jpg", "integrated_gradients", 11, steps=50)
-    expected = difference(real_network(network), found.images, 11)
-    assert float(found.values.sum()) == pytest.approx(expected, rel=rel)
+    """Within 1 %. In 50 steps they do for the goldfinch; MobileNetV2's zebra is off by 11.5 % then, and takes 200."""
+    found = attribute(real_network(network), shared / "images" / photograph, "integrated_gradients", kind)
+    expected = difference(real_network(network), found.images, kind)
+    assert float(found.values.sum()) == pytest.approx(expected, rel=0.011)
 
 
 class WithoutBiases(nn.Sequential):

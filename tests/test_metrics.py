@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from optvis import metrics
 from optvis.attribution import attribute, targets
+from optvis.attribution.baselines import as_baseline
 from optvis.attribution.showing import heat_of
-from optvis.metrics.scores import asking, baseline_of
+from optvis.metrics.scores import asking
 from optvis.network import NetworkInput
 from optvis.objectives import Channel
 
@@ -195,13 +196,13 @@ def test_the_normalisation_that_the_map_was_made_with_is_used(linear: Linear, ex
 
 def test_baselines_by_name_number_colour_and_image(linear: Linear, exact: Shown) -> None:
     with asking(linear, exact) as scorer:
-        black, grey, mean, blur = (baseline_of(name, scorer) for name in ("black", "grey", "mean", "blur"))
+        black, grey, mean, blur = (as_baseline(scorer.look, name) for name in ("black", "grey", "mean", "blur"))
         assert (black == 0).all() and (grey == 0.5).all()
         assert scorer.look.normalised(mean).abs().max() == 0
         assert blur.var() < exact.images.var() and torch.allclose(blur.mean(), exact.images.mean(), atol=0.05)
-        assert torch.equal(baseline_of(0.5, scorer), grey)
-        assert torch.equal(baseline_of([0.4, 0.5, 0.3], scorer), mean)
-        assert torch.equal(baseline_of(exact.images[0], scorer)[1], exact.images[0])
+        assert torch.equal(as_baseline(scorer.look, 0.5), grey)
+        assert torch.equal(as_baseline(scorer.look, [0.4, 0.5, 0.3]), mean)
+        assert torch.equal(as_baseline(scorer.look, exact.images[0])[1], exact.images[0])
 
 
 # Average drop and increase
@@ -478,8 +479,8 @@ def test_attributions_of_a_network_go_through_every_metric() -> None:
 
 ERRORS: dict[str, tuple[Any, str]] = {
     "baseline": (lambda n, a: metrics.deletion(n, a, baseline="blak"), r"no baseline 'blak': did you mean 'black'"),
-    "its shape": (lambda n, a: metrics.deletion(n, a, baseline=torch.zeros(2)), r"shape \[2, 1, 1\] does not fit"),
-    "its range": (lambda n, a: metrics.deletion(n, a, baseline=2.0), "values run from 2 to 2"),
+    "its shape": (lambda n, a: metrics.deletion(n, a, baseline=torch.zeros(2)), r"\[2, 1, 1\], which does not fit"),
+    "its range": (lambda n, a: metrics.deletion(n, a, baseline=2.0), "values from 2 to 2"),
     "sign": (lambda n, a: metrics.insertion(n, a, sign="positiv"), "did you mean 'positive'"),
     "steps": (lambda n, a: metrics.insertion(n, a, steps=0), "steps 0: give a whole number"),
     "batch size": (lambda n, a: metrics.insertion(n, a, batch_size=-1), "batch_size -1"),

@@ -310,6 +310,20 @@ def test_a_module_called_several_times_gives_its_last_call() -> None:
     assert network.times == 3 + 2, "the second pass ends within the third call"
 
 
+def test_gradients_may_begin_at_the_layers(image: Tensor) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 5, 3), nn.ReLU(inplace=True))
+    slopes = []
+    with frozen(network), Tap(network, ["0", "2", "3"], leaves=True) as tap:
+        for images in (image, image.clone().requires_grad_()):
+            seen = tap(images)
+            assert seen["0"].is_leaf != images.requires_grad and not seen["2"].is_leaf
+            slopes.append(torch.autograd.grad(seen["3"].square().sum(), [seen["0"], seen["2"]]))
+    for short, whole in zip(*slopes):
+        assert torch.equal(short, whole) and short.any()
+    assert not image.requires_grad
+
+
 @pytest.mark.parametrize("stops", [False, True])
 @pytest.mark.parametrize("after", [nn.ReLU(inplace=True), nn.Hardswish(inplace=True), nn.Dropout(0.9, inplace=True)])
 def test_an_in_place_layer_does_not_change_what_was_captured(image: Tensor, after: nn.Module, stops: bool) -> None:

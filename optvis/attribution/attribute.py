@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -17,6 +15,7 @@ from ..network.addresses import layers_of
 from ..network.probe import channel_names
 from ..objectives import Batch, Objective
 from ..objectives.algebra import IMAGE
+from ..versions import versions
 from .cam import first_component
 from .fitting import first_pass, shapes_of
 from .layers import check_maps, last_map
@@ -97,7 +96,7 @@ def attribute(
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
     with frozen(network) as inner:
         look = Looking(inner, given, photographs.images.to(given.device), Target(()), extra=extra)
-        look = _asking(look, target, _heard(look, way, wanted))
+        look = _asking(look, target, _heard(look, way, wanted), leaves=bool(wanted))
         if aug_smooth and look.target.placed:
             raise ValueError(
                 f"aug_smooth mirrors the images, and {look.target.labels[0]!r} asks for a place in them: leave it out"
@@ -117,7 +116,7 @@ def attribute(
         "eigen_smooth": eigen_smooth,
         "mean": list(given.mean),
         "std": list(given.std),
-        "versions": {"optvis": version("optvis"), "torch": torch.__version__, "python": platform.python_version()},
+        "versions": dict(versions()),
     }
     results = [
         Attribution(values, photographs, look.target, scores, way.name, (name,) if name is not None else (), settings)
@@ -154,8 +153,8 @@ def _heard(look: Looking, way: Method, wanted: Sequence[str]) -> list[str]:
     return [name for name in layers_of(look.network) if name]
 
 
-def _asking(look: Looking, target: Any, layers: Sequence[str]) -> Looking:
-    """``look`` with its target, and the pass of these layers that was needed to find it."""
+def _asking(look: Looking, target: Any, layers: Sequence[str], leaves: bool) -> Looking:
+    """``look`` with its target, and the pass of these layers that was needed to find it; ``leaves``: ``first_pass``."""
     count = len(look.images)
     target = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
     target = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
@@ -171,7 +170,7 @@ def _asking(look: Looking, target: Any, layers: Sequence[str]) -> Looking:
         shapes = shapes_of(look, layers)
         bound = objective.bound(shapes, shapes)
         return replace(look, target=Target(tuple(map(repr, listed)), objective=bound), shapes=shapes)
-    look = first_pass(look, layers)
+    look = first_pass(look, layers, leaves)
     output = look.first.output if look.first is not None else None
     if callable(target):
         asked = Target((getattr(target, "__name__", repr(target)),) * count, score=target)

@@ -11,15 +11,18 @@ from ..network import LayerShape, Probe
 from .looking import Looking, to_the_end
 
 
-def first_pass(look: Looking, layers: Sequence[str]) -> Looking:
+def first_pass(look: Looking, layers: Sequence[str], leaves: bool = False) -> Looking:
     """Show the images to the network for the first time: ``look`` with this pass.
+
+    Its gradients reach the images, or, with ``leaves``, no further back than the layers, which is cheaper.
 
     Raises:
         ValueError: the network does not take images like these; the message says which it takes.
     """
     try:
         with torch.set_grad_enabled(bool(layers)):
-            return replace(look, first=look.passed(look.inputs, layers, to_the_end(layers)))
+            inputs = look.inputs.detach() if leaves else look.inputs
+            return replace(look, first=look.passed(inputs, layers, to_the_end(layers)))
     except torch.OutOfMemoryError:
         raise
     except Exception as error:

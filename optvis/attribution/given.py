@@ -1,4 +1,4 @@
-"""What pixel methods are given: baselines, segments, windows and noise, as users write them."""
+"""What pixel methods are given: several baselines, segments, windows and noise, as users write them."""
 
 from __future__ import annotations
 
@@ -7,53 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..sizes import as_size
+from .baselines import Baseline, as_baseline
 from .looking import Looking
-from .showing import choice
-
-Baseline = str | float | Tensor
-"""A name, a grey value in [0, 1], an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``, in [0, 1]."""
-
-_GREYS = {"black": 0.0, "grey": 0.5, "white": 1.0}
-_NAMES = (*_GREYS, "mean", "blur")
-
-
-def as_baseline(look: Looking, baseline: Baseline) -> Tensor:
-    """``[N, C, H, W]``: an image without what is looked for, as the network takes it.
-
-    Args:
-        look: what is looked at.
-        baseline: ``"black"``, ``"grey"``, ``"white"``; ``"mean"``, the mean that the network takes off, which it
-            sees as 0; ``"blur"``, the image itself, out of focus; a number or images in [0, 1].
-
-    Raises:
-        ValueError: no such baseline, or an image of another size or with values outside [0, 1].
-    """
-    images = look.images
-    if isinstance(baseline, str):
-        choice("baseline", baseline, _NAMES)
-        if baseline == "blur":
-            return look.normalised(blurred(images))
-        if baseline == "mean":
-            mean = torch.tensor(look.given.mean, device=images.device, dtype=images.dtype)
-            return look.normalised(mean.view(-1, 1, 1).expand_as(images))
-        baseline = _GREYS[baseline]
-    found = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
-    try:
-        found = found.expand_as(images)
-    except RuntimeError:
-        raise ValueError(
-            f"the baseline has {list(found.shape)}, which does not fit images of {list(images.shape)}"
-        ) from None
-    if not (found.min() >= 0 and found.max() <= 1):
-        raise ValueError(
-            f"the baseline has values from {float(found.min()):.3g} to {float(found.max()):.3g}: give an image in "
-            "[0, 1], before it is normalised"
-        )
-    return look.normalised(found)
 
 
 def as_distribution(look: Looking, baselines: Sequence[Baseline] | Tensor) -> Tensor:
@@ -64,19 +22,7 @@ def as_distribution(look: Looking, baselines: Sequence[Baseline] | Tensor) -> Te
     """
     if isinstance(baselines, str) or not isinstance(baselines, (Sequence, Tensor)) or len(baselines) < 2:
         raise ValueError(f"baselines {baselines!r}: give two or more, such as ('black', 'white')")
-    return torch.cat([as_baseline(look, baseline) for baseline in baselines])
-
-
-def blurred(images: Tensor) -> Tensor:
-    """Images ``[N, C, H, W]`` seen through a Gaussian as wide as a twelfth of their longer side."""
-    sigma = max(images.shape[-2:]) / 12
-    reach = math.ceil(2 * sigma)
-    at = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    bell = torch.exp(-0.5 * (at / sigma) ** 2)
-    bell = (bell / bell.sum()).expand(images.shape[1], 1, -1)
-    images = F.pad(images, [reach] * 4, mode="replicate")
-    images = F.conv2d(images, bell[:, :, None, :], groups=images.shape[1])
-    return F.conv2d(images, bell[:, :, :, None], groups=images.shape[1])
+    return torch.cat([look.normalised(as_baseline(look, baseline)) for baseline in baselines])
 
 
 def as_deviation(look: Looking, noise: float) -> float:

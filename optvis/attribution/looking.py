@@ -68,7 +68,7 @@ class Looking:
     def normalised(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` in [0, 1] as the network takes them."""
         mean, std = self._statistics(images.device)
-        return ((images - mean) / std).to(self.given.dtype)
+        return (images - mean).div_(std).to(self.given.dtype)
 
     def denormalised(self, inputs: Tensor) -> Tensor:
         """The reverse, in float32."""
@@ -132,10 +132,17 @@ class Looking:
             )
 
     def passed(self, inputs: Tensor, layers: Sequence[str], calls: Mapping[str, int] | None) -> Pass:
-        """Show normalised images to the network; layers that are not called are left out."""
+        """Show normalised images to the network; layers that are not called are left out.
+
+        Where the images need no gradient, gradients begin at the layers: what comes before leaves nothing behind.
+        """
+        leaves = torch.is_grad_enabled() and not inputs.requires_grad
         positional, named = with_extra(inputs, self.extra)
         output: list[Any] = []
-        with _whole_output(self.network, output), Tap(self.network, layers, calls, missing_ok=True) as tap:
+        with (
+            _whole_output(self.network, output),
+            Tap(self.network, layers, calls, missing_ok=True, leaves=leaves) as tap,
+        ):
             seen = tap(*positional, **named)
         in_order = {layer: seen[layer] for layer in tap.calls if layer in seen}
         return Pass(inputs, output[0] if output else None, in_order, tap.calls)
@@ -143,9 +150,10 @@ class Looking:
     @cached_property
     def inputs(self) -> Tensor:
         """The images as the network takes them; a leaf with gradients."""
-        if self.first is not None:
+        if self.first is not None and self.first.inputs.requires_grad:
             return self.first.inputs
-        return (self.normalised(self.images) * self.strength).requires_grad_()
+        inputs = self.normalised(self.images)
+        return (inputs if self.strength == 1 else inputs * self.strength).requires_grad_()
 
     @cached_property
     def _seen(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor | None]]:
@@ -153,7 +161,10 @@ class Looking:
         if first is not None and first.seen.keys() >= set(self.layers):
             scores, activations = self.target(first.output, {}), {layer: first.seen[layer] for layer in self.layers}
         else:
-            scores, activations = self.run(self.inputs if self.layers else self.inputs.detach(), self.layers)
+            with torch.set_grad_enabled(bool(self.layers)):
+                scores, activations = self.run(self.inputs.detach(), self.layers)
+        if self.layers and not scores.requires_grad:  # of the layers, or even of the image?
+            scores, activations = self.run(self.inputs, self.layers)
         for layer in self.layers:
             if layer not in activations:
                 raise ValueError(f"layer {layer!r} is not called in the forward pass: choose another layer")
@@ -244,9 +255,9 @@ class Looking:
     def parts(self, maps: Tensor, batch_size: int | None, verbose: bool, name: str) -> Iterator[tuple[int, Tensor]]:
         """Each image's number with some of the channels of ``maps``, and again, with a bar in a terminal.
 
-        ``batch_size`` channels at once, by default 8 on a CPU (whose caches hold no more) and 64 on a GPU.
+        ``batch_size`` channels at once, by default 4 on a CPU (whose caches hold no more) and 64 on a GPU.
         """
-        default = 64 if maps.device.type == "cuda" else 8
+        default = 64 if maps.device.type == "cuda" else 4
         batch_size = default if batch_size is None else as_count("batch_size", batch_size)
         total = maps.shape[0] * maps.shape[1]
         with tqdm(total=total, desc=name, disable=None if verbose else True) as bar:

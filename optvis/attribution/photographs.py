@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..images import fit, read_image
-from ..sizes import Size, as_size
+from ..images import fit, fitted_part, read_image
+from ..sizes import as_size
 
 Picture: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 Box: TypeAlias = tuple[int, int, int, int]
@@ -77,9 +77,9 @@ def read_photographs(
         shown = _with_channels(pictures, channels)
         box = (0, 0, *pictures.shape[-2:])
         if not isinstance(one, (Tensor, np.ndarray)):
-            shown, box = fit(shown, size), _middle(pictures.shape[-2:], size)
+            shown, box = fit(shown, size), fitted_part(pictures.shape[-2:], size)
         originals.extend(pictures)
-        views.extend(shown)
+        views.append(shown)
         boxes.extend([box] * len(pictures))
     sizes = list(dict.fromkeys(f"{view.shape[-2]}x{view.shape[-1]}" for view in views))
     if len(sizes) > 1:
@@ -87,7 +87,7 @@ def read_photographs(
             f"the network would see pictures of different sizes, {' and '.join(sizes)}: tensors and arrays are taken "
             "as they are, so give them in one size"
         )
-    return Photographs(tuple(originals), torch.stack(views), tuple(boxes))
+    return Photographs(tuple(originals), views[0] if len(views) == 1 else torch.cat(views), tuple(boxes))
 
 
 def _with_channels(pictures: Tensor, channels: int) -> Tensor:
@@ -100,15 +100,3 @@ def _with_channels(pictures: Tensor, channels: int) -> Tensor:
     if (found, channels) == (3, 1):
         return pictures.mean(1, keepdim=True)
     raise ValueError(f"the picture has {found} channels, the network takes {channels}")
-
-
-def _middle(whole: Sequence[int], size: Size) -> Box:
-    """Which part of a picture ``fit`` leaves, in pixels of the picture."""
-    scale = max(size[0] / whole[0], size[1] / whole[1])
-    starts, lengths = [], []
-    for pixels, wanted in zip(whole, size):
-        scaled = max(round(pixels * scale), wanted)
-        start = min(round((scaled - wanted) // 2 * pixels / scaled), pixels - 1)
-        starts.append(start)
-        lengths.append(min(max(round(wanted * pixels / scaled), 1), pixels - start))
-    return (starts[0], starts[1], lengths[0], lengths[1])

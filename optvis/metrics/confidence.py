@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .scores import Baseline, Extra, Map, asking, baseline_of
+from ..attribution.baselines import Baseline, as_baseline
+from .scores import Extra, Map, asking
 
 
 def average_drop(
@@ -64,5 +65,5 @@ def _before_and_after(
     with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images = scorer.images
         shown = attribution.heatmap().detach().to(images)[:, None]
-        through = torch.lerp(baseline_of(baseline, scorer), images, shown)
+        through = torch.lerp(as_baseline(scorer.look, baseline), images, shown)
         return scorer.once(images), scorer.once(through)

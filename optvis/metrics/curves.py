@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..attribution.baselines import Baseline, as_baseline
 from ..sizes import as_count
-from .scores import Baseline, Extra, Map, asking, baseline_of, importance, ranks
+from .scores import Extra, Map, asking, importance, ranks
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _stepwise(
     pixels = rank[0].numel()
     counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long()
     with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images, empty = scorer.images, baseline_of(baseline, scorer)
+        images, empty = scorer.images, as_baseline(scorer.look, baseline)
         rank, marks = rank.to(images.device), counts.to(images.device)
 
         def changed(image: Tensor, step: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attribution.baselines import Baseline, as_baseline
 from ..sizes import as_count
-from .scores import Baseline, Extra, Map, asking, baseline_of, importance
+from .scores import Extra, Map, asking, importance
 
 Explain = Callable[[Tensor], Any]
 """From images ``[N, C, H, W]`` in [0, 1] to their values ``[N, C, h, w]``, or an attribution that has them."""
@@ -58,7 +59,7 @@ def infidelity(
         raise ValueError(f"share {share!r}: give a number above 0 and below 1")
     drawn = torch.rand(samples, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
     with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images, empty = scorer.images, baseline_of(baseline, scorer)
+        images, empty = scorer.images, as_baseline(scorer.look, baseline)
         height, width = images.shape[-2:]
         # In float64: the best scale is found by differences of large sums.
         gone = F.interpolate((drawn < share).double(), (height, width), mode="nearest")

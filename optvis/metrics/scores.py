@@ -21,11 +21,6 @@ from ..sizes import as_count
 Make = Callable[[Tensor, Tensor], Tensor]
 """From numbers of images ``[M]`` and of their versions ``[M]`` to changed images ``[M, C, H, W]`` in [0, 1]."""
 
-Baseline = str | float | Sequence[float] | Tensor
-"""What stands where a pixel was taken away; see ``baseline_of``."""
-
-BASELINES = ("black", "grey", "mean", "blur")
-
 Extra = Sequence[Any] | Mapping[str, Any] | Tensor
 """Further inputs of a network, as ``attribute`` takes them."""
 
@@ -171,40 +166,6 @@ def _setting(settings: Mapping[str, Any], name: str) -> Any:
     return settings.get(name)
 
 
-def baseline_of(baseline: Baseline, scorer: Scorer) -> Tensor:
-    """``[N, C, H, W]`` in [0, 1]: what stands where a pixel was taken away.
-
-    Args:
-        baseline: ``"black"``; ``"grey"`` (0.5); ``"mean"``: the network's mean, which it sees as 0; ``"blur"``: the
-            image without its detail (a Gaussian of 5 % of the shorter side); a number, one for each channel, or a
-            tensor ``[C, H, W]`` or ``[N, C, H, W]``, all in [0, 1].
-        scorer: knows the images and the network.
-
-    Raises:
-        ValueError: no such baseline, or one of another shape or range.
-    """
-    images = scorer.images
-    if isinstance(baseline, str):
-        name = choice("baseline", baseline, BASELINES)
-        if name == "blur":
-            return _blurred(images)
-        mean = torch.tensor(scorer.look.given.mean).view(-1, 1, 1)
-        plain = {"black": torch.tensor(0.0), "grey": torch.tensor(0.5), "mean": mean}[name]
-        return plain.to(images).expand_as(images)
-    tensor = torch.as_tensor(baseline, dtype=torch.float32).to(images.device)
-    tensor = tensor[:, None, None] if tensor.dim() == 1 else tensor
-    try:
-        whole = tensor.expand_as(images)
-    except RuntimeError as error:
-        raise ValueError(
-            f"a baseline of shape {list(tensor.shape)} does not fit images {list(images.shape)}: give [C], [C, H, W] "
-            "or [N, C, H, W]"
-        ) from error
-    if not (tensor.min() >= 0 and tensor.max() <= 1):
-        raise ValueError(f"the baseline's values run from {tensor.min():.3g} to {tensor.max():.3g}: give [0, 1]")
-    return whole
-
-
 def _probability(classes: Sequence[int]) -> Callable[[Any], Tensor]:
     def score(output: Any) -> Tensor:
         rows = logits(output).float()
@@ -213,11 +174,3 @@ def _probability(classes: Sequence[int]) -> Callable[[Any], Tensor]:
         return probabilities.gather(1, torch.tensor(list(classes), device=rows.device)[:, None])[:, 0]
 
     return score
-
-
-def _blurred(images: Tensor) -> Tensor:
-    from kornia.filters import gaussian_blur2d
-
-    sigma = max(0.05 * min(images.shape[-2:]), 0.5)
-    wide = 2 * int(2 * sigma + 0.5) + 1
-    return gaussian_blur2d(images, (wide, wide), (sigma, sigma), border_type="replicate").clamp(0, 1)

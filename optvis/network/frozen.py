@@ -23,17 +23,21 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
         ValueError: a weight was made under ``torch.inference_mode()``; autograd cannot use such tensors.
     """
     inner = unwrap(network)
-    for name, tensor in [*inner.named_parameters(), *inner.named_buffers()]:
-        if tensor.is_inference():
-            raise ValueError(
-                f"{name!r} of {type(inner).__name__} was made under torch.inference_mode() and gradients cannot pass "
-                "through such tensors: make or load the network outside of it"
-            )
-    training = {module: module.training for module in inner.modules()}
-    trained = {parameter: parameter.requires_grad for parameter in inner.parameters()}
-    compiled = {m: m._compiled_call_impl for m in training if getattr(m, "_compiled_call_impl", None) is not None}
+    modules = list(inner.modules())  # one walk: a network of many small modules takes longer to list than to ask
+    tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None]
+    if any(tensor.is_inference() for tensor in tensors):
+        named = [*inner.named_parameters(), *inner.named_buffers()]
+        name = next(name for name, tensor in named if tensor.is_inference())
+        raise ValueError(
+            f"{name!r} of {type(inner).__name__} was made under torch.inference_mode() and gradients cannot pass "
+            "through such tensors: make or load the network outside of it"
+        )
+    training = {module: module.training for module in modules}
+    trained = {tensor: tensor.requires_grad for tensor in tensors if isinstance(tensor, nn.Parameter)}
+    compiled = {m: m._compiled_call_impl for m in modules if getattr(m, "_compiled_call_impl", None) is not None}
     try:
-        inner.eval()
+        if any(training.values()):
+            inner.eval()
         for parameter in trained:
             parameter.requires_grad_(False)
         for module in compiled:
@@ -42,7 +46,8 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
             yield inner
     finally:
         for module, flag in training.items():
-            module.training = flag
+            if module.training != flag:
+                module.training = flag
         for parameter, flag in trained.items():
             parameter.requires_grad_(flag)
         for module, call in compiled.items():

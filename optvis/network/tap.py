@@ -39,6 +39,7 @@ class Tap:
             captured does not matter then.
         missing_ok: layers that are not called, or give no tensor, are left out instead of being an error.
         on_capture: called whenever a layer has been captured.
+        leaves: gradients begin at the layers: what they put out becomes a leaf where it needs no gradient yet.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Tap:
         calls: Mapping[str, int] | None = None,
         missing_ok: bool = False,
         on_capture: Callable[[], None] | None = None,
+        leaves: bool = False,
     ) -> None:
         self.network = unwrap(network)
         self.layers = tuple(dict.fromkeys(layers))
         self.expected = dict(calls) if calls is not None else None
         self.missing_ok = missing_ok
         self.on_capture = on_capture
+        self.leaves = leaves
         self.calls: dict[str, int] = {}
         self._captured: dict[str, Tensor] = {}
         self._looking = False
@@ -100,6 +103,8 @@ class Tap:
         tensor = first_tensor(output)
         done = self.expected is not None and all(self.calls.get(a, 0) >= n for a, n in self.expected.items())
         if tensor is not None:
+            if self.leaves and not tensor.requires_grad:
+                tensor = tensor.detach().requires_grad_()
             self._captured[address] = tensor
             if self.on_capture is not None:
                 self.on_capture()

@@ -1,0 +1,61 @@
+"""What an image looks like without the thing: where a path to it begins, and what stands where a pixel is gone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .looking import Looking
+from .showing import choice
+
+Baseline = str | float | Sequence[float] | Tensor
+"""A name, a number in [0, 1], one for each channel, an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``."""
+
+_GREYS = {"black": 0.0, "grey": 0.5, "white": 1.0}
+BASELINES = (*_GREYS, "mean", "blur")
+
+
+def as_baseline(look: Looking, baseline: Baseline) -> Tensor:
+    """``[N, C, H, W]`` in [0, 1]: the images of ``look`` without what is looked for.
+
+    Args:
+        look: what is looked at.
+        baseline: ``"black"``, ``"grey"`` (0.5), ``"white"``; ``"mean"``, the mean that the network takes off, which it
+            sees as 0; ``"blur"``, the image itself, out of focus (a Gaussian as wide as a twelfth of its longer side);
+            a number, one for each channel, or images, all in [0, 1].
+
+    Raises:
+        ValueError: no such baseline, or one of another shape or with values outside [0, 1].
+    """
+    images = look.images
+    if isinstance(baseline, str):
+        choice("baseline", baseline, BASELINES)
+        if baseline == "blur":
+            return _blurred(images)
+        baseline = look.given.mean if baseline == "mean" else _GREYS[baseline]
+    found = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
+    found = found[:, None, None] if found.dim() == 1 else found
+    try:
+        found = found.expand_as(images)
+    except RuntimeError:
+        raise ValueError(
+            f"the baseline has {list(found.shape)}, which does not fit images of {list(images.shape)}: give a number, "
+            "[C], [C, H, W] or [N, C, H, W]"
+        ) from None
+    if not (found.min() >= 0 and found.max() <= 1):
+        raise ValueError(
+            f"the baseline has values from {float(found.min()):.3g} to {float(found.max()):.3g}: give an image in "
+            "[0, 1], before it is normalised"
+        )
+    return found
+
+
+def _blurred(images: Tensor) -> Tensor:
+    from kornia.filters import gaussian_blur2d
+
+    sigma = max(images.shape[-2:]) / 12
+    wide = 2 * math.ceil(2 * sigma) + 1
+    return gaussian_blur2d(images, (wide, wide), (sigma, sigma), border_type="replicate").clamp(0, 1)
