@@ -78,13 +78,18 @@ CLOSED_FORMS: list[tuple[Objective, Tensor]] = [
     (Channel("tokens", 1), TOKENS[:, 1].mean(1)),
     (Channel("map", [2, 0, 2]), torch.stack([MAP[0, 2].mean(), MAP[1, 0].mean(), MAP[2, 2].mean()])),
     (Channel("fc", ["red", -1, 3]), torch.stack([FC[0, 0], FC[1, 6], FC[2, 3]])),
-    (Class("fc", 2), FC[:, 2] - 0.5 * FC[:, [0, 1, 3, 4, 5, 6]].amax(1)),
-    (Class("fc", -1, rival=1.0), FC[:, 6] - FC[:, :6].amax(1)),
+    (Class("fc", 2, 0.5, 0), FC[:, 2] - 0.5 * FC[:, [0, 1, 3, 4, 5, 6]].amax(1)),
+    (Class("fc", -1, rival=1.0, temperature=0), FC[:, 6] - FC[:, :6].amax(1)),
     (
-        Class("fc", ["red", 3, 0]),
+        Class("fc", 2),
+        FC[:, 2] - 0.5 * FC[:, [0, 1, 3, 4, 5, 6]].amax(1) + FC[:, 2] - 3 * (FC / 3).exp().sum(1).log(),
+    ),
+    (Class("fc", 2, rival=0, temperature=1), FC[:, 2] + FC.softmax(1)[:, 2].log()),
+    (
+        Class("fc", ["red", 3, 0], temperature=0),
         torch.stack([FC[i, c] - 0.5 * max(FC[i, o] for o in range(7) if o != c) for i, c in enumerate((0, 3, 0))]),
     ),
-    (Class("map", 1), MAP[:, 1].mean((1, 2)) - 0.5 * MAP[:, [0, 2, 3]].mean((2, 3)).amax(1)),
+    (Class("map", 1, temperature=0.0), MAP[:, 1].mean((1, 2)) - 0.5 * MAP[:, [0, 2, 3]].mean((2, 3)).amax(1)),
     (Neuron("map", 0), MAP[:, 0, 2, 3]),
     (Neuron("map", 1, 0), MAP[:, 1, 0, 0]),
     (Neuron("map", 1, 4), MAP[:, 1, 4, 4]),
@@ -595,3 +600,10 @@ def test_a_new_kind_takes_a_few_lines() -> None:
     assert repr(Peak("a", 0.5)) == "Peak('a', 0.5)" and Peak("a") == Peak("a") != Peak("b")
     assert Peak("fc.x").located(lambda layer: "fc") == Peak("fc")
     assert isinstance(Peak("a") + Peak("b"), Sum)
+
+
+@pytest.mark.parametrize("options", [{"rival": -0.5}, {"rival": float("nan")}, {"temperature": -1}])
+def test_a_share_or_temperature_below_nothing_is_an_error(options: dict[str, float]) -> None:
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} .*: give a number of at least 0"):
+        Class("fc", 1, **options)
