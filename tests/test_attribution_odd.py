@@ -83,3 +83,22 @@ def test_it_works_or_says_why_not(name: str, method: str) -> None:
         assert found.values.shape == images.shape
     if name != "torchvision ViT":
         assert (found.values != 0).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("name", [name for name in ODD if refusal(name, "gradcam") is None])
+def test_a_layer_that_is_named_has_the_map_that_it_has_when_found(name: str) -> None:
+    """Gradients then begin at the layer, and not at the images."""
+    odd = ODD[name]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*weight_norm. is deprecated")
+        network = network_of(name)
+    height, width = (odd.size, odd.size) if isinstance(odd.size, int) else odd.size
+    images = torch.rand(1, odd.channels, height, width, generator=torch.Generator().manual_seed(0))
+    before = snapshot(network)
+    with odd.around():
+        found = attribute(network, images, **odd.options)
+        named = attribute(network, images, layer=found.layer[0], **odd.options)
+    assert snapshot(network) == before
+    if name != "dropout in every mode":
+        torch.testing.assert_close(named.values, found.values, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(named.scores, found.scores)
