@@ -253,7 +253,7 @@ def test_network_handed_back_after_an_error(name: str, images: Tensor) -> None:
 @pytest.mark.parametrize("name", ["integrated_gradients", "deeplift", "lrp"])
 def test_complete(name: str, kind: type[nn.Module], images: Tensor) -> None:
     network = network_of(kind, *([] if kind is Residual else [False]))
-    options = {"integrated_gradients": {"steps": 200}, "deeplift": {}, "lrp": {"rule": "zero"}}[name]
+    options = {"integrated_gradients": {"steps": None}, "deeplift": {}, "lrp": {"rule": "zero"}}[name]
     for target in (of_classes([1, 2], ["1", "2"]), Target(("a", "b"), score=against(0, 3))):
         total = attributed(name, network, images, target, **options).sum((1, 2, 3))
         with frozen(network):
