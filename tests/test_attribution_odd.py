@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_networks import snapshot
 from test_odd_networks import ODD, network_of
+from torch import Tensor, nn
 
 from optvis.attribution import attribute
 
@@ -45,15 +46,21 @@ def refusal(name: str, method: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("method", OPTIONS)
-@pytest.mark.parametrize("name", ODD)
-def test_it_works_or_says_why_not(name: str, method: str) -> None:
+def made(name: str) -> tuple[nn.Module, Tensor]:
+    """An odd network, and two images for it."""
     odd = ODD[name]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*weight_norm. is deprecated")
         network = network_of(name)
     height, width = (odd.size, odd.size) if isinstance(odd.size, int) else odd.size
-    images = torch.rand(2, odd.channels, height, width, generator=torch.Generator().manual_seed(0))
+    return network, torch.rand(2, odd.channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+@pytest.mark.parametrize("name", ODD)
+def test_it_works_or_says_why_not(name: str, method: str) -> None:
+    odd, (network, images) = ODD[name], made(name)
+    height, width = images.shape[2:]
     before, random = snapshot(network), torch.get_rng_state()
     expected = refusal(name, method)
     with odd.around(), warnings.catch_warnings():
@@ -88,12 +95,7 @@ def test_it_works_or_says_why_not(name: str, method: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ODD if refusal(name, "gradcam") is None])
 def test_a_layer_that_is_named_has_the_map_that_it_has_when_found(name: str) -> None:
     """Gradients then begin at the layer, and not at the images."""
-    odd = ODD[name]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*weight_norm. is deprecated")
-        network = network_of(name)
-    height, width = (odd.size, odd.size) if isinstance(odd.size, int) else odd.size
-    images = torch.rand(1, odd.channels, height, width, generator=torch.Generator().manual_seed(0))
+    odd, (network, images) = ODD[name], made(name)
     before = snapshot(network)
     with odd.around():
         found = attribute(network, images, **odd.options)
