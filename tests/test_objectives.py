@@ -249,6 +249,13 @@ def test_a_weight_is_shown_in_full() -> None:
     assert eval(repr(third)) == third
 
 
+def test_what_comes_to_a_single_objective_is_that_objective() -> None:
+    negative = -A
+    for same in (-negative, 1 * A, 2 * A / 2, sum([A]), A + 0, A + 3 - 3):
+        assert same == A and type(same) is type(A)
+    assert A - A != A and 2 * A != A and A + 1 != A
+
+
 @pytest.mark.parametrize("wrong", [B, "fc", None, True, 1j, [2]])
 def test_only_numbers_multiply_and_divide(wrong: Any) -> None:
     for left, right in ((A, wrong), (A + B, wrong)):

@@ -82,23 +82,19 @@ class Objective:
         return list(range(count))
 
     def __add__(self, other: Any) -> Objective:
-        return Sum.of(self, other)
+        return Sum.of(self, other).plain()
 
     def __radd__(self, other: Any) -> Objective:
-        return Sum.of(other, self)
+        return Sum.of(other, self).plain()
 
     def __sub__(self, other: Any) -> Objective:
-        return Sum.of(self, -_operand(other))
+        return Sum.of(self, -_operand(other)).plain()
 
     def __rsub__(self, other: Any) -> Objective:
-        return Sum.of(other, -self)
+        return Sum.of(other, -self).plain()
 
     def __mul__(self, number: Any) -> Objective:
-        if not isinstance(number, Real) or isinstance(number, bool):
-            raise TypeError(
-                f"an objective is multiplied by a number, not by {number!r}: to want both of two objectives, add them"
-            )
-        return Sum(((float(number), self),))
+        return Sum(((_factor(number), self),)).plain()
 
     __rmul__ = __mul__
 
@@ -153,6 +149,10 @@ class Sum(Objective):
             raise ValueError(f"objectives for batches of {sorted(counts)} pictures cannot be added")  # type: ignore
         return cls(tuple(terms), constant)
 
+    def plain(self) -> Objective:
+        """The term itself, where there is but one, whole: ``-(-a)`` is ``a``."""
+        return self.terms[0][1] if [weight for weight, _ in self.terms] == [1] and not self.constant else self
+
     @property
     def layers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(layer for _, term in self.terms for layer in term.layers))
@@ -185,8 +185,8 @@ class Sum(Objective):
         return replace(self, terms=tuple((weight, change(term)) for weight, term in self.terms))
 
     def __mul__(self, number: Any) -> Objective:
-        factor = super().__mul__(number).terms[0][0]  # type: ignore[attr-defined]
-        return Sum(tuple((weight * factor, term) for weight, term in self.terms), self.constant * factor)
+        factor = _factor(number)
+        return Sum(tuple((weight * factor, term) for weight, term in self.terms), self.constant * factor).plain()
 
     __rmul__ = __mul__
 
@@ -238,6 +238,14 @@ def as_objective(value: Any) -> Objective:
 
 def _operand(value: Any) -> Any:
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) else as_objective(value)
+
+
+def _factor(number: Any) -> float:
+    if not isinstance(number, Real) or isinstance(number, bool):
+        raise TypeError(
+            f"an objective is multiplied by a number, not by {number!r}: to want both of two objectives, add them"
+        )
+    return float(number)
 
 
 def _figure(number: float) -> str:
