@@ -360,6 +360,7 @@ def test_segments(images: Tensor) -> None:
         ("integrated_gradients", {"baseline": 2.0}, "values from 2 to 2"),
         ("integrated_gradients", {"baseline": torch.zeros(3, 5, 5)}, r"baseline has \[3, 5, 5\]"),
         ("integrated_gradients", {"steps": 0}, "steps 0: give a whole number"),
+        ("smoothgrad", {"samples": None}, "samples None: give a whole number"),
         ("deeplift_shap", {"baselines": ("black",)}, "give two or more"),
         ("smoothgrad", {"noise": -1}, "noise -1"),
         ("smoothgrad", {"seed": -1}, "seed -1"),

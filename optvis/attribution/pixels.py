@@ -310,7 +310,7 @@ def _adding_up(engine: Any, look: Looking, given: dict[str, Any]) -> Tensor:
 def _given(row: Row, look: Looking, options: Mapping[str, Any]) -> dict[str, Any]:
     """What Captum is given for our options."""
     for count in ("steps", "samples", "batch_size"):
-        if options.get(count) is not None:
+        if count in options and (options[count], row.options[count]) != (None, None):
             as_count(count, options[count])
     given = {theirs: options[ours] for ours, theirs in row.names.items()}
     if row.captum == "LayerConductance":
