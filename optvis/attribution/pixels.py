@@ -13,8 +13,8 @@ Options, of those methods that have them:
 abs             the gradient without its sign
 baseline        what an image without the thing looks like: see ``baselines.as_baseline``; black unless it is said
 baselines       several of those
-steps           how many points of the way from the baseline are looked at; ``None``: 50, and twice as many, up to 800,
-                until the values add up to the difference of the scores within 1 %
+steps           how many points of the way from the baseline are looked at; ``None``: 50, and more where these do not
+                add up, see ``paths.adding_up``
 samples         how many images (or coalitions of segments) are drawn
 noise           standard deviation of the noise, as a fraction of the range of the network's input
 segments        how many squares along each side, or (down, across); ``feature_mask`` ``[H, W]`` cuts otherwise
@@ -48,6 +48,7 @@ from .cam import gradcam
 from .given import as_deviation, as_distribution, as_segments, as_windows
 from .looking import Looking, changed_layer
 from .methods import METHODS, Method, method
+from .paths import adding_up
 from .targets import Target
 
 
@@ -284,27 +285,9 @@ def _attribute(name: str, row: Row, look: Looking, layer: str | None, options: M
     if row.tunnel:
         engine = _captum("NoiseTunnel")(engine)
     if name == "integrated_gradients":
-        return _adding_up(engine, look, given).float()
+        return adding_up(engine, look, given).float()
     values = engine.attribute(look.inputs, **given).detach()
     return look.as_map(layer, values) if layer is not None else values.float()
-
-
-def _adding_up(engine: Any, look: Looking, given: dict[str, Any]) -> Tensor:
-    """Integrated gradients in so many steps as are asked for, or as it takes; warns where they do not add up."""
-    asked = given.pop("n_steps")
-    with torch.no_grad():
-        score, base = (float(look.run(x)[0].sum()) for x in (look.inputs, given["baselines"].expand_as(look.inputs)))
-    off = (0.01 if asked is None else 0.05) * max(abs(score - base), 0.01 * abs(score))
-    for steps in (50, 100, 200, 400, 800) if asked is None else (asked,):
-        values: Tensor = engine.attribute(look.inputs, n_steps=steps, **given).detach()
-        if abs(float(values.sum()) - (score - base)) <= off:
-            return values
-    warnings.warn(
-        f"integrated_gradients of {look.target.labels[0]!r} add up to {float(values.sum()):.4g} in {steps} steps, and "
-        f"the scores of image and baseline differ by {score - base:.4g}: give more steps",
-        stacklevel=6,
-    )
-    return values
 
 
 def _given(row: Row, look: Looking, options: Mapping[str, Any]) -> dict[str, Any]:
