@@ -316,7 +316,7 @@ class OptVis:
             "std": list(self.input.std),
             "network_size": list(run.network_size) if run.network_size else None,
             "device": str(self.device),
-            "versions": dict(versions()),
+            "versions": versions(),
         }
 
 

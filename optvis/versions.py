@@ -7,7 +7,11 @@ from importlib.metadata import version
 import torch
 
 
-@cache
 def versions() -> dict[str, str]:
-    """Of optvis, torch and Python. To be copied by who keeps it."""
-    return {"optvis": version("optvis"), "torch": torch.__version__, "python": platform.python_version()}
+    """Of optvis, torch and Python."""
+    return {"optvis": _own(), "torch": torch.__version__, "python": platform.python_version()}
+
+
+@cache
+def _own() -> str:
+    return version("optvis")  # reads a file

@@ -258,7 +258,7 @@ def test_integrated_gradients_add_up_to_the_difference(
     """Within 1 %. In 50 steps they do for the goldfinch; MobileNetV2's zebra is off by 11.5 % then, and takes 150."""
     found = attribute(real_network(network), shared / "images" / photograph, "integrated_gradients", kind)
     expected = difference(real_network(network), found.images, kind)
-    assert float(found.values.sum()) == pytest.approx(expected, rel=0.011)
+    assert float(found.values.sum()) == pytest.approx(expected, rel=0.01)
 
 
 class WithoutBiases(nn.Sequential):

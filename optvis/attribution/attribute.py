@@ -116,7 +116,7 @@ def attribute(
         "eigen_smooth": eigen_smooth,
         "mean": list(given.mean),
         "std": list(given.std),
-        "versions": dict(versions()),
+        "versions": versions(),
     }
     results = [
         Attribution(values, photographs, look.target, scores, way.name, (name,) if name is not None else (), settings)

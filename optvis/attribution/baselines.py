@@ -15,7 +15,7 @@ Baseline = str | float | Sequence[float] | Tensor
 """A name, a number in [0, 1], one for each channel, an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``."""
 
 _GREYS = {"black": 0.0, "grey": 0.5, "white": 1.0}
-BASELINES = (*_GREYS, "mean", "blur")
+_NAMES = (*_GREYS, "mean", "blur")
 
 
 def as_baseline(look: Looking, baseline: Baseline) -> Tensor:
@@ -32,7 +32,7 @@ def as_baseline(look: Looking, baseline: Baseline) -> Tensor:
     """
     images = look.images
     if isinstance(baseline, str):
-        choice("baseline", baseline, BASELINES)
+        choice("baseline", baseline, _NAMES)
         if baseline == "blur":
             return _blurred(images)
         baseline = look.given.mean if baseline == "mean" else _GREYS[baseline]

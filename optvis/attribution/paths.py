@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,25 @@ from torch import Tensor
 from .looking import Looking
 
 STEPS, MOST_PIECES = 50, 16
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where on the way (0 the baseline, 1 the image), the image there, and its score."""
+
+    place: float
+    image: Tensor
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A part of the way, its values, and by how much these add up to more than the rise of the score."""
+
+    low: _Place
+    high: _Place
+    values: Tensor
+    off: float
 
 
 def adding_up(engine: Any, look: Looking, given: dict[str, Any]) -> Tensor:
@@ -29,23 +49,25 @@ def adding_up(engine: Any, look: Looking, given: dict[str, Any]) -> Tensor:
     """
     asked, start, end = given.pop("n_steps"), given.pop("baselines").expand_as(look.inputs), look.inputs.detach()
 
-    def piece(low: float, high: float, steps: int) -> tuple[float, float, float, Tensor]:
-        """The ends, how far off it is, and its values."""
-        first, last = (start if at == 0 else end if at == 1 else torch.lerp(start, end, at) for at in (low, high))
-        values: Tensor = engine.attribute(last, baselines=first, n_steps=steps, **given).detach()
+    def at(place: float) -> _Place:
+        image = start if place == 0 else end if place == 1 else torch.lerp(start, end, place)
         with torch.no_grad():
-            rise = float((look.run(last)[0] - look.run(first)[0]).sum())
-        return low, high, float(values.sum()) - rise, values
+            return _Place(place, image, float(look.run(image)[0].sum()))
 
-    pieces = [piece(0, 1, asked or STEPS)]
-    total, mass = float(pieces[0][3].sum()) - pieces[0][2], float(pieces[0][3].abs().sum())
+    def between(low: _Place, high: _Place, steps: int) -> _Piece:
+        values: Tensor = engine.attribute(high.image, baselines=low.image, n_steps=steps, **given).detach()
+        return _Piece(low, high, values, float(values.sum()) - (high.score - low.score))
+
+    pieces = [between(at(0), at(1), asked or STEPS)]
+    (whole,) = pieces
+    total, mass = whole.high.score - whole.low.score, float(whole.values.abs().sum())
     bound = (0.01 if asked is None else 0.05) * max(abs(total), 0.001 * mass)  # what is no more than rounding is right
-    while (off := abs(sum(one[2] for one in pieces))) > bound and asked is None and len(pieces) < MOST_PIECES:
-        worst = max(pieces, key=lambda one: abs(one[2]))
+    while (off := abs(sum(piece.off for piece in pieces))) > bound and asked is None and len(pieces) < MOST_PIECES:
+        worst = max(pieces, key=lambda piece: abs(piece.off))
         pieces.remove(worst)
-        middle = (worst[0] + worst[1]) / 2
-        pieces += [piece(worst[0], middle, STEPS // 2), piece(middle, worst[1], STEPS // 2)]
-    values = torch.stack([one[3] for one in pieces]).sum(0)
+        middle = at((worst.low.place + worst.high.place) / 2)
+        pieces += [between(worst.low, middle, STEPS // 2), between(middle, worst.high, STEPS // 2)]
+    values = torch.stack([piece.values for piece in pieces]).sum(0)
     if off > bound:
         warnings.warn(
             f"integrated_gradients of {look.target.labels[0]!r} add up to {float(values.sum()):.4g} in "

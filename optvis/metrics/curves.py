@@ -54,8 +54,8 @@ def deletion(
         network: the network that was explained.
         attribution: the map. Pixels of equal value are taken in reading order.
         steps: in how many parts all pixels are taken away.
-        baseline: what is left in their place: ``"black"``, ``"grey"``, ``"mean"`` (of the network, as in the paper),
-            ``"blur"``, or a colour or image in [0, 1].
+        baseline: what is left in their place: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in
+            the paper), ``"blur"``, or a colour or image in [0, 1].
         softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
             targets.
         sign: which values count: ``"all"`` as they are, ``"absolute"``, ``"positive"`` or ``"negative"``.
