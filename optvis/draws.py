@@ -65,7 +65,11 @@ class Draws:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """``[N, *shape]`` between low and high."""
-        return self._each(torch.rand, shape) * (high - low) + low
+
+        def draw(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+            return torch.empty(shape, device=device).uniform_(low, high, generator=generator)
+
+        return self._each(draw, shape)
 
     def normal(self, *shape: int) -> Tensor:
         """``[N, *shape]`` of mean 0 and standard deviation 1."""

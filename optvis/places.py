@@ -13,19 +13,22 @@ from .draws import Draws
 from .params import Param
 from .stages import Stage
 
-CHECK = 16
+CHECK = 4
 """After so many steps it is asked whether a picture may leave."""
+PATIENCE = 16
+"""So many steps that bring nothing make a plateau."""
 
 Until = Callable[[int, Sequence[float]], bool]
 """From a picture's number and its scores under unseen transforms so far, whether it is good enough for its stage."""
 
 
 def plateau(picture: int, scores: Sequence[float]) -> bool:
-    """Whether the last two checks, 32 steps, brought less than 2 %."""
-    if len(scores) < 3:
+    """Whether the last ``PATIENCE`` steps brought less than 2 %."""
+    last = PATIENCE // CHECK
+    if len(scores) <= last:
         return False
-    before = max(scores[:-2])
-    return max(scores[-2:]) - before <= 0.02 * abs(before)
+    before = max(scores[:-last])
+    return max(scores[-last:]) - before <= 0.02 * abs(before)
 
 
 class Cohort:

@@ -7,7 +7,6 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from .compiled import Compiler
 from .draws import Draws
 from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, working_copy
+from .network.instead import Instead
 from .network.probe import with_extra
 from .network.working import choose_precision, scaled_gradients
 from .objectives import Objective
@@ -29,6 +29,8 @@ from .transforms import Compose
 
 OPEN_STEPS = 16
 """For so many first steps gradients pass shut ReLUs (as in Lucid), and on for as long as a picture is silent."""
+
+_AS_IT_IS = Instead({})
 
 UNSEEN = 2**33
 """Seed of the changes that no step draws."""
@@ -56,6 +58,7 @@ class Run:
     cohorts: Sequence[Cohort] = ()
     _stage: Stage | None = None
     _quick: See | None = None
+    _tap: Tap | None = None
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class Run:
         self.probe = Probe(network, self.layers, given, device, extra, channel_axis)
         self.network_size = self.probe.network_size(self._seen_size(size)) if self.layers else None
         self.full = self._shapes(size)
-        self.channel_noise = _noise_for(self.probe.depth) if channel_noise is None else channel_noise
+        self.channel_noise = _noise_for(len(self.probe.weighted)) if channel_noise is None else channel_noise
         self.objective = objective.bound(self.full, self.full)
         for stage in planned or ():
             if not self.network_size and self.layers:
@@ -149,7 +152,7 @@ class Run:
         """Bring these pictures to work, at a stage whose size they have, and the objective to them."""
         if (stage, cohorts) == (self._stage, self.cohorts):
             return
-        self._stage, self.cohorts, self._quick = stage, list(cohorts), None
+        self._stage, self.cohorts, self._quick, self._tap = stage, list(cohorts), None, None
         self.shapes = self._shapes(stage.size)
         pictures = [picture for cohort in cohorts for picture in cohort.pictures]
         self.objective = self._unbound.bound(self.shapes, self.full)
@@ -184,7 +187,7 @@ class Run:
     @property
     def opens_relus(self) -> bool:
         """Whether shut ReLUs let gradients through at this step; every so often none do, to see who is silent."""
-        return any(cohort.silent and (cohort.age + 1) % OPEN_STEPS for cohort in self.cohorts)
+        return any(cohort.silent and cohort.age % OPEN_STEPS for cohort in self.cohorts)
 
     def note(self, transforms: Compose | None) -> None:
         """Write down what a step brought; with ``transforms`` now and then the scores under unseen ones, too."""
@@ -211,15 +214,29 @@ class Run:
             parameter.grad = None
 
     def tap(self) -> Tap:
-        return Tap(self.network, self.layers, {layer: self.shapes[layer].calls for layer in self.layers})
+        if self._tap is None:
+            self._tap = Tap(self.network, self.layers, {layer: self.shapes[layer].calls for layer in self.layers})
+        return self._tap
 
-    def look(self, tap: Tap, image: Tensor, transforms: Compose, draws: Draws) -> dict[str, Tensor]:
-        """Show images ``[N, C, H, W]`` to the network; what its layers put out, ``[N, C, ...]`` in float32."""
+    def look(
+        self,
+        tap: Tap,
+        image: Tensor,
+        transforms: Compose,
+        draws: Draws,
+        changed: Instead = _AS_IT_IS,
+    ) -> dict[str, Tensor]:
+        """Show images ``[N, C, H, W]`` to the network; what its layers put out, ``[N, C, ...]`` in float32.
+
+        The network runs within ``changed``.
+        """
         seen = {IMAGE: image}
         if self.layers:
             shown = transforms(image, draws, self.network_size) * self._scale + self._shift
             inputs, named = self._inputs(shown, self.dtype, self._layout)
-            for layer, activation in tap(*inputs, **named).items():
+            with changed:
+                activations = tap(*inputs, **named)
+            for layer, activation in activations.items():
                 seen[layer] = self.shapes[layer].channels_first(activation)
             if self.dtype == torch.float16:
                 seen.update(zip(self.layers, scaled_gradients(shown, [seen[layer] for layer in self.layers])))
@@ -243,13 +260,23 @@ class Run:
         with Tap(network, self.layers, calls) as tap:
             return tap(*inputs, **named)
 
-    def noise(self, draws: Draws) -> AbstractContextManager[Any]:
-        """Within the block the network's channels are scaled at random."""
+    def noise(self, draws: Draws) -> Instead:
+        """Within the block, which is one forward pass, the network's channels are scaled at random."""
         if not self.channel_noise:
-            return nullcontext()
-        low, high = 1 - self.channel_noise, 1 + self.channel_noise
-        shared = len(draws.generators) == 1
-        return channel_noise(lambda channels: draws.uniform(low, high, channels)[: 1 if shared else None])
+            return _AS_IT_IS
+        shared = 1 if len(draws.generators) == 1 else None
+
+        def draw(channels: int) -> Tensor:
+            return draws.uniform(1 - self.channel_noise, 1 + self.channel_noise, channels)[:shared]
+
+        expected = self.probe.weighted
+        drawn = iter(draw(sum(expected)).split(expected, 1))  # all at once: a network has many layers
+
+        def gain(channels: int) -> Tensor:
+            numbers = next(drawn, None)
+            return numbers if numbers is not None and numbers.shape[1] == channels else draw(channels)
+
+        return channel_noise(gain)
 
     def scores_of(self, image: Tensor, transforms: Compose, draws: Draws) -> Tensor:
         """``[N]``: exact scores of images, as often as the network has to see them."""

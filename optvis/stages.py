@@ -8,7 +8,7 @@ from typing import Any
 
 from .sizes import Size, as_size
 
-COARSE_STEPS, FINE_STEPS = 192, 32
+COARSE_STEPS, FINE_STEPS = 64, 8
 COARSEST = 128
 """A picture is halved until its larger side has at most so many pixels (once in any case)."""
 LEAST = 48
@@ -51,19 +51,19 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
 
 
 def plan_stages(stages: Iterable[Any]) -> list[Stage]:
-    """Stages as the user gave them, ``[(112, 192), ((120, 224), 32)]``.
+    """Stages as the user gave them, ``[(112, 64), ((120, 224), 8)]``.
 
     Raises:
         ValueError: what is no pair of a size and a positive whole number of steps.
     """
     planned = []
     if isinstance(stages, str) or not isinstance(stages, Iterable):
-        raise ValueError(f"stages {stages!r}: give a list of (size, steps), as in stages=[(112, 192), (224, 32)]")
+        raise ValueError(f"stages {stages!r}: give a list of (size, steps), as in stages=[(112, 64), (224, 8)]")
     for stage in stages:
         try:
             size, steps = stage
         except (TypeError, ValueError):
-            raise ValueError(f"stage {stage!r}: give (size, steps), as in stages=[(112, 192), (224, 32)]") from None
+            raise ValueError(f"stage {stage!r}: give (size, steps), as in stages=[(112, 64), (224, 8)]") from None
         if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
             raise ValueError(f"stage {stage!r}: the number of steps must be whole and at least 1")
         planned.append(Stage(as_size(size), steps))

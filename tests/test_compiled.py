@@ -19,7 +19,7 @@ STAGES = [(16, 20)]
 
 def drawn(network: torch.nn.Module, **options: Any) -> Visualisation:
     wish = OptVis.from_layer(network, "second", range(5)).objective - 0.1 * TotalVariation()
-    return OptVis(network, wish).vis(ImageParam(16, 5, seed=[0] * 5), STAGES, batch=2, **options)
+    return OptVis(network, wish).vis(ImageParam(16, 5, seed=[0] * 5), STAGES, batch=2, lr=0.05, **options)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler at hand: Inductor needs g++")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from optvis import OptVis
 from optvis.network import channel_noise
-from optvis.network.noise import count_weighted
+from optvis.network.noise import weighted_channels
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "convolution": (lambda: nn.Conv2d(3, 5, 3), (2, 3, 8, 8), 1),
@@ -66,11 +66,12 @@ def test_other_operations_are_left_alone_and_nothing_is_patched() -> None:
     assert snapshot(network) == state
 
 
-def test_weighted_layers_are_counted_as_far_as_the_layer() -> None:
+def test_weighted_layers_are_noted_as_far_as_the_layer() -> None:
     network, x = seeded(Tiny), torch.randn(1, 3, 16, 16)
-    with count_weighted() as passed:
+    with weighted_channels() as passed:
         network(x)
-    assert passed.count == 3
+    weights = [module.weight for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    assert passed.channels == [len(weight) for weight in weights] and len(weights) == 3
     for layer, amount in {"first": 0.1, "head": 0.1}.items():
         assert OptVis.from_layer(network, layer, 0).vis(thresh=1).settings["channel_noise"] == amount
 

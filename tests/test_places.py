@@ -88,7 +88,7 @@ def test_every_optimiser_and_parameterisation_finishes_all(network: Counting, op
     optvis = OptVis.from_layer(network, "second", range(4), optim=optim)
     result = optvis.vis(kind(16, 4), [(16, 48)], batch=3, until=own_pace)
     assert len(result) == 4 and result.scores.isfinite().all()
-    assert [int(column.isfinite().sum()) for column in result.history.T] == [16, 32, 48, 16]
+    assert [int(column.isfinite().sum()) for column in result.history.T] == [CHECK, 2 * CHECK, 3 * CHECK, CHECK]
 
 
 class Hungry(Counting):
@@ -117,7 +117,7 @@ def test_memory_that_runs_out_in_a_later_stage_loses_nothing() -> None:
 
 def test_an_early_end_keeps_those_that_are_done(network: Counting) -> None:
     def stop(step: int, state: Visualisation) -> bool:
-        return not (step > 50 and 5 in state.pictures)
+        return not (step > 3 * CHECK and 5 in state.pictures)
 
     result = OptVis.from_layer(network, "second", range(7)).vis(stages=STAGES, batch=3, until=own_pace, callback=stop)
     assert 0 < len(result) < 7 and 0 in result.pictures and 5 not in result.pictures
@@ -126,15 +126,15 @@ def test_an_early_end_keeps_those_that_are_done(network: Counting) -> None:
 
 
 def test_a_plateau() -> None:
-    assert not plateau(0, [1.0, 1.0])
-    assert plateau(0, [1.0, 1.0, 1.01]) and plateau(0, [5.0, 4.0, 3.0])
-    assert not plateau(0, [1.0, 1.0, 1.03]) and not plateau(0, [1.0, 1.1, 1.0])
-    assert plateau(0, [0.0, 0.0, 0.0]) and not plateau(0, [-1.0, -0.9, -0.8])
+    assert not plateau(0, [1.0, 1.0, 1.0, 1.0])
+    assert plateau(0, [1.0, 1.0, 1.0, 1.0, 1.01]) and plateau(0, [5.0, 4.0, 4.0, 4.0, 3.0])
+    assert not plateau(0, [1.0, 1.0, 1.0, 1.0, 1.03]) and not plateau(0, [1.0, 1.1, 1.0, 1.0, 1.0])
+    assert plateau(0, [0.0, 0.0, 0.0, 0.0, 0.0]) and not plateau(0, [-1.0, -0.9, -0.9, -0.9, -0.8])
 
 
 def test_a_plateau_ends_a_picture_that_cannot_get_better(network: Counting) -> None:
     best = OptVis.from_layer(network, "second", 1).vis(ImageParam(16), [(16, 2000)], until="plateau")
-    assert 48 <= len(best.history) < 2000
+    assert 20 <= len(best.history) < 2000
     longer = OptVis.from_layer(network, "second", 1).vis(best.param, [(16, 64)])
     assert longer.scores.item() < 1.2 * best.scores.item()
 

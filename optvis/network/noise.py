@@ -7,13 +7,14 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from .instead import Instead
 
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 _WEIGHTED = (*_CONVOLUTIONS, F.linear)
 
 
-class channel_noise(TorchFunctionMode):
+class channel_noise(Instead):
     """Within the block every channel that a convolution or fully connected layer puts out is scaled at random.
 
     A picture that has to work on many networks, all a little different, shows what they have in common: the thing,
@@ -29,12 +30,11 @@ class channel_noise(TorchFunctionMode):
     """
 
     def __init__(self, gain: Callable[[int], Tensor]) -> None:
-        super().__init__()
+        super().__init__(dict.fromkeys(_WEIGHTED, self._noisy))
         self.gain = gain
 
-    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if function not in _WEIGHTED or len(args) < 2:
+    def _noisy(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if len(args) < 2:
             return function(*args, **kwargs)
         image, weight, *others = args
         gain = self.gain(weight.shape[0]).to(weight.dtype)
@@ -42,7 +42,7 @@ class channel_noise(TorchFunctionMode):
             # Fewer numbers to scale than in what the layer puts out.
             bias = others[0] if others else kwargs.pop("bias", None)
             weight = weight * gain.view(-1, *[1] * (weight.dim() - 1))
-            bias = bias * gain[0] if bias is not None else None
+            bias = bias * gain.view(-1) if bias is not None else None
             return function(image, weight, bias, *others[1:], **kwargs)
         out = function(*args, **kwargs)
         if out.shape[0] % gain.shape[0]:
@@ -53,15 +53,14 @@ class channel_noise(TorchFunctionMode):
         return out.mul_(gain.view(shape)) if out.requires_grad else out * gain.view(shape)
 
 
-class count_weighted(TorchFunctionMode):
-    """Counts the convolutions and fully connected layers that are passed within the block."""
+class weighted_channels(Instead):
+    """Notes how many channels each layer puts out that ``channel_noise`` would scale, in the order of their calls."""
 
-    count = 0
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(_WEIGHTED, self._noted))
+        self.channels: list[int] = []
 
-    def __enter__(self) -> count_weighted:
-        super().__enter__()
-        return self
-
-    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        self.count += function in _WEIGHTED
-        return function(*args, **(kwargs or {}))
+    def _noted(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if len(args) > 1:
+            self.channels.append(len(args[1]))
+        return function(*args, **kwargs)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .addresses import unwrap
-from .noise import count_weighted
+from .noise import weighted_channels
 from .tap import Tap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -150,7 +150,8 @@ class Probe:
         channel_axis: where the channel stands, for every layer or by address; found by looking where not given.
 
     Attributes:
-        depth: how many convolutions and fully connected layers lie on the way to the last of the layers.
+        weighted: how many channels each convolution and fully connected layer puts out on the way to the last of the
+            layers.
     """
 
     network: nn.Module
@@ -159,7 +160,7 @@ class Probe:
     device: torch.device
     extra: Sequence[Any] | Mapping[str, Any] = ()
     channel_axis: int | Mapping[str, int] | None = None
-    depth: int = 0
+    weighted: Sequence[int] = ()
     _sizes: dict[tuple[int, int], dict[str, LayerShape] | Exception] = field(default_factory=dict)
 
     def at(self, size: tuple[int, int]) -> dict[str, LayerShape]:
@@ -252,10 +253,10 @@ class Probe:
         mid_grey.requires_grad_()
         inputs, named = with_extra(mid_grey, self.extra)
 
-        def note_depth() -> None:
-            self.depth = passed.count
+        def note_passed() -> None:
+            self.weighted = tuple(passed.channels)
 
-        with Tap(self.network, self.layers, on_capture=note_depth) as tap, count_weighted() as passed:
+        with Tap(self.network, self.layers, on_capture=note_passed) as tap, weighted_channels() as passed:
             activations = tap(*inputs, **named)
             calls = tap.calls
         for address, activation in activations.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from .instead import Instead
 
 
 class _SoftReLU(torch.autograd.Function):
@@ -17,11 +19,11 @@ class _SoftReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
         # What passes is kept, and not x, which an in-place ReLU overwrites.
         if softness:
-            steepness = _steepness(x, softness)
             if ceiling is None:
-                inside = x * steepness
+                inside = x * _steepness(x, softness)
             else:  # how far from the nearer edge; in place, since new memory is what costs here
-                inside = (x - ceiling / 2).abs_().mul_(-steepness).add_(ceiling / 2 * steepness)
+                inside = ceiling - x
+                torch.minimum(x, inside, out=inside).mul_(_steepness(x, softness))
             passing = F.hardsigmoid(inside, inplace=True)
         else:
             passing = x > 0 if ceiling is None else (x > 0) & (x < ceiling)
@@ -46,14 +48,12 @@ class _SoftReLU(torch.autograd.Function):
 def _steepness(x: Tensor, softness: float) -> Tensor:
     """``[N, 1, ...]``: what each picture is multiplied by for ``hardsigmoid`` to rise in its band.
 
-    The band is half as wide as ``softness`` of the picture's standard deviation says.
+    The band is half as wide as ``softness`` of the picture's root mean square says.
     """
-    some = (x[:, :, ::4] if x.dim() == 4 and x.shape[2] >= 16 else x).float()  # every fourth row tells as much
-    axes = tuple(range(1, x.dim()))
-    mean, mean_square = some.mean(axes, keepdim=True), some.square().mean(axes, keepdim=True)  # quicker than var()
-    width = softness * (mean_square - mean.square()).clamp_min(0).sqrt()
-    least = 4 / torch.finfo(x.dtype).max  # so that one over it is a number of this type
-    return (3 / width.clamp_min(least)).to(x.dtype)
+    some = x[:, :, ::4] if x.dim() == 4 and x.shape[2] >= 16 else x  # every fourth row tells as much
+    norm = torch.linalg.vector_norm(some, dim=tuple(range(1, x.dim())), keepdim=True, dtype=torch.float32)
+    steepness = (3 / softness * math.sqrt(math.prod(some.shape[1:]))) / norm
+    return steepness.clamp_max(torch.finfo(x.dtype).max).to(x.dtype)
 
 
 _CEILINGS = {
@@ -69,7 +69,7 @@ _CEILINGS = {
 _IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
-class soft_relus(TorchFunctionMode):
+class soft_relus(Instead):
     """Within the block gradients pass every ReLU and ReLU6, module or function, as if its edges were soft.
 
     The forward pass is unchanged, and nothing of the network or of torch is patched.
@@ -80,22 +80,19 @@ class soft_relus(TorchFunctionMode):
     Adversarial Transferability", 2023.
 
     Args:
-        softness: how far the band reaches to either side of the edge, in standard deviations of what enters the ReLU
-            (of each picture by itself); 0 for the exact gradient.
+        softness: how far the band reaches to either side of the edge, in root mean squares of what enters the ReLU (of
+            each picture by itself); 0 for the exact gradient.
         redirect: where a picture's whole gradient dies at a ReLU, let it pass as if the ReLU were not there, but for
             parts that would push shut units further down: a picture on which a unit is silent can climb. The rule
             is Lucid's (``redirected_relu_grad``).
     """
 
     def __init__(self, softness: float = 0.0, redirect: bool = False) -> None:
-        super().__init__()
+        exact = not (softness or redirect)
+        super().__init__({} if exact else dict.fromkeys((*_CEILINGS, F.hardtanh), self._relu))
         self.softness, self.redirect = softness, redirect
 
-    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        exact = not (self.softness or self.redirect)
-        if exact or (function not in _CEILINGS and function is not F.hardtanh):
-            return function(*args, **kwargs)
+    def _relu(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else kwargs["input"]
         ceiling = _CEILINGS.get(function)
         if function is F.hardtanh:

@@ -53,6 +53,7 @@ class Tap:
     ) -> None:
         self.network = unwrap(network)
         self.layers = tuple(dict.fromkeys(layers))
+        self._modules = [module_at(self.network, address) for address in self.layers]
         self.expected = dict(calls) if calls is not None else None
         self.missing_ok = missing_ok
         self.on_capture = on_capture
@@ -64,8 +65,7 @@ class Tap:
 
     def __enter__(self) -> Tap:
         try:
-            for address in self.layers:
-                module = module_at(self.network, address)
+            for address, module in zip(self.layers, self._modules):
                 self._hooks.append(module.register_forward_hook(_Capture(self, address)))
         except BaseException:
             self.__exit__(None, None, None)

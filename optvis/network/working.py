@@ -175,9 +175,12 @@ def _copied(
         values[id(conv.weight)], bias = _fold(conv, norm)
         twin.bias = nn.Parameter(bias, requires_grad=False)
         values[id(twin.bias)] = bias
-        _replace(made, memo[id(norm)], nn.Identity().eval())
+    gone = {memo[id(norm)] for norm in folded}
     ready = {key: _laid_out(value.to(dtype), layout) for key, value in values.items()}
-    for module in made.modules():
+    for module in list(made.modules()):
+        for name, child in module._modules.items():
+            if child in gone:
+                module._modules[name] = nn.Identity().eval()
         for name, parameter in module._parameters.items():
             if id(parameter) in ready:
                 module._parameters[name] = nn.Parameter(ready[id(parameter)], requires_grad=False)
@@ -199,13 +202,6 @@ def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
         shift = shift + conv.bias.detach().double() * scale
     weight = conv.weight.detach().double() * scale.view(-1, *[1] * (conv.weight.dim() - 1))
     return weight.to(conv.weight.dtype), shift.to(conv.weight.dtype)
-
-
-def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent in network.modules():
-        for name, module in parent._modules.items():
-            if module is old:
-                parent._modules[name] = new
 
 
 def _laid_out(tensor: Tensor, layout: torch.memory_format) -> Tensor:
