@@ -144,8 +144,8 @@ class _Held:
 def compare(loops: Mapping[str, Loop], steps: int = 8, rounds: int = 3) -> dict[str, Cost]:
     """Time each loop in turn, and again; the medians.
 
-    What is done once a run, and the first steps of a run (in which shut ReLUs let gradients through), do not count:
-    a run of so many steps more is compared with a shorter one.
+    What is done once a run, and the first steps of a run (in which shut ReLUs may let gradients through), do not
+    count: a run of so many steps more is compared with a shorter one.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in loops}
     for _ in range(rounds):

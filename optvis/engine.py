@@ -156,7 +156,7 @@ class OptVis:
         stages: Iterable[tuple[int | Sequence[int], int]] | None = None,
         thresh: int | Iterable[int] | None = None,
         transform: bool = True,
-        lr: float = 0.15,
+        lr: float = 0.1,
         wd: float = 0.0,
         verbose: bool | str = True,
         seed: int = 0,
@@ -176,7 +176,7 @@ class OptVis:
             thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
                 without stages stretches the default ones.
             transform: whether the image, and the network's channels, are jostled, and gradients pass soft ReLUs.
-            lr: learning rate (the CPPN takes a tenth of it).
+            lr: learning rate (the CPPN takes an eightieth of it).
             wd: weight decay.
             verbose: a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` silent.
             seed: of everything that is drawn; the global random state is neither used nor changed.

@@ -28,7 +28,8 @@ from .tiles import in_tiles, tile_size
 from .transforms import Compose
 
 OPEN_STEPS = 16
-"""For so many first steps gradients pass shut ReLUs (as in Lucid), and on for as long as a picture is silent."""
+"""The first of so many steps shows which pictures are silent; for these gradients pass shut ReLUs in the others (Lucid
+lets them pass in its first 16 for all), and so on for as long as they are."""
 
 _AS_IT_IS = Instead({})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .sizes import Size, as_size
 
-COARSE_STEPS, FINE_STEPS = 64, 8
+COARSE_STEPS, FINE_STEPS = 64, 16
 COARSEST = 128
 """A picture is halved until its larger side has at most so many pixels (once in any case)."""
 LEAST = 48
@@ -46,24 +46,29 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
             break
         factor *= 2
     if not sizes:
-        return [Stage(size, COARSE_STEPS + FINE_STEPS)]
-    return [Stage(sizes[0], COARSE_STEPS), *(Stage(s, FINE_STEPS) for s in (*sizes[1:], size))]
+        return [Stage(size, coarse_steps(size) + FINE_STEPS)]
+    return [Stage(sizes[0], coarse_steps(sizes[0])), *(Stage(s, FINE_STEPS) for s in (*sizes[1:], size))]
+
+
+def coarse_steps(size: Size) -> int:
+    """Steps of the stage in which a picture takes shape: below 112 px, where they cost little, up to three times more."""
+    return round(COARSE_STEPS * min(max(1, 112 / max(size)), 3))
 
 
 def plan_stages(stages: Iterable[Any]) -> list[Stage]:
-    """Stages as the user gave them, ``[(112, 64), ((120, 224), 8)]``.
+    """Stages as the user gave them, ``[(112, 64), ((120, 224), 16)]``.
 
     Raises:
         ValueError: what is no pair of a size and a positive whole number of steps.
     """
     planned = []
     if isinstance(stages, str) or not isinstance(stages, Iterable):
-        raise ValueError(f"stages {stages!r}: give a list of (size, steps), as in stages=[(112, 64), (224, 8)]")
+        raise ValueError(f"stages {stages!r}: give a list of (size, steps), as in stages=[(112, 64), (224, 16)]")
     for stage in stages:
         try:
             size, steps = stage
         except (TypeError, ValueError):
-            raise ValueError(f"stage {stage!r}: give (size, steps), as in stages=[(112, 64), (224, 8)]") from None
+            raise ValueError(f"stage {stage!r}: give (size, steps), as in stages=[(112, 64), (224, 16)]") from None
         if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
             raise ValueError(f"stage {stage!r}: the number of steps must be whole and at least 1")
         planned.append(Stage(as_size(size), steps))

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from optvis.stages import COARSE_STEPS, FINE_STEPS, Stage, cut, default_stages, plan_stages, plan_thresh, stretch
+from optvis.stages import (
+    COARSE_STEPS,
+    FINE_STEPS,
+    Stage,
+    coarse_steps,
+    cut,
+    default_stages,
+    plan_stages,
+    plan_thresh,
+    stretch,
+)
 
 Size = tuple[int, int]
 
@@ -30,7 +40,7 @@ def sizes(stages: list[Stage]) -> list[Size]:
 def test_a_picture_is_halved_until_it_is_coarse(size: Size, expected: list[Size]) -> None:
     stages = default_stages(size, keeps_size=False, works_at=lambda size: True)
     assert sizes(stages) == expected
-    assert [stage.steps for stage in stages] == [COARSE_STEPS] + [FINE_STEPS] * (len(expected) - 1)
+    assert [stage.steps for stage in stages] == [coarse_steps(expected[0])] + [FINE_STEPS] * (len(expected) - 1)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,12 @@ def test_sizes_at_which_the_network_does_not_run_are_left_out(least: int, expect
 
 @pytest.mark.parametrize("size", [(48, 48), (33, 33), (48, 80), (1024, 40), (1, 1)])
 def test_a_small_picture_has_one_stage(size: Size) -> None:
-    assert default_stages(size, False, lambda size: True) == [Stage(size, COARSE_STEPS + FINE_STEPS)]
+    assert default_stages(size, False, lambda size: True) == [Stage(size, coarse_steps(size) + FINE_STEPS)]
+
+
+def test_small_pictures_take_more_steps_than_large_ones() -> None:
+    sides = (8, 37, 48, 64, 111, 112, 113, 4000)
+    assert [coarse_steps((side, 5)) for side in sides] == [192, 192, 149, 112, 65, 64, 64, 64]
 
 
 def test_a_photograph_keeps_its_size() -> None:

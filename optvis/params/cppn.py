@@ -28,7 +28,7 @@ class CPPNParam(Param):
         depth: number of hidden layers.
     """
 
-    lr_scale = 0.1
+    lr_scale = 0.0125
 
     def __init__(
         self,
