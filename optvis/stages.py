@@ -51,7 +51,7 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
 
 
 def coarse_steps(size: Size) -> int:
-    """Steps of the stage in which a picture takes shape: below 112 px, where they cost little, up to three times more."""
+    """Steps in which a picture takes shape: below 112 px, where they cost little, up to three times as many."""
     return round(COARSE_STEPS * min(max(1, 112 / max(size)), 3))
 
 
