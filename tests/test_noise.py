@@ -131,3 +131,20 @@ def test_the_final_scores_are_without_noise() -> None:
 def test_an_amount_that_cannot_be_is_refused(amount: float) -> None:
     with pytest.raises(ValueError, match=r"channel_noise .*give a number from 0"):
         OptVis.from_layer(seeded(Tiny), "second", 1, channel_noise=amount)
+
+
+def test_a_network_that_changes_its_mind_is_scaled_as_well() -> None:
+    """All factors of a step are drawn at once, as many as the first look asked for; another order needs others."""
+
+    class Fickle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow, self.calls = nn.Conv2d(3, 5, 1), nn.Conv2d(3, 2, 1), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            parts = [layer(x) for layer in ((self.wide, self.narrow) if self.calls < 6 else (self.narrow, self.wide))]
+            return torch.cat(sorted(parts, key=lambda part: part.shape[1]), 1).mean((2, 3))
+
+    first, again = (OptVis.from_layer(seeded(Fickle), "", 1).vis(stages=[(8, 8)]) for _ in range(2))
+    assert torch.equal(first.images, again.images) and first.settings["channel_noise"] == 0.1
