@@ -51,7 +51,8 @@ def _steepness(x: Tensor, softness: float) -> Tensor:
     The band is half as wide as ``softness`` of the picture's root mean square says.
     """
     some = x[:, :, ::4] if x.dim() == 4 and x.shape[2] >= 16 else x  # every fourth row tells as much
-    norm = torch.linalg.vector_norm(some, dim=tuple(range(1, x.dim())), keepdim=True, dtype=torch.float32)
+    dtype = torch.promote_types(x.dtype, torch.float32)  # a sum of squares overflows in float16
+    norm = torch.linalg.vector_norm(some, dim=tuple(range(1, x.dim())), keepdim=True, dtype=dtype)
     steepness = (3 / softness * math.sqrt(math.prod(some.shape[1:]))) / norm
     return steepness.clamp_max(torch.finfo(x.dtype).max).to(x.dtype)
 
