@@ -242,7 +242,7 @@ class OptVis:
             run.enter(stage, places.at_work)
 
             def see(image: Tensor, draws: Draws) -> Tensor:
-                changed = soft_relus(softness, run.opens_relus) | run.noise(draws)
+                changed = run.stems | soft_relus(softness, run.opens_relus) | run.noise(draws)
                 seen = run.look(tap, image, transforms, draws, changed)  # jostled, normalised, no deeper than needed
                 return run.objective(seen)  # [N], higher is better
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .compiled import Compiler
 from .draws import Draws
-from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, working_copy
+from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, quick_stems, working_copy
 from .network.instead import Instead
 from .network.probe import with_extra
 from .network.working import choose_precision, scaled_gradients
@@ -50,6 +50,7 @@ class Run:
         thresh: steps at which a frame is kept.
         network_size: the one size that the network takes, or ``None`` where it takes the image's.
         dtype: the type in which the network works.
+        stems: a quicker way back to the image.
         channel_noise: by how much the network's channels are scaled at random.
     """
 
@@ -118,6 +119,7 @@ class Run:
             self.network, self._layout = network, torch.contiguous_format
             self.dtype = choose_precision(precision, device, given.dtype)
 
+        self.stems = quick_stems(self.network)
         batch = self._batch(img_param)
         twins = objective.twins(batch)
         draws = Draws([seed + twin + 2**32 for twin in twins], device)
@@ -268,7 +270,7 @@ class Run:
         shared = 1 if len(draws.generators) == 1 else None
 
         def draw(channels: int) -> Tensor:
-            return draws.uniform(1 - self.channel_noise, 1 + self.channel_noise, channels)[:shared]
+            return draws.uniform(1 - self.channel_noise, 1 + self.channel_noise, channels)[:shared].to(self.dtype)
 
         expected = self.probe.weighted
         drawn = iter(draw(sum(expected)).split(expected, 1))  # all at once: a network has many layers

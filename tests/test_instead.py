@@ -30,6 +30,16 @@ def test_both_replace_and_what_they_call_is_not_replaced_in_turn() -> None:
     assert F.relu(X).tolist() == [0, 3] and torch.equal(torch.sin(X), X.sin())
 
 
+def test_what_both_replace_the_second_replaces_on_top_of_the_first() -> None:
+    def plus_one(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return function(*args, **kwargs) + 1
+
+    with Instead({F.relu: doubled}) | Instead({F.relu: plus_one}) | Instead({torch.sin: rectified}):
+        assert F.relu(X).tolist() == [1, 7] and torch.sin(X).tolist() == [0, 3]
+    with Instead({F.relu: plus_one}) | Instead({F.relu: doubled}) | Instead({F.relu: plus_one}):
+        assert F.relu(X, inplace=False).tolist() == [3, 9]
+
+
 def test_the_block_ends_with_an_error_too() -> None:
     with pytest.raises(KeyError), Instead({F.relu: doubled}):
         raise KeyError

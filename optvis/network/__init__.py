@@ -5,6 +5,7 @@ from .frozen import frozen
 from .noise import channel_noise
 from .probe import LayerShape, NetworkInput, Probe
 from .relus import soft_relus
+from .stems import quick_stems
 from .table import get_layer_names
 from .tap import Tap
 from .working import working_copy
@@ -19,6 +20,7 @@ __all__ = [
     "frozen",
     "get_layer_names",
     "parse_layer",
+    "quick_stems",
     "soft_relus",
     "unwrap",
     "working_copy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from torch.overrides import TorchFunctionMode
@@ -15,7 +16,8 @@ class Instead(TorchFunctionMode):
     """Within the block some functions of torch are replaced by others; nothing of torch is patched.
 
     What a replacement calls is not replaced in turn. ``a | b`` replaces what either does, in one pass over the calls:
-    every one of them costs a few microseconds, and a step makes hundreds.
+    every one of them costs a few microseconds, and a step makes hundreds. What both replace, ``b`` replaces, and the
+    function that it is given is what ``a`` makes of it.
 
     Args:
         replaced: ``{function: other}``; instead of ``function(*args, **kwargs)``, ``other(function, args, kwargs)``.
@@ -26,7 +28,12 @@ class Instead(TorchFunctionMode):
         self.replaced = dict(replaced)
 
     def __or__(self, other: Instead) -> Instead:
-        return Instead({**self.replaced, **other.replaced})
+        both = {
+            function: partial(_on_top, other.replaced[function], replacement)
+            for function, replacement in self.replaced.items()
+            if function in other.replaced
+        }
+        return Instead({**self.replaced, **other.replaced, **both})
 
     def __enter__(self: Self) -> Self:
         if self.replaced:
@@ -40,3 +47,7 @@ class Instead(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         other = self.replaced.get(function)
         return function(*args, **(kwargs or {})) if other is None else other(function, args, kwargs or {})
+
+
+def _on_top(upper: Function, lower: Function, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return upper(lambda *args, **kwargs: lower(function, args, kwargs), args, kwargs)

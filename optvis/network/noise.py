@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -30,26 +31,29 @@ class channel_noise(Instead):
     """
 
     def __init__(self, gain: Callable[[int], Tensor]) -> None:
-        super().__init__(dict.fromkeys(_WEIGHTED, self._noisy))
+        convolved = partial(self._noisy, 1)
+        super().__init__({**dict.fromkeys(_CONVOLUTIONS, convolved), F.linear: partial(self._noisy, -1)})
         self.gain = gain
 
-    def _noisy(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _noisy(self, axis: int, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if len(args) < 2:
             return function(*args, **kwargs)
         image, weight, *others = args
-        gain = self.gain(weight.shape[0]).to(weight.dtype)
-        if gain.shape[0] == 1 and weight.numel() < image[0].numel():
+        gain = self.gain(len(weight))
+        gain = gain if gain.dtype == weight.dtype else gain.to(weight.dtype)
+        if len(gain) == 1 and weight.numel() * len(image) < image.numel():
             # Fewer numbers to scale than in what the layer puts out.
             bias = others[0] if others else kwargs.pop("bias", None)
             weight = weight * gain.view(-1, *[1] * (weight.dim() - 1))
             bias = bias * gain.view(-1) if bias is not None else None
             return function(image, weight, bias, *others[1:], **kwargs)
         out = function(*args, **kwargs)
-        if out.shape[0] % gain.shape[0]:
-            return out  # the pictures do not stand along the first axis
-        gain = gain.repeat_interleave(out.shape[0] // gain.shape[0], 0) if len(gain) > 1 else gain  # windows of Swin
-        shape = [gain.shape[0]] + [1] * (out.dim() - 1)
-        shape[1 if function in _CONVOLUTIONS else -1] = gain.shape[1]
+        if len(gain) > 1:
+            if len(out) % len(gain):
+                return out  # the pictures do not stand along the first axis
+            gain = gain.repeat_interleave(len(out) // len(gain), 0)  # windows of Swin
+        shape = [len(gain)] + [1] * (out.dim() - 1)
+        shape[axis] = gain.shape[1]
         return out.mul_(gain.view(shape)) if out.requires_grad else out * gain.view(shape)
 
 
