@@ -172,7 +172,7 @@ class OptVis:
         Args:
             img_param: where to begin; not changed. By default Fourier noise of the network's own size, or 224 px.
             stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a
-                new picture begins at half its size, or less, and a given one keeps its size.
+                new picture begins at 48 to 80 px where it can, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
                 without stages stretches the default ones.
             transform: whether the image, and the network's channels, are jostled, and gradients pass soft ReLUs.

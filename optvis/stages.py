@@ -8,8 +8,8 @@ from typing import Any
 
 from .sizes import Size, as_size
 
-COARSE_STEPS, FINE_STEPS = 64, 16
-COARSEST = 128
+COARSE_STEPS, FINE_STEPS = 72, 12
+COARSEST = 80
 """A picture is halved until its larger side has at most so many pixels (once in any case)."""
 LEAST = 48
 """No coarse stage has a smaller side than this: networks for small pictures learnt from just such ones."""
@@ -27,7 +27,8 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
     """Coarse to fine for a picture of ``size``.
 
     The coarse stages, where the picture takes shape, run at half the size, a quarter and so on: whole, single
-    objects arise there, and a step costs a fraction.
+    objects arise there, and a step costs a fraction. Where there are several, and the first is as coarse as it
+    should be, it shares these steps with the second, one to two.
 
     Args:
         size: (height, width) of the finished picture.
@@ -46,13 +47,17 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
             break
         factor *= 2
     if not sizes:
-        return [Stage(size, coarse_steps(size) + FINE_STEPS)]
-    return [Stage(sizes[0], coarse_steps(sizes[0])), *(Stage(s, FINE_STEPS) for s in (*sizes[1:], size))]
+        return [Stage(size, _steps(COARSE_STEPS + FINE_STEPS, size))]
+    shared = 1 if len(sizes) > 1 and max(sizes[0]) <= COARSEST else 0
+    steps = _steps(COARSE_STEPS, sizes[shared])
+    lengths = [steps // 3, steps - steps // 3] if shared else [steps]
+    lengths += [_steps(FINE_STEPS, finer) for finer in (*sizes, size)[len(lengths) :]]
+    return [Stage(*stage) for stage in zip([*sizes, size], lengths)]
 
 
-def coarse_steps(size: Size) -> int:
-    """Steps in which a picture takes shape: below 112 px, where they cost little, up to three times as many."""
-    return round(COARSE_STEPS * min(max(1, 112 / max(size)), 3))
+def _steps(number: int, size: Size) -> int:
+    """So many steps, and below 112 px, where they cost little, up to three times as many."""
+    return round(number * min(max(1, 112 / max(size)), 3))
 
 
 def plan_stages(stages: Iterable[Any]) -> list[Stage]:

@@ -81,7 +81,7 @@ class Count(nn.Module):
 def test_one_line_draws_at_224_px_from_coarse_to_fine(optvis: OptVis) -> None:
     result = optvis.vis(thresh=4)
     assert result.images.shape == (1, 3, 224, 224)
-    assert result.settings["stages"] == [[[112, 112], 3], [[224, 224], 1]]
+    assert result.settings["stages"] == [[[56, 56], 1], [[112, 112], 2], [[224, 224], 1]]
     assert result.settings["lr"] == 0.1 and result.settings["optim"] == "adam" and result.settings["seed"] == 0
     assert "Jitter" in result.settings["transforms"] and "FourierParam" in result.settings["param"]
     assert result.settings["objective"] == "Channel('second', 1)" and result.settings["network"] == "Tiny"
@@ -94,8 +94,8 @@ def test_a_network_that_names_its_size_is_drawn_at_it(network: Tiny) -> None:
 
 def test_the_default_run_has_all_its_steps(network: Tiny) -> None:
     result = OptVis.from_dream(network, "second").vis(ImageParam(64))
-    assert result.settings["steps"] == len(result.history) == 165
-    assert result.settings["stages"] == [[[48, 48], 149], [[64, 64], 16]]
+    assert result.settings["steps"] == len(result.history) == 180
+    assert result.settings["stages"] == [[[48, 48], 168], [[64, 64], 12]]
 
 
 def test_the_shapes_of_a_result(network: Tiny) -> None:
@@ -324,7 +324,7 @@ def test_a_picture_of_a_batch_is_drawn_as_alone(network: Tiny) -> None:
 def test_after_a_whole_run_the_scores_of_a_batch_are_those_drawn_alone(network: Tiny) -> None:
     batch = OptVis.from_layer(network, "second", range(8)).vis(ImageParam(24, 8, seed=[0] * 8))
     alone = OptVis.from_layer(network, "second", 3).vis(ImageParam(24))
-    assert len(alone.history) == 192 + 16
+    assert len(alone.history) == 216 + 12
     assert batch.scores[3].item() == pytest.approx(alone.scores.item(), rel=0.02)
 
 

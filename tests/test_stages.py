@@ -9,7 +9,6 @@ from optvis.stages import (
     COARSE_STEPS,
     FINE_STEPS,
     Stage,
-    coarse_steps,
     cut,
     default_stages,
     plan_stages,
@@ -27,26 +26,28 @@ def sizes(stages: list[Stage]) -> list[Size]:
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((224, 224), [(112, 112), (224, 224)]),
-        ((64, 64), [(48, 48), (64, 64)]),
-        ((96, 96), [(48, 48), (96, 96)]),
-        ((60, 90), [(48, 72), (60, 90)]),
-        ((256, 256), [(128, 128), (256, 256)]),
-        ((258, 100), [(129, 50), (258, 100)]),
-        ((512, 512), [(128, 128), (256, 256), (512, 512)]),
-        ((1024, 200), [(256, 50), (512, 100), (1024, 200)]),
+        ((224, 224), [((56, 56), 24), ((112, 112), 48), ((224, 224), 12)]),
+        ((64, 64), [((48, 48), 168), ((64, 64), 12)]),
+        ((96, 96), [((48, 48), 168), ((96, 96), 12)]),
+        ((60, 90), [((48, 72), 112), ((60, 90), 12)]),
+        ((160, 160), [((80, 80), 101), ((160, 160), 12)]),
+        ((162, 162), [((81, 81), 100), ((162, 162), 12)]),  # half of 81 is less than 48
+        ((192, 192), [((48, 48), 28), ((96, 96), 56), ((192, 192), 12)]),
+        ((299, 299), [((75, 75), 24), ((150, 150), 48), ((299, 299), 12)]),
+        ((258, 100), [((129, 50), 72), ((258, 100), 12)]),
+        ((512, 512), [((64, 64), 24), ((128, 128), 48), ((256, 256), 12), ((512, 512), 12)]),
+        ((1024, 200), [((256, 50), 72), ((512, 100), 12), ((1024, 200), 12)]),
     ],
 )
-def test_a_picture_is_halved_until_it_is_coarse(size: Size, expected: list[Size]) -> None:
-    stages = default_stages(size, keeps_size=False, works_at=lambda size: True)
-    assert sizes(stages) == expected
-    assert [stage.steps for stage in stages] == [coarse_steps(expected[0])] + [FINE_STEPS] * (len(expected) - 1)
+def test_a_picture_is_halved_until_it_is_coarse(size: Size, expected: list[tuple[Size, int]]) -> None:
+    assert default_stages(size, keeps_size=False, works_at=lambda size: True) == [Stage(*stage) for stage in expected]
 
 
 @pytest.mark.parametrize(
     ("least", "expected"),
     [
-        (1, [(128, 128), (256, 256), (512, 512)]),
+        (1, [(64, 64), (128, 128), (256, 256), (512, 512)]),
+        (65, [(128, 128), (256, 256), (512, 512)]),
         (129, [(256, 256), (512, 512)]),
         (257, [(512, 512)]),
     ],
@@ -61,17 +62,15 @@ def test_sizes_at_which_the_network_does_not_run_are_left_out(least: int, expect
     stages = default_stages((512, 512), False, works_at)
     assert sizes(stages) == expected
     assert len(asked) == len(set(asked)), "a forward pass each: asked but once"
-    assert stages[0].steps == (COARSE_STEPS if len(expected) > 1 else COARSE_STEPS + FINE_STEPS)
+    fine = 2 if least == 1 else len(expected) - 1
+    assert sum(stage.steps for stage in stages) == COARSE_STEPS + FINE_STEPS * max(fine, 1)
 
 
-@pytest.mark.parametrize("size", [(48, 48), (33, 33), (48, 80), (1024, 40), (1, 1)])
-def test_a_small_picture_has_one_stage(size: Size) -> None:
-    assert default_stages(size, False, lambda size: True) == [Stage(size, coarse_steps(size) + FINE_STEPS)]
-
-
-def test_small_pictures_take_more_steps_than_large_ones() -> None:
-    sides = (8, 37, 48, 64, 111, 112, 113, 4000)
-    assert [coarse_steps((side, 5)) for side in sides] == [192, 192, 149, 112, 65, 64, 64, 64]
+@pytest.mark.parametrize(
+    ("size", "steps"), [((48, 48), 196), ((33, 33), 252), ((48, 80), 118), ((1024, 40), 84), ((1, 1), 252)]
+)
+def test_a_small_picture_has_one_stage(size: Size, steps: int) -> None:
+    assert default_stages(size, False, lambda size: True) == [Stage(size, steps)]
 
 
 def test_a_photograph_keeps_its_size() -> None:

@@ -19,13 +19,7 @@ class _SoftReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
         # What passes is kept, and not x, which an in-place ReLU overwrites.
         if softness:
-            band = _half_band(x, softness)
-            if ceiling is None:
-                inside = x / band
-            else:  # how far from the nearer edge; in place, since new memory is what costs here
-                inside = torch.rsub(x, ceiling)
-                torch.minimum(x, inside, out=inside).div_(band)
-            passing = F.hardsigmoid(inside, inplace=True)
+            passing = F.hardsigmoid(x / _half_band(x, softness), inplace=True)
         else:
             passing = x > 0 if ceiling is None else (x > 0) & (x < ceiling)
         ctx.save_for_backward(passing)
@@ -73,9 +67,9 @@ class soft_relus(Instead):
     The forward pass is unchanged, and nothing of the network or of torch is patched.
 
     The exact gradient jumps wherever a unit opens or shuts, and a picture that follows it fills with what this one
-    network happens to switch on. With a gradient that rises from none to all in a band about the edge, other networks
-    see the same thing in the picture far more often. After Wang et al., "Rethinking the Backward Propagation for
-    Adversarial Transferability", 2023.
+    network happens to switch on. With a gradient that rises from none to all in a band about the edge, and stays whole
+    above a ceiling, other networks see the same thing in the picture far more often. After Wang et al., "Rethinking
+    the Backward Propagation for Adversarial Transferability", 2023.
 
     Args:
         softness: how far the band reaches to either side of the edge, in root mean squares of what enters the ReLU (of
