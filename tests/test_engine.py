@@ -94,8 +94,8 @@ def test_a_network_that_names_its_size_is_drawn_at_it(network: Tiny) -> None:
 
 def test_the_default_run_has_all_its_steps(network: Tiny) -> None:
     result = OptVis.from_dream(network, "second").vis(ImageParam(64))
-    assert result.settings["steps"] == len(result.history) == 180
-    assert result.settings["stages"] == [[[48, 48], 168], [[64, 64], 12]]
+    assert result.settings["steps"] == len(result.history) == 189
+    assert result.settings["stages"] == [[[48, 48], 168], [[64, 64], 21]]
 
 
 def test_the_shapes_of_a_result(network: Tiny) -> None:
@@ -127,7 +127,7 @@ def test_the_last_thresh_ends_and_frames_are_kept(optvis: OptVis) -> None:
 
 
 def test_thresh_alone_stretches_the_default_stages(optvis: OptVis) -> None:
-    assert optvis.vis(ImageParam(64), thresh=14).settings["stages"] == [[[48, 48], 13], [[64, 64], 1]]
+    assert optvis.vis(ImageParam(64), thresh=14).settings["stages"] == [[[48, 48], 12], [[64, 64], 2]]
     assert optvis.vis(ImageParam(64), thresh=1).settings["stages"] == [[[64, 64], 1]]
 
 
@@ -324,7 +324,7 @@ def test_a_picture_of_a_batch_is_drawn_as_alone(network: Tiny) -> None:
 def test_after_a_whole_run_the_scores_of_a_batch_are_those_drawn_alone(network: Tiny) -> None:
     batch = OptVis.from_layer(network, "second", range(8)).vis(ImageParam(24, 8, seed=[0] * 8))
     alone = OptVis.from_layer(network, "second", 3).vis(ImageParam(24))
-    assert len(alone.history) == 216 + 12
+    assert len(alone.history) == 252
     assert batch.scores[3].item() == pytest.approx(alone.scores.item(), rel=0.02)
 
 
