@@ -44,7 +44,7 @@ def _half_band(x: Tensor, softness: float) -> Tensor:
     """``[N, 1, ...]``: a third of how far each picture's band reaches from the edge, since ``hardsigmoid``'s does 3."""
     dtype = torch.promote_types(x.dtype, torch.float32)  # a sum of squares overflows in float16
     norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), keepdim=True, dtype=dtype)
-    share = softness / 3 / math.sqrt(x[0].numel())
+    share = softness / 3 / math.sqrt(x.numel() / len(x))
     return norm.mul_(share).to(x.dtype).clamp_min_(torch.finfo(x.dtype).tiny)
 
 
