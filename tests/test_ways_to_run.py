@@ -55,7 +55,7 @@ def test_in_an_interactive_shell(tmp_path: Path) -> None:
     for line in LINES:
         shell.expect_exact(">>> ")
         shell.sendline(line)
-    shell.expect(r"Visualisation\(images=\[1, 3, 64, 64\], scores=\[[0-9.]+\], steps=165\)")
+    shell.expect(r"Visualisation\(images=\[1, 3, 64, 64\], scores=\[[0-9.]+\], steps=189\)")
     shell.sendline("exit()")
     shell.expect(pexpect.EOF)
 
