@@ -54,7 +54,7 @@ def main() -> None:
     arguments.add_argument("--lr", type=float, default=1.0, help="ours; ten times the default, to be there soon")
     given, load = begin(arguments)
 
-    network, judge = load(given.network), load(given.network)  # the rival's hooks must not see what is judged
+    network = load(given.network)
     marks = (given.times * highest_on_photographs(network, given.layer, given.photographs)).tolist()
     channels = [i * len(marks) // given.channels for i in range(given.channels)]
 
@@ -67,7 +67,7 @@ def main() -> None:
     ours = time.process_time() - start
     steps = made.history.isfinite().sum(0).float()
     there = sum(
-        unseen_score(judge, given.layer, channel, image[None]) >= marks[channel]
+        unseen_score(network, given.layer, channel, image[None]) >= marks[channel]
         for channel, image in zip(channels, made.images)
     )
     print(
@@ -81,7 +81,7 @@ def main() -> None:
         channel = channels[i * len(channels) // given.rival]
 
         def enough(image: Tensor, channel: int = channel) -> bool:
-            return unseen_score(judge, given.layer, channel, image) >= marks[channel]
+            return unseen_score(network, given.layer, channel, image) >= marks[channel]
 
         address = f"{given.layer.replace('/', '_')}:{channel}"
         cpu, count, done = lucent_until(network, address, 224, given.most, CHECK, enough)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ def lucent_picture(network: nn.Module, objective: str, size: int, steps: int, se
     torch.manual_seed(seed)
     np.random.seed(seed)
     images = render.render_vis(
-        network,
+        _to_hook(network),
         objectives.as_objective(objective),
         lambda: param.image(size),
         thresholds=(steps,),
@@ -49,7 +50,7 @@ def lucent_until(
     torch.manual_seed(0)
     parameters, image = param.image(size)
     score = objectives.as_objective(objective)
-    asked, steps = 0.0, 0
+    network, asked, steps = _to_hook(network), 0.0, 0
 
     def step(activations: Any) -> Tensor:
         nonlocal asked, steps
@@ -71,6 +72,11 @@ def lucent_until(
     except _Enough:
         done = True
     return time.process_time() - start - asked, steps, done
+
+
+def _to_hook(network: nn.Module) -> nn.Module:
+    """A copy: the hooks that torch-lucent leaves behind would cost everybody time who uses the network after it."""
+    return copy.deepcopy(network)
 
 
 def _lucent() -> tuple[Any, Any, Any]:

@@ -10,7 +10,6 @@ FOLDER of weights holds a ``load.py`` whose ``load(name)`` gives a network; VGG-
 
 from __future__ import annotations
 
-import copy
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -54,8 +53,7 @@ def main() -> None:
             }
             if given.lucent:
                 address, size = layer.replace("/", "_"), given.size
-                rivals = copy.deepcopy(network)  # it leaves its hooks behind, which would slow down the others
-                loops["lucent"] = lambda steps, a=address, n=rivals: lucent_picture(n, f"{a}:1", size, steps, 0)
+                loops["lucent"] = lambda steps, a=address, n=network: lucent_picture(n, f"{a}:1", size, steps, 0)
             costs = compare(loops, given.steps, given.rounds)
             floor = costs["bare loop"]
             ratios = (f"{who} {cost.cpu / floor.cpu:.2f} ({cost.wall / floor.wall:.2f})" for who, cost in costs.items())

@@ -17,6 +17,11 @@ def as_size(size: int | Sequence[int]) -> Size:
     return pair
 
 
+def as_pair(value: int | Sequence[int]) -> tuple[int, int]:
+    """For height and width, as torch takes strides and the like: a number, one in a list, or two."""
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
 def as_count(name: str, value: int) -> int:
     """``value``; raises ``ValueError``, naming it, on anything but a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..network.tap import first_tensor, with_first_tensor
+from ..sizes import as_pair
 from .targets import Target
 
 Rule = Callable[[str, list[Tensor], tuple[Any, ...], Mapping[str, Any]], nn.Module | None]
@@ -206,7 +207,7 @@ class _Windows(nn.Module):
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
-        self.sizes = [_pair(x) for x in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)]
+        self.sizes = [as_pair(x) for x in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)]
         self.ceil_mode = pool.ceil_mode
         self.of_windows = nn.MaxPool1d(self.sizes[0][0] * self.sizes[0][1])
 
@@ -224,12 +225,8 @@ class _Windows(nn.Module):
         return self.of_windows(windows).view(shape).view(*shape[4 - x.dim() :])
 
 
-def _pair(size: Any) -> tuple[int, int]:
-    return tuple(size) if isinstance(size, (tuple, list)) else (size, size)  # type: ignore[return-value]
-
-
 def _overlap(pool: nn.MaxPool2d) -> bool:
-    kernel, stride, dilation = (_pair(x) for x in (pool.kernel_size, pool.stride, pool.dilation))
+    kernel, stride, dilation = (as_pair(x) for x in (pool.kernel_size, pool.stride, pool.dilation))
     return any(s < (k - 1) * d + 1 for k, s, d in zip(kernel, stride, dilation))
 
 

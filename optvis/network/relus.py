@@ -19,7 +19,7 @@ class _SoftReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
         # What passes is kept, and not x, which an in-place ReLU overwrites.
         if softness:
-            passing = F.hardsigmoid(x / _half_band(x, softness), inplace=True)
+            passing = F.hardsigmoid(x / _scale(x, softness), inplace=True)
         else:
             passing = x > 0 if ceiling is None else (x > 0) & (x < ceiling)
         ctx.save_for_backward(passing)
@@ -40,8 +40,8 @@ class _SoftReLU(torch.autograd.Function):
         return passed, None, None, None, None
 
 
-def _half_band(x: Tensor, softness: float) -> Tensor:
-    """``[N, 1, ...]``: a third of how far each picture's band reaches from the edge, since ``hardsigmoid``'s does 3."""
+def _scale(x: Tensor, softness: float) -> Tensor:
+    """``[N, 1, ...]``: what to divide pictures by for ``hardsigmoid``, which rises from -3 to 3, to fit the band."""
     dtype = torch.promote_types(x.dtype, torch.float32)  # a sum of squares overflows in float16
     norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), keepdim=True, dtype=dtype)
     share = softness / 3 / math.sqrt(x.numel() / len(x))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sizes import as_pair
 from .instead import Instead
 
 
@@ -61,25 +62,23 @@ def _pays(weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]) ->
 
 
 def _conv2d(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    image, weight, bias, stride, padding, dilation, groups = _bound(*args, **kwargs)
-    stride, dilation = _pair(stride), _pair(dilation)
-    plain = isinstance(padding, str) or groups != 1 or weight.requires_grad or not image.requires_grad
-    if plain or image.dim() != 4 or not _pays(weight, stride, dilation):
-        return function(*args, **kwargs)
-    return _Stem.apply(image, weight, bias, stride[0], _pair(padding))
+    quick = _quick(*args, **kwargs)
+    return function(*args, **kwargs) if quick is None else quick
 
 
-def _bound(
+def _quick(
     input: Tensor,
     weight: Tensor,
-    bias: Any = None,
+    bias: Tensor | None = None,
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> tuple[Any, ...]:
-    return input, weight, bias, stride, padding, dilation, groups
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (tuple(value) * 2)[:2]
+) -> Tensor | None:
+    """``F.conv2d``, its arguments by name, where this way pays; ``None`` where not."""
+    stride = as_pair(stride)
+    frozen = input.requires_grad and not weight.requires_grad
+    known = frozen and input.dim() == 4 and groups == 1 and not isinstance(padding, str)
+    if not known or not _pays(weight, stride, as_pair(dilation)):
+        return None
+    return _Stem.apply(input, weight, bias, stride[0], as_pair(padding))
