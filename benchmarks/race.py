@@ -28,17 +28,17 @@ from rivals import lucent_until
 from torch import Tensor, nn
 
 from optvis import OptVis
-from optvis.draws import Draws
 from optvis.network import Tap, frozen
-from optvis.places import CHECK
+from optvis.rng import Rng
+from optvis.scheduler import CHECK
 from optvis.transforms import standard
 
 
 def unseen_score(network: nn.Module, layer: str, channel: int, image: Tensor) -> float:
     """Of one picture, the mean of two views."""
     with torch.no_grad(), frozen(network), Tap(network, [layer], {layer: 1}) as tap:
-        draws = Draws([7, 7])
-        return tap(normalised(standard()(image.expand(2, -1, -1, -1), draws)))[layer][:, channel].mean().item()
+        rng = Rng([7, 7])
+        return tap(normalised(standard()(image.expand(2, -1, -1, -1), rng)))[layer][:, channel].mean().item()
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .pictures import Visualisation, denorm, norm
+from .visualisation import Visualisation, denorm, norm
 
 __all__ = [
     "L1",

@@ -19,8 +19,8 @@ from .bench import bench as measure
 from .engine import OptVis, usable_device
 from .objectives import Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam, Param
-from .pictures import Visualisation, check_path
 from .recipes import collage as make_collage
+from .visualisation import Visualisation, check_path
 from .zoo import FORMS, load_network
 
 app = typer.Typer(

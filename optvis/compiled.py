@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from .draws import Draws
-from .places import out_of_memory
-from .seeing import See, along_with_gradient, scores_and_gradient
+from .rng import Rng
+from .scheduler import out_of_memory
+from .scoring import ScoreFunction, along_with_gradient, scores_and_gradient
 
 
 class Compiler:
@@ -34,13 +34,13 @@ class Compiler:
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self.failure = ""
 
-    def __call__(self, see: See, image: Tensor, draws: Draws) -> See:
+    def __call__(self, see: ScoreFunction, image: Tensor, rng: Rng) -> ScoreFunction:
         """``see``, compiled for images and numbers like these; as it is where that cannot be done."""
         if self.failure:
             return see
         start = time.perf_counter()
         try:
-            return self._made(see, image.detach().contiguous(), draws)
+            return self._made(see, image.detach().contiguous(), rng)
         except Exception as error:
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
@@ -49,14 +49,14 @@ class Compiler:
         finally:
             self.seconds += time.perf_counter() - start
 
-    def _made(self, see: See, image: Tensor, draws: Draws) -> See:
-        record = _Recorded(draws)
-        with draws.undone():
+    def _made(self, see: ScoreFunction, image: Tensor, rng: Rng) -> ScoreFunction:
+        record = _Recorded(rng)
+        with rng.undone():
             truth = scores_and_gradient(see, image, record)
         numbers = record.numbers
 
         def step(image: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:
-            return scores_and_gradient(see, image, _Given(draws, numbers))
+            return scores_and_gradient(see, image, _Given(rng, numbers))
 
         written = make_fx(step)(image, *numbers)
         pure = make_fx(torch.func.functionalize(written, remove="mutations_and_views"))(image, *numbers)
@@ -78,12 +78,12 @@ class Compiler:
 
         shape = image.shape
 
-        def quick(image: Tensor, draws: Draws) -> Tensor:
+        def quick(image: Tensor, rng: Rng) -> Tensor:
             if image.shape != shape:
-                return see(image, draws)  # a tile at the edge, smaller than the others
+                return see(image, rng)  # a tile at the edge, smaller than the others
 
             def compute(image: Tensor) -> tuple[Tensor, Tensor]:
-                scores, gradient = compiled(image.contiguous(), *record.again(draws), *constants)
+                scores, gradient = compiled(image.contiguous(), *record.again(rng), *constants)
                 return scores.clone(), gradient.clone()  # a CUDA graph's next run overwrites what it put out
 
             return along_with_gradient(image, compute)
@@ -91,11 +91,11 @@ class Compiler:
         return quick
 
 
-class _Recorded(Draws):
+class _Recorded(Rng):
     """Draws that are noted."""
 
-    def __init__(self, draws: Draws) -> None:
-        self._follow(draws.generators, draws._streams)
+    def __init__(self, rng: Rng) -> None:
+        self._follow(rng.generators, rng._streams)
         self.numbers: list[Tensor] = []
         self._asked: list[tuple[Callable[..., Tensor], tuple[int, ...]]] = []
 
@@ -104,16 +104,16 @@ class _Recorded(Draws):
         self.numbers.append(super()._each(draw, shape))
         return self.numbers[-1]
 
-    def again(self, draws: Draws) -> list[Tensor]:
+    def again(self, rng: Rng) -> list[Tensor]:
         """The next numbers, as they were asked for."""
-        return [draws._each(draw, shape) for draw, shape in self._asked]
+        return [rng._each(draw, shape) for draw, shape in self._asked]
 
 
-class _Given(Draws):
+class _Given(Rng):
     """Numbers that have been drawn."""
 
-    def __init__(self, draws: Draws, numbers: Sequence[Tensor]) -> None:
-        self._follow(draws.generators, draws._streams)
+    def __init__(self, rng: Rng, numbers: Sequence[Tensor]) -> None:
+        self._follow(rng.generators, rng._streams)
         self._numbers = list(numbers)
 
     def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .draws import Draws
-from .network import NetworkInput, find_layer, frozen, soft_relus, unwrap
+from .checks import as_count
+from .network import NetworkInput, find_layer, frozen, soft_relu, unwrap
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
 from .params import Param
-from .pictures import Visualisation
-from .places import Cohort, Places, Until, joined, out_of_memory, plateau
+from .rng import Rng
 from .run import Run, silent_pictures
-from .sizes import as_count
+from .scheduler import Group, Scheduler, Until, joined, out_of_memory, plateau
 from .stages import Stage
 from .transforms import Compose, standard
 from .versions import versions
+from .visualisation import Visualisation
 
 SOFTNESS = 0.8
 """How soft the edges of ReLUs are to gradients, where not given. Found by trying."""
@@ -68,7 +68,7 @@ class OptVis:
             random factor between 1 - this and 1 + this, so that the picture shows what many networks like this one
             would agree on. By default 0.6 over the root of the number of such layers on the way, at most 0.1.
         relu_softness: how far from the edge of a ReLU gradients pass in part, in root mean squares of what enters
-            it: to the same end (see ``optvis.network.relus``). 0 for exact gradients.
+            it: to the same end (see ``optvis.network.soft_relu``). 0 for exact gradients.
 
     Raises:
         ValueError: an unknown layer, mean and std that do not fit, or no such device; the message names what would do.
@@ -212,14 +212,14 @@ class OptVis:
                 self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0, precision, compile,
                 tile,
             )  # fmt: skip
-            places = Places(run.everyone, run.stages, batch, leave, lambda param: self._optimiser(param, lr, wd))
+            places = Scheduler(run.everyone, run.stages, batch, leave, lambda param: self._optimiser(param, lr, wd))
             settings = self._settings(run, transform, lr, wd, seed)
             turns = run.steps * math.ceil(len(run.everyone) / places.batch)
             with tqdm(total=turns, disable=_hide_bar(verbose), desc=repr(self.objective)[:40]) as bar:
                 try:
                     for step in self._climb(run, places, transform):
                         _advance(bar, run.scores)
-                        if callback is not None and callback(step, _state(run.cohorts, run.scores, settings)) is False:
+                        if callback is not None and callback(step, _state(run.groups, run.scores, settings)) is False:
                             break
                 except KeyboardInterrupt:
                     pass  # the pictures so far are kept
@@ -235,35 +235,35 @@ class OptVis:
             result.settings["objective"] = repr(self.objective.take(result.pictures))
         return result
 
-    def _climb(self, run: Run, places: Places, transform: bool) -> Iterator[int]:
+    def _climb(self, run: Run, places: Scheduler, transform: bool) -> Iterator[int]:
         """The loop: from coarse to fine, step after step uphill; yields the step of the first picture at work."""
         transforms, softness = (self.transforms, self.relu_softness) if transform else (Compose(), 0.0)
         for stage in places.turns():
             run.enter(stage, places.at_work)
 
-            def see(image: Tensor, draws: Draws) -> Tensor:
-                changed = run.stems | soft_relus(softness, run.opens_relus) | run.noise(draws)
-                seen = run.look(tap, image, transforms, draws, changed)  # jostled, normalised, no deeper than needed
+            def see(image: Tensor, rng: Rng) -> Tensor:
+                changed = run.stems | soft_relu(softness, run.opens_relus) | run.noise(rng)
+                seen = run.look(tap, image, transforms, rng, changed)  # jostled, normalised, no deeper than needed
                 return run.objective(seen)  # [N], higher is better
 
             def uphill() -> Tensor:
                 run.forget_gradients()
                 image = run.images()  # [N, C, H, W], in [0, 1]
-                run.scores = run.wrapped(see, image)(image, run.draws)
+                run.scores = run.wrapped(see, image)(image, run.rng)
                 loss = -run.scores.sum()
                 loss.backward()
                 self._change_gradients(run)
                 return loss
 
             try:
-                with run.tap() as tap, run.draws.undone(on_error=True):
+                with run.tap() as tap, run.rng.undone(on_error=True):
                     run.climb(uphill)
                 run.note(transforms if places.until else None)
             except RuntimeError as error:
                 if not (out_of_memory(error) and places.shrink()):
                     raise
                 continue
-            yield len(run.cohorts[0].history)
+            yield len(run.groups[0].history)
 
     def _change_gradients(self, run: Run) -> None:
         for parameter in run.parameters() if self.grad_tfms else ():
@@ -290,9 +290,9 @@ class OptVis:
         for some in torch.arange(len(result.pictures)).split(batch):
             param = result.param.take(some.tolist())
             pictures = [result.pictures[i] for i in some.tolist()]
-            run.enter(Stage(param.size, 0), [Cohort(pictures, param, run.everyone.draws)])
+            run.enter(Stage(param.size, 0), [Group(pictures, param, run.everyone.rng)])
             run.forget_gradients()
-            scores.append(run.scores_of(run.images(), Compose(), run.draws))
+            scores.append(run.scores_of(run.images(), Compose(), run.rng))
             (-scores[-1].sum()).backward()
             silent += [pictures[i] for i in silent_pictures(param)]
         run.warn_of(silent)
@@ -343,9 +343,9 @@ def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _state(cohorts: Sequence[Cohort], scores: Tensor, settings: dict[str, Any]) -> Visualisation:
+def _state(groups: Sequence[Group], scores: Tensor, settings: dict[str, Any]) -> Visualisation:
     """What is known of these pictures."""
-    pictures, param, history, frames = joined(cohorts)
+    pictures, param, history, frames = joined(groups)
     steps = {**settings, "steps": len(history)}
     return Visualisation(param, scores, history, frames, steps, pictures=pictures)
 

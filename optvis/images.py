@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .sizes import Size, as_size
+from .checks import Size, as_size
 
 
 def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from .engine import OptVis
 from .network import LayerShape, NetworkInput, Probe, find_layer, frozen, unwrap
 from .objectives import Batch, Channel, Objective, as_objective
 from .params import ImageParam
-from .pictures import Visualisation
+from .visualisation import Visualisation
 
 
 def collage(

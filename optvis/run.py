@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from .compiled import Compiler
-from .draws import Draws
-from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, quick_stems, working_copy
-from .network.instead import Instead
+from .network import LayerShape, NetworkInput, Probe, Tap, channel_noise, fast_first_conv, working_copy
+from .network.overrides import Overrides
 from .network.probe import with_extra
-from .network.working import choose_precision, scaled_gradients
+from .network.working_copy import choose_precision, scaled_gradients
 from .objectives import Objective
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
-from .places import CHECK, Cohort
-from .seeing import See
+from .rng import Rng
+from .scheduler import CHECK, Group
+from .scoring import ScoreFunction
 from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
 from .tiles import in_tiles, tile_size
 from .transforms import Compose
@@ -31,7 +31,7 @@ OPEN_STEPS = 16
 """The first of so many steps shows which pictures are silent; for these gradients pass shut ReLUs in the others (Lucid
 lets them pass in its first 16 for all), and so on for as long as they are."""
 
-_AS_IT_IS = Instead({})
+_AS_IT_IS = Overrides({})
 
 UNSEEN = 2**33
 """Seed of the changes that no step draws."""
@@ -55,11 +55,11 @@ class Run:
     """
 
     scores: Tensor
-    draws: Draws
+    rng: Rng
     shapes: dict[str, LayerShape]
-    cohorts: Sequence[Cohort] = ()
+    groups: Sequence[Group] = ()
     _stage: Stage | None = None
-    _quick: See | None = None
+    _quick: ScoreFunction | None = None
     _tap: Tap | None = None
 
     def __init__(
@@ -119,10 +119,10 @@ class Run:
             self.network, self._layout = network, torch.contiguous_format
             self.dtype = choose_precision(precision, device, given.dtype)
 
-        self.stems = quick_stems(self.network)
+        self.stems = fast_first_conv(self.network)
         batch = self._batch(img_param)
         twins = objective.twins(batch)
-        draws = Draws([seed + twin + 2**32 for twin in twins], device)
+        rng = Rng([seed + twin + 2**32 for twin in twins], device)
         if img_param is None:
             img_param = ImageParam(size, batch, channels=given.channels, seed=[seed + twin for twin in twins])
         elif img_param.channels != given.channels:
@@ -131,7 +131,7 @@ class Run:
                 f"{given.channels}: write channels={given.channels}"
             )
         self.compiler = Compiler() if compile else None
-        self.everyone = Cohort(range(batch), copy.deepcopy(img_param).to(device), draws)
+        self.everyone = Group(range(batch), copy.deepcopy(img_param).to(device), rng)
         shape = (1, given.channels, 1, 1)
         std = torch.tensor(given.std, device=device).view(shape)
         self._scale, self._shift = 1 / std, -torch.tensor(given.mean, device=device).view(shape) / std
@@ -151,37 +151,37 @@ class Run:
         """How large a picture of this size is when the network sees it."""
         return tile_size(size, self._tile) if self._tile is not None else size
 
-    def enter(self, stage: Stage, cohorts: Sequence[Cohort]) -> None:
+    def enter(self, stage: Stage, groups: Sequence[Group]) -> None:
         """Bring these pictures to work, at a stage whose size they have, and the objective to them."""
-        if (stage, cohorts) == (self._stage, self.cohorts):
+        if (stage, groups) == (self._stage, self.groups):
             return
-        self._stage, self.cohorts, self._quick, self._tap = stage, list(cohorts), None, None
+        self._stage, self.groups, self._quick, self._tap = stage, list(groups), None, None
         self.shapes = self._shapes(stage.size)
-        pictures = [picture for cohort in cohorts for picture in cohort.pictures]
+        pictures = [picture for group in groups for picture in group.pictures]
         self.objective = self._unbound.bound(self.shapes, self.full)
         if pictures != self.everyone.pictures:
             self.objective = self.objective.take(pictures)
-        self.draws = Draws.join([cohort.draws for cohort in cohorts])
+        self.rng = Rng.join([group.rng for group in groups])
 
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1], of the pictures at work."""
-        images = [cohort.param() for cohort in self.cohorts]
+        images = [group.param() for group in self.groups]
         return images[0] if len(images) == 1 else torch.cat(images)
 
-    def wrapped(self, see: See, image: Tensor) -> See:
+    def wrapped(self, see: ScoreFunction, image: Tensor) -> ScoreFunction:
         """``see`` in tiles, and compiled where shut ReLUs stay shut, as in most steps: as was asked for."""
         height, width = image.shape[-2:]
         tile = self._tile if self._tile is not None and max(height, width) > self._tile else None
         if self.compiler is not None and not self.opens_relus:
             if self._quick is None:
                 rows, columns = (height, width) if tile is None else tile_size((height, width), tile)
-                self._quick = self.compiler(see, image[..., :rows, :columns], self.draws)
+                self._quick = self.compiler(see, image[..., :rows, :columns], self.rng)
             see = self._quick
         return see if tile is None else in_tiles(see, tile, shift=True)
 
     def climb(self, uphill: Callable[[], Tensor]) -> None:
         """A step of each cohort's optimiser; ``uphill`` computes all gradients."""
-        first, *others = [cohort.optimiser for cohort in self.cohorts if cohort.optimiser is not None]
+        first, *others = [group.optimiser for group in self.groups if group.optimiser is not None]
         first.step(uphill)  # type: ignore[arg-type]
         for optimiser in others:
             again = inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty
@@ -190,27 +190,27 @@ class Run:
     @property
     def opens_relus(self) -> bool:
         """Whether shut ReLUs let gradients through at this step; every so often none do, to see who is silent."""
-        return any(cohort.silent and cohort.age % OPEN_STEPS for cohort in self.cohorts)
+        return any(group.silent and group.age % OPEN_STEPS for group in self.groups)
 
     def note(self, transforms: Compose | None) -> None:
         """Write down what a step brought; with ``transforms`` now and then the scores under unseen ones, too."""
         plain = not self.opens_relus
-        sizes = [len(cohort) for cohort in self.cohorts]
-        for cohort, scores in zip(self.cohorts, self.scores.detach().split(sizes)):
-            cohort.history.append(scores)
-            cohort.age += 1
-            if cohort.silent and plain:
-                cohort.silent = bool(silent_pictures(cohort.param))
-            if len(cohort.history) in self.thresh:
-                cohort.frames[len(cohort.history)] = cohort.param().detach().cpu()
-        if transforms is not None and any(cohort.age % CHECK == 0 for cohort in self.cohorts):
-            for cohort, scores in zip(self.cohorts, self.unseen(transforms).split(sizes)):
-                if cohort.age % CHECK == 0:
-                    cohort.unseen.append(scores)
+        sizes = [len(group) for group in self.groups]
+        for group, scores in zip(self.groups, self.scores.detach().split(sizes)):
+            group.history.append(scores)
+            group.age += 1
+            if group.silent and plain:
+                group.silent = bool(silent_pictures(group.param))
+            if len(group.history) in self.thresh:
+                group.frames[len(group.history)] = group.param().detach().cpu()
+        if transforms is not None and any(group.age % CHECK == 0 for group in self.groups):
+            for group, scores in zip(self.groups, self.unseen(transforms).split(sizes)):
+                if group.age % CHECK == 0:
+                    group.unseen.append(scores)
 
     def parameters(self) -> list[Tensor]:
         """What is optimised at this step."""
-        return [parameter for cohort in self.cohorts for parameter in cohort.param.parameters()]
+        return [parameter for group in self.groups for parameter in group.param.parameters()]
 
     def forget_gradients(self) -> None:
         for parameter in self.parameters():
@@ -226,8 +226,8 @@ class Run:
         tap: Tap,
         image: Tensor,
         transforms: Compose,
-        draws: Draws,
-        changed: Instead = _AS_IT_IS,
+        rng: Rng,
+        changed: Overrides = _AS_IT_IS,
     ) -> dict[str, Tensor]:
         """Show images ``[N, C, H, W]`` to the network; what its layers put out, ``[N, C, ...]`` in float32.
 
@@ -235,7 +235,7 @@ class Run:
         """
         seen = {IMAGE: image}
         if self.layers:
-            shown = transforms(image, draws, self.network_size) * self._scale + self._shift
+            shown = transforms(image, rng, self.network_size) * self._scale + self._shift
             inputs, named = self._inputs(shown, self.dtype, self._layout)
             with changed:
                 activations = tap(*inputs, **named)
@@ -263,14 +263,14 @@ class Run:
         with Tap(network, self.layers, calls) as tap:
             return tap(*inputs, **named)
 
-    def noise(self, draws: Draws) -> Instead:
+    def noise(self, rng: Rng) -> Overrides:
         """Within the block, which is one forward pass, the network's channels are scaled at random."""
         if not self.channel_noise:
             return _AS_IT_IS
-        shared = 1 if len(draws.generators) == 1 else None
+        shared = 1 if len(rng.generators) == 1 else None
 
         def draw(channels: int) -> Tensor:
-            return draws.uniform(1 - self.channel_noise, 1 + self.channel_noise, channels)[:shared].to(self.dtype)
+            return rng.uniform(1 - self.channel_noise, 1 + self.channel_noise, channels)[:shared].to(self.dtype)
 
         expected = self.probe.weighted
         drawn = iter(draw(sum(expected)).split(expected, 1))  # all at once: a network has many layers
@@ -281,21 +281,21 @@ class Run:
 
         return channel_noise(gain)
 
-    def scores_of(self, image: Tensor, transforms: Compose, draws: Draws) -> Tensor:
+    def scores_of(self, image: Tensor, transforms: Compose, rng: Rng) -> Tensor:
         """``[N]``: exact scores of images, as often as the network has to see them."""
 
-        def see(image: Tensor, draws: Draws) -> Tensor:
-            return self.objective(self.look(tap, image, transforms, draws))
+        def see(image: Tensor, rng: Rng) -> Tensor:
+            return self.objective(self.look(tap, image, transforms, rng))
 
         with self.tap() as tap:
-            return (in_tiles(see, self._tile, shift=False) if self._tile is not None else see)(image, draws)
+            return (in_tiles(see, self._tile, shift=False) if self._tile is not None else see)(image, rng)
 
     def unseen(self, transforms: Compose) -> Tensor:
         """``[N]``: the scores of the pictures at work under two changes that no step has drawn."""
         with torch.no_grad():
             image = self.images()
-            draws = Draws([UNSEEN] * len(image), self.device)
-            return (self.scores_of(image, transforms, draws) + self.scores_of(image, transforms, draws)) / 2
+            rng = Rng([UNSEEN] * len(image), self.device)
+            return (self.scores_of(image, transforms, rng) + self.scores_of(image, transforms, rng)) / 2
 
     def warn_of(self, silent: Sequence[int]) -> None:
         """Say which pictures are silent, and what to try."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .sizes import Size, as_size
+from .checks import Size, as_size
 
 COARSE_STEPS, FINE_STEPS = 72, 12
 COARSEST = 80

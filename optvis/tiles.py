@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .draws import Draws
-from .seeing import See, along_with_gradient, scores_and_gradient
-from .sizes import Size
+from .checks import Size
+from .rng import Rng
+from .scoring import ScoreFunction, along_with_gradient, scores_and_gradient
 
 
 def tile_size(size: Size, tile: int) -> Size:
@@ -19,16 +19,16 @@ def tile_size(size: Size, tile: int) -> Size:
     return height, width
 
 
-def in_tiles(see: See, tile: int, shift: bool) -> See:
+def in_tiles(see: ScoreFunction, tile: int, shift: bool) -> ScoreFunction:
     """What ``see`` makes of each tile, in the mean; only one is held in memory at once.
 
     With ``shift`` the picture is rolled by a random number of pixels before it is cut, so that the seams lie elsewhere
     each time. After Mordvintsev, Olah, Tyka, "DeepDream", 2015.
     """
 
-    def look(image: Tensor, draws: Draws) -> Tensor:
+    def look(image: Tensor, rng: Rng) -> Tensor:
         size = (image.shape[-2], image.shape[-1])
-        rolled = [int(part * n) if shift else 0 for part, n in zip(draws.uniform(0, 1, 2)[0].tolist(), size)]
+        rolled = [int(part * n) if shift else 0 for part, n in zip(rng.uniform(0, 1, 2)[0].tolist(), size)]
 
         def compute(image: Tensor) -> tuple[Tensor, Tensor]:
             image = image.roll(rolled, (-2, -1)) if shift else image
@@ -36,7 +36,7 @@ def in_tiles(see: See, tile: int, shift: bool) -> See:
             for rows, columns in _cut(size, tile_size(size, tile)):
                 part = image[..., rows, columns]
                 share = part[0, 0].numel() / image[0, 0].numel()
-                some, slope = scores_and_gradient(see, part, draws)
+                some, slope = scores_and_gradient(see, part, rng)
                 scores += share * some
                 gradient[..., rows, columns] = share * slope
             return scores, gradient.roll([-n for n in rolled], (-2, -1)) if shift else gradient

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .draws import Draws, fresh
+from .rng import Rng, fresh
 
 Size = tuple[int, int]
 Fill = Literal["reflect", "border", "grey", "black"]
@@ -24,12 +24,12 @@ Fill = Literal["reflect", "border", "grey", "black"]
 class Transform:
     """A random change to images ``[N, C, H, W]``; subclasses define ``apply``."""
 
-    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+    def apply(self, image: Tensor, rng: Rng) -> Tensor:
         raise NotImplementedError
 
-    def __call__(self, image: Tensor, draws: Draws | None = None) -> Tensor:
+    def __call__(self, image: Tensor, rng: Rng | None = None) -> Tensor:
         """Change images; without ``draws`` each call draws anew, and the global random state is left alone."""
-        return self.apply(image, fresh(image) if draws is None else draws)
+        return self.apply(image, fresh(image) if rng is None else rng)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
@@ -41,7 +41,7 @@ class Warp(Transform):
 
     fill: Fill = "reflect"
 
-    def matrix(self, draws: Draws, size: Size) -> Tensor:
+    def matrix(self, rng: Rng, size: Size) -> Tensor:
         """``[N, 3, 3]``: a place in the new picture to its place in the old one, in pixels from the centre."""
         raise NotImplementedError
 
@@ -49,9 +49,9 @@ class Warp(Transform):
         """(height, width) of the new picture."""
         return size
 
-    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+    def apply(self, image: Tensor, rng: Rng) -> Tensor:
         size = (image.shape[-2], image.shape[-1])
-        return resample(image, self.matrix(draws, size), self.out_size(size), self.fill)
+        return resample(image, self.matrix(rng, size), self.out_size(size), self.fill)
 
 
 def resample(image: Tensor, matrix: Tensor, size: Size, fill: Fill = "reflect") -> Tensor:
@@ -90,8 +90,8 @@ class Pad(Warp):
     def __init__(self, amount: float = 0.05, fill: Fill = "grey") -> None:
         self.amount, self.fill = _fraction("amount", amount), _checked(fill)
 
-    def matrix(self, draws: Draws, size: Size) -> Tensor:
-        one = draws._stream.new_ones(draws.count, dtype=torch.float32)
+    def matrix(self, rng: Rng, size: Size) -> Tensor:
+        one = rng._stream.new_ones(rng.count, dtype=torch.float32)
         return _matrix([(one, 0.0, 0.0), (0.0, 1.0, 0.0)], one)
 
     def out_size(self, size: Size) -> Size:
@@ -104,8 +104,8 @@ class Jitter(Warp):
     def __init__(self, amount: float = 0.1, fill: Fill = "reflect") -> None:
         self.amount, self.fill = _fraction("amount", amount), _checked(fill)
 
-    def matrix(self, draws: Draws, size: Size) -> Tensor:
-        x, y = draws.uniform(-self.amount, self.amount, 2).unbind(1)
+    def matrix(self, rng: Rng, size: Size) -> Tensor:
+        x, y = rng.uniform(-self.amount, self.amount, 2).unbind(1)
         return _matrix([(1.0, 0.0, x * size[1]), (0.0, 1.0, y * size[0])], x)
 
 
@@ -117,8 +117,8 @@ class RandomScale(Warp):
             raise ValueError(f"scales from {low} to {high}: give two positive numbers, the smaller first")
         self.low, self.high, self.fill = low, high, _checked(fill)
 
-    def matrix(self, draws: Draws, size: Size) -> Tensor:
-        back = 1 / draws.uniform(self.low, self.high)
+    def matrix(self, rng: Rng, size: Size) -> Tensor:
+        back = 1 / rng.uniform(self.low, self.high)
         return _matrix([(back, 0.0, 0.0), (0.0, back, 0.0)], back)
 
 
@@ -130,8 +130,8 @@ class RandomRotate(Warp):
             raise ValueError(f"degrees {degrees}: give an angle from 0 to 180")
         self.degrees, self.fill = float(degrees), _checked(fill)
 
-    def matrix(self, draws: Draws, size: Size) -> Tensor:
-        angle = draws.uniform(-self.degrees, self.degrees) * (math.pi / 180)
+    def matrix(self, rng: Rng, size: Size) -> Tensor:
+        angle = rng.uniform(-self.degrees, self.degrees) * (math.pi / 180)
         cos, sin = angle.cos(), angle.sin()
         return _matrix([(cos, -sin, 0.0), (sin, cos, 0.0)], cos)
 
@@ -144,9 +144,9 @@ class Crop(Warp):
             raise ValueError(f"amount {amount}: give a fraction of the image above 0 and up to 1")
         self.amount = float(amount)
 
-    def matrix(self, draws: Draws, size: Size) -> Tensor:
+    def matrix(self, rng: Rng, size: Size) -> Tensor:
         out = self.out_size(size)
-        x, y = draws.uniform(0.0, 1.0, 2).unbind(1)
+        x, y = rng.uniform(0.0, 1.0, 2).unbind(1)
         # Whole pixels: a window is cut, not blurred.
         left, top = (x * (size[1] - out[1] + 1)).floor(), (y * (size[0] - out[0] + 1)).floor()
         shift_x, shift_y = left - (size[1] - out[1]) / 2, top - (size[0] - out[0]) / 2
@@ -162,8 +162,8 @@ class Flip(Warp):
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _fraction("probability", probability)
 
-    def matrix(self, draws: Draws, size: Size) -> Tensor:
-        sign = torch.where(draws.uniform(0.0, 1.0) < self.probability, -1.0, 1.0)
+    def matrix(self, rng: Rng, size: Size) -> Tensor:
+        sign = torch.where(rng.uniform(0.0, 1.0) < self.probability, -1.0, 1.0)
         return _matrix([(sign, 0.0, 0.0), (0.0, 1.0, 0.0)], sign)
 
 
@@ -173,7 +173,7 @@ class Blur(Transform):
     def __init__(self, sigma: float = 0.01) -> None:
         self.sigma = _fraction("sigma", sigma)
 
-    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+    def apply(self, image: Tensor, rng: Rng) -> Tensor:
         from kornia.filters import gaussian_blur2d
 
         widest = self.sigma * min(image.shape[-2:])
@@ -181,7 +181,7 @@ class Blur(Transform):
         kernel = min(kernel, min(image.shape[-2:]) // 2 * 2 - 1)
         if kernel < 3 or widest == 0:
             return image
-        sigma = draws.uniform(0.0, widest).clamp_min(1e-3)
+        sigma = rng.uniform(0.0, widest).clamp_min(1e-3)
         return gaussian_blur2d(image, kernel, torch.stack([sigma, sigma], -1))
 
 
@@ -193,8 +193,8 @@ class Noise(Transform):
             raise ValueError(f"std {std}: give a number of 0 or more")
         self.std = float(std)
 
-    def apply(self, image: Tensor, draws: Draws) -> Tensor:
-        return image + self.std * draws.normal(*image.shape[1:])
+    def apply(self, image: Tensor, rng: Rng) -> Tensor:
+        return image + self.std * rng.normal(*image.shape[1:])
 
 
 class ColorJitter(Transform):
@@ -215,10 +215,10 @@ class ColorJitter(Transform):
         self.saturation = _fraction("saturation", saturation)
         self.hue = _fraction("hue", hue, 0.5)
 
-    def apply(self, image: Tensor, draws: Draws) -> Tensor:
+    def apply(self, image: Tensor, rng: Rng) -> Tensor:
         from kornia.enhance import adjust_hue
 
-        change = draws.uniform(-1.0, 1.0, 4)[..., None, None, None].unbind(1)
+        change = rng.uniform(-1.0, 1.0, 4)[..., None, None, None].unbind(1)
         mean = image.mean((1, 2, 3), keepdim=True)
         image = mean + (image - mean) * (1 + self.contrast * change[1]) + self.brightness * change[0]
         if self.saturation or self.hue:
@@ -249,22 +249,22 @@ class Compose(Transform):
         """Whether all randomness comes from ``draws``, as it does in the transforms of this file."""
         return all(isinstance(transform, Transform) for transform in self.transforms)
 
-    def __call__(self, image: Tensor, draws: Draws | None = None, size: Size | None = None) -> Tensor:
+    def __call__(self, image: Tensor, rng: Rng | None = None, size: Size | None = None) -> Tensor:
         """Change images; with ``size`` (height, width) the result has that size, in the last resampling if any."""
-        return self.apply(image, fresh(image) if draws is None else draws, size)
+        return self.apply(image, fresh(image) if rng is None else rng, size)
 
-    def apply(self, image: Tensor, draws: Draws, size: Size | None = None) -> Tensor:
+    def apply(self, image: Tensor, rng: Rng, size: Size | None = None) -> Tensor:
         i = 0
         while i < len(self.transforms):
             if not isinstance(self.transforms[i], Warp):
                 transform = self.transforms[i]
-                image = transform(image, draws) if isinstance(transform, Transform) else transform(image)
+                image = transform(image, rng) if isinstance(transform, Transform) else transform(image)
                 i += 1
                 continue
             canvas = (image.shape[-2], image.shape[-1])
             first, matrix = self.transforms[i], None
             while i < len(self.transforms) and isinstance(self.transforms[i], Warp):
-                step = self.transforms[i].matrix(draws, canvas)
+                step = self.transforms[i].matrix(rng, canvas)
                 matrix = step if matrix is None else matrix @ step
                 canvas = self.transforms[i].out_size(canvas)
                 i += 1

@@ -23,7 +23,7 @@ from optvis import Channel, Class, Neuron, TotalVariation
 from optvis.attribution import METHODS, Attribution, Gradcam, attribute
 from optvis.attribution.targets import against, box, segment, similarity, softmax_of
 from optvis.cli import run
-from optvis.pictures import read_settings
+from optvis.visualisation import read_settings
 
 QUICK = {"steps": 3, "samples": 4, "segments": 2, "batch_size": 8, "window": 8, "alpha": 1e-5, "verbose": False}
 

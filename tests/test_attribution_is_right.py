@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from optvis.metrics.scheduler import Box
 from small_networks import seeded
 from torch import Tensor, nn
 
 from optvis.attribution import attribute
-from optvis.attribution.photographs import read_photographs
+from optvis.attribution.inputs import read_photographs
 from optvis.attribution.targets import softmax_of
 from optvis.demo import PATTERNS, DemoNetwork, demo_network, make_pictures
 from optvis.metrics import energy_in_box, pointing_game, randomisation
-from optvis.metrics.places import Box
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 Load = Callable[[str], nn.Module]

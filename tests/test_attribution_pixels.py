@@ -14,10 +14,10 @@ from small_networks import Tiny, seeded, snapshot
 from torch import Tensor, nn
 
 from optvis import Channel
-from optvis.attribution.layers import shapes_of
-from optvis.attribution.looking import Looking
-from optvis.attribution.methods import find_method
+from optvis.attribution.context import Context
 from optvis.attribution.pixels import ROWS
+from optvis.attribution.registry import find_method
+from optvis.attribution.target_layer import shapes_of
 from optvis.attribution.targets import Target, against, of_classes
 from optvis.network import NetworkInput, frozen
 
@@ -97,10 +97,10 @@ def images() -> Tensor:
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def looking(network: nn.Module, images: Tensor, target: Target | None = None, layer: str | None = None) -> Looking:
+def looking(network: nn.Module, images: Tensor, target: Target | None = None, layer: str | None = None) -> Context:
     classes = [1, 2][: len(images)]
     target = target or of_classes(classes, [str(c) for c in classes])
-    look = Looking(network, NetworkInput.of(network), images, target)
+    look = Context(network, NetworkInput.of(network), images, target)
     layers = (*target.objective.layers,) if target.objective is not None else ()
     if layer is not None:
         layers = (*layers, layer)
@@ -452,7 +452,7 @@ def test_calls_that_change_from_pass_to_pass(images: Tensor) -> None:
 def test_too_few_steps_are_told() -> None:
     network, images = seeded(Tiny), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with frozen(network):
-        look = Looking(network, NetworkInput.of(network), images, of_classes([1], ["owl"]))
+        look = Context(network, NetworkInput.of(network), images, of_classes([1], ["owl"]))
         with pytest.warns(UserWarning, match=r"of 'owl' add up to .* in 1 steps, .* differ by .*: give more steps"):
             find_method("integrated_gradients").run(look, steps=1)
         with warnings.catch_warnings():

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from optvis.attribution.photographs import Photographs, read_photographs
+from optvis.attribution.inputs import Photographs, read_photographs
+from optvis.attribution.plotting import KINDS
 from optvis.attribution.result import ENDINGS, Attribution, compare
-from optvis.attribution.showing import KINDS
 from optvis.attribution.targets import Target, of_classes
 from optvis.images import read_image
-from optvis.pictures import read_settings, to_pil
+from optvis.visualisation import read_settings, to_pil
 
 SETTINGS = {"method": "gradcam", "layer": ["features/3"], "note": "rougeâtre"}
 

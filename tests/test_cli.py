@@ -13,7 +13,7 @@ from PIL import Image
 from small_networks import network_file, seeded
 
 from optvis.cli import run
-from optvis.pictures import read_settings
+from optvis.visualisation import read_settings
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from optvis import metrics
 from optvis.attribution import attribute, targets
 from optvis.attribution.baselines import as_baseline
-from optvis.attribution.showing import heat_of
-from optvis.metrics.scores import asking
+from optvis.attribution.plotting import heat_of
+from optvis.metrics.scorer import asking
 from optvis.network import NetworkInput
 from optvis.objectives import Channel
 

@@ -10,7 +10,7 @@ from small_networks import Tiny, seeded
 from torch import Tensor, nn
 
 from optvis import Channel, ImageFile, ImageParam, OptVis
-from optvis.draws import Draws
+from optvis.rng import Rng
 from optvis.tiles import in_tiles, tile_size
 
 
@@ -27,27 +27,27 @@ def test_tiles_are_even_and_none_is_too_large(size: tuple[int, int], tile: int, 
 def test_where_places_do_not_matter_tiles_change_nothing(size: tuple[int, int], shift: bool) -> None:
     image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), requires_grad=True)
 
-    def see(image: Tensor, draws: Draws) -> Tensor:
+    def see(image: Tensor, rng: Rng) -> Tensor:
         return image.square().sum(1).mean((1, 2))
 
     weights = torch.tensor([1.0, -3.0])
-    scores = in_tiles(see, 10, shift)(image, Draws([1, 2]))
+    scores = in_tiles(see, 10, shift)(image, Rng([1, 2]))
     (found,) = torch.autograd.grad((scores * weights).sum(), image)
-    assert torch.allclose(scores, see(image, Draws([1])), atol=1e-5)
+    assert torch.allclose(scores, see(image, Rng([1])), atol=1e-5)
     expected = 2 * image / (size[0] * size[1]) * weights.view(2, 1, 1, 1)
     assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_seams_lie_elsewhere_each_time() -> None:
-    image, draws = torch.zeros(1, 1, 8, 8), Draws([1])
+    image, rng = torch.zeros(1, 1, 8, 8), Rng([1])
 
-    def edges(image: Tensor, draws: Draws) -> Tensor:
+    def edges(image: Tensor, rng: Rng) -> Tensor:
         return image[..., 0, :].sum((1, 2))  # only the first row of a tile counts
 
     rows = set()
     for _ in range(12):
         leaf = image.clone().requires_grad_()
-        in_tiles(edges, 4, True)(leaf, draws).sum().backward()
+        in_tiles(edges, 4, True)(leaf, rng).sum().backward()
         assert leaf.grad is not None
         seams = leaf.grad[0, 0].any(1).nonzero().flatten().tolist()
         assert len(seams) == 2 and seams[1] - seams[0] == 4

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import Grayscale
 
 from optvis import transforms as T
-from optvis.draws import Draws
+from optvis.rng import Rng
 from optvis.transforms import (
     Blur,
     ColorJitter,
@@ -78,7 +78,7 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
 @pytest.mark.parametrize("channels", [1, 3, 6])
 def test_any_size_and_number_of_channels(make: Callable[[], Transform], size: Any, channels: int) -> None:
     image = photo(2, channels, *size).requires_grad_()
-    out = make()(image, Draws([1, 2]))
+    out = make()(image, Rng([1, 2]))
     expected = size
     if make is Pad:
         expected = tuple(n + 2 * round(0.05 * n) for n in size)
@@ -92,7 +92,7 @@ def test_any_size_and_number_of_channels(make: Callable[[], Transform], size: An
 
 @drawn
 def test_each_picture_is_drawn_for_itself(make: Callable[[], Transform]) -> None:
-    out = make()(photo(8, 3, 24, 30), Draws(EIGHT))
+    out = make()(photo(8, 3, 24, 30), Rng(EIGHT))
     different = {tuple(one.flatten().tolist()) for one in out}
     assert len(different) == (2 if isinstance(make(), Flip) else 8)
 
@@ -100,13 +100,13 @@ def test_each_picture_is_drawn_for_itself(make: Callable[[], Transform]) -> None
 @drawn
 def test_the_same_seed_gives_the_same_change_in_any_batch(make: Callable[[], Transform]) -> None:
     image = photo(4, 3, 24, 30)
-    transform, draws, again = make(), Draws([5, 6, 5, 7]), Draws([5, 6, 5, 7])
-    first, second = transform(image, draws), transform(image, draws)
+    transform, rng, again = make(), Rng([5, 6, 5, 7]), Rng([5, 6, 5, 7])
+    first, second = transform(image, rng), transform(image, rng)
     assert torch.equal(transform(image, again), first) and torch.equal(transform(image, again), second)
     assert torch.equal(first[0], first[2])
     assert not torch.equal(first, second), "each call draws anew"
     for i, seed in enumerate([5, 6, 5, 7]):
-        alone = Draws([seed])
+        alone = Rng([seed])
         assert close(transform(image[i : i + 1], alone)[0], first[i], 1e-6)
         assert close(transform(image[i : i + 1], alone)[0], second[i], 1e-6)
 
@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_change_in_any_batch(make: Callable[[], Tra
 def test_the_global_random_state_is_left_alone(make: Callable[[], Transform]) -> None:
     before = torch.get_rng_state()
     make()(photo(2, 3, 16, 16))
-    make()(photo(2, 3, 16, 16), Draws([1, 2]))
+    make()(photo(2, 3, 16, 16), Rng([1, 2]))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -132,14 +132,14 @@ def test_without_draws_every_call_and_picture_differs(make: Callable[[], Transfo
 @every
 def test_a_picture_gets_a_gradient_only_from_itself(make: Callable[[], Transform]) -> None:
     image = photo(3, 3, 16, 20).requires_grad_()
-    make()(image, Draws([1, 2, 3]))[1].sum().backward()
+    make()(image, Rng([1, 2, 3]))[1].sum().backward()
     assert image.grad[1].any() and not image.grad[[0, 2]].any()
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
 def test_draws_have_the_range_and_moments_asked_for(shape: tuple[int, ...]) -> None:
-    draws = Draws(range(2000))
-    uniform, normal = draws.uniform(-3, 5, *shape), draws.normal(*shape)
+    rng = Rng(range(2000))
+    uniform, normal = rng.uniform(-3, 5, *shape), rng.normal(*shape)
     assert uniform.shape == normal.shape == (2000, *shape)
     assert uniform.min() >= -3 and uniform.max() <= 5
     assert uniform.mean().item() == pytest.approx(1, abs=0.2) and uniform.std().item() == pytest.approx(
@@ -176,24 +176,24 @@ def pixel_matrix(matrix: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
 )
 def test_a_warp_agrees_with_kornia(make: Callable[[Any], Warp], fill: Any, mode: str, size: Any) -> None:
     warp, image = make(fill), photo(4, 3, *size)
-    matrix = warp.matrix(Draws(range(4)), size)
+    matrix = warp.matrix(Rng(range(4)), size)
     new = warp.out_size(size)
     expected = warp_affine(image, pixel_matrix(matrix, size, new), new, padding_mode=mode, align_corners=True)
-    assert close(warp(image, Draws(range(4))), expected, 1e-3)
+    assert close(warp(image, Rng(range(4))), expected, 1e-3)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 57)])
 def test_turns_and_scales_agree_with_torchvision(size: Any) -> None:
     image = photo(4, 3, *size)
     for warp in (RandomRotate(60, "black"), RandomScale(0.5, 1.6, "black")):
-        matrix = warp.matrix(Draws(range(4)), size)
+        matrix = warp.matrix(Rng(range(4)), size)
         angle = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]) * 180 / math.pi
         scale = 1 / matrix[:, 0, 0].hypot(matrix[:, 1, 0])
         expected = [
             TF.affine(image[i], -float(angle[i]), [0, 0], float(scale[i]), [0.0], TF.InterpolationMode.BILINEAR)
             for i in range(4)
         ]
-        assert close(warp(image, Draws(range(4))), torch.stack(expected), 1e-3)
+        assert close(warp(image, Rng(range(4))), torch.stack(expected), 1e-3)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 57)])
@@ -201,9 +201,9 @@ def test_turns_and_scales_agree_with_torchvision(size: Any) -> None:
 def test_a_shift_by_whole_pixels_is_a_slice(monkeypatch: Any, size: Any, down: int, right: int) -> None:
     image = photo(2, 3, *size)
     shift = torch.tensor([-right / size[1], -down / size[0]]).expand(2, 2)
-    monkeypatch.setattr(Draws, "uniform", lambda *_: shift)
+    monkeypatch.setattr(Rng, "uniform", lambda *_: shift)
     for fill, mode in (("border", "replicate"), ("reflect", "symmetric")):
-        out = Jitter(0.5, fill)(image, Draws([1, 2]))  # type: ignore[arg-type]
+        out = Jitter(0.5, fill)(image, Rng([1, 2]))  # type: ignore[arg-type]
         if mode == "replicate":
             wide = F.pad(image, (8, 8, 8, 8), mode="replicate")
         else:  # the border itself is repeated
@@ -217,7 +217,7 @@ def test_a_shift_by_whole_pixels_is_a_slice(monkeypatch: Any, size: Any, down: i
 @pytest.mark.parametrize("size", [(32, 32), (33, 57)])
 def test_a_pad_is_a_frame(fill: Any, value: float, size: Any) -> None:
     image = photo(2, 3, *size)
-    out = Pad(0.25, fill)(image, Draws([1, 2]))
+    out = Pad(0.25, fill)(image, Rng([1, 2]))
     down, across = round(0.25 * size[0]), round(0.25 * size[1])
     assert close(out, F.pad(image, (across, across, down, down), value=value))
 
@@ -226,7 +226,7 @@ def test_a_pad_is_a_frame(fill: Any, value: float, size: Any) -> None:
 @pytest.mark.parametrize("amount", [0.4, 0.7, 0.9, 1.0])
 def test_a_crop_is_a_window_at_any_place(size: Any, amount: float) -> None:
     image = photo(64, 1, *size)
-    out = Crop(amount)(image, Draws(range(64)))
+    out = Crop(amount)(image, Rng(range(64)))
     height, width = out.shape[-2:]
     assert (height, width) == (round(amount * size[0]), round(amount * size[1]))
     windows = F.unfold(image[:1], (height, width)).mT[0]  # every window, as a row
@@ -242,7 +242,7 @@ def test_a_crop_is_a_window_at_any_place(size: Any, amount: float) -> None:
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_a_flip_is_a_mirror_image_with_its_probability(probability: float) -> None:
     image = photo(400, 1, 4, 7)
-    out = Flip(probability)(image, Draws(range(400)))
+    out = Flip(probability)(image, Rng(range(400)))
     mirrored = (out - image.flip(-1)).abs().amax((1, 2, 3)) < 1e-4
     assert close(out, torch.where(mirrored[:, None, None, None], image.flip(-1), image))
     assert mirrored.float().mean().item() == pytest.approx(probability, abs=0.1)
@@ -250,14 +250,14 @@ def test_a_flip_is_a_mirror_image_with_its_probability(probability: float) -> No
 
 @pytest.mark.parametrize("size", [(40, 40), (64, 160)])
 def test_amounts_are_relative_to_the_image(size: Any) -> None:
-    draws = Draws(range(1000))
-    shift = Jitter(0.1).matrix(draws, size)[:, :2, 2]
+    rng = Rng(range(1000))
+    shift = Jitter(0.1).matrix(rng, size)[:, :2, 2]
     for axis, extent in ((0, size[1]), (1, size[0])):
         assert shift[:, axis].abs().max() <= 0.1 * extent
         assert shift[:, axis].max() > 0.095 * extent and shift[:, axis].min() < -0.095 * extent
-    scale = 1 / RandomScale(0.8, 1.2).matrix(draws, size)[:, 0, 0]
+    scale = 1 / RandomScale(0.8, 1.2).matrix(rng, size)[:, 0, 0]
     assert 0.8 <= scale.min() < 0.81 and 1.19 < scale.max() <= 1.2001
-    matrix = RandomRotate(15).matrix(draws, size)
+    matrix = RandomRotate(15).matrix(rng, size)
     angle = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]) * 180 / math.pi
     assert -15.001 <= angle.min() < -14.7 and 14.7 < angle.max() <= 15.001
     assert close(torch.linalg.det(matrix), torch.ones(1000), 1e-5)
@@ -266,13 +266,13 @@ def test_amounts_are_relative_to_the_image(size: Any) -> None:
 def test_a_scale_above_one_magnifies() -> None:
     image = torch.zeros(1, 1, 33, 33)
     image[..., 12:21, 12:21] = 1
-    area = RandomScale(2, 2)(image, Draws([0])).sum() / image.sum()
+    area = RandomScale(2, 2)(image, Rng([0])).sum() / image.sum()
     assert area.item() == pytest.approx(4, rel=0.1)
 
 
 def test_what_lies_outside_is_mirrored_by_default() -> None:
     ramp = torch.linspace(0, 1, 40).expand(1, 1, 40, 40)
-    out = RandomScale(0.5, 0.5)(ramp, Draws([0]))[0, 0, 20]
+    out = RandomScale(0.5, 0.5)(ramp, Rng([0]))[0, 0, 20]
     assert close(out[:10], out[10:20].flip(0), 1e-4) and close(out[30:], out[20:30].flip(0), 1e-4)
 
 
@@ -281,8 +281,8 @@ def test_what_lies_outside_is_mirrored_by_default() -> None:
 
 def test_a_blur_agrees_with_torchvision(monkeypatch: Any) -> None:
     image, sigmas = photo(3, 3, 40, 50), torch.tensor([0.4, 1.1, 2.0])
-    monkeypatch.setattr(Draws, "uniform", lambda *_: sigmas)
-    out = Blur(0.05)(image, Draws([1, 2, 3]))
+    monkeypatch.setattr(Rng, "uniform", lambda *_: sigmas)
+    out = Blur(0.05)(image, Rng([1, 2, 3]))
     kernel = 2 * math.ceil(2.5 * 0.05 * 40) + 1
     expected = torch.stack([TF.gaussian_blur(image[i], [kernel] * 2, [float(sigmas[i])] * 2) for i in range(3)])
     assert close(out, expected, 1e-4)
@@ -290,22 +290,22 @@ def test_a_blur_agrees_with_torchvision(monkeypatch: Any) -> None:
 
 def test_a_blur_of_nothing_is_nothing() -> None:
     image = photo(1, 3, 8, 8)
-    assert torch.equal(Blur(0.0)(image, Draws([1])), image)
+    assert torch.equal(Blur(0.0)(image, Rng([1])), image)
 
 
 def test_noise_has_the_deviation_asked_for() -> None:
     image = photo(4, 3, 64, 64)
-    difference = Noise(0.2)(image, Draws(range(4))) - image
+    difference = Noise(0.2)(image, Rng(range(4))) - image
     assert difference.mean().item() == pytest.approx(0, abs=0.01)
     assert difference.std().item() == pytest.approx(0.2, rel=0.02)
-    assert torch.equal(Noise(0)(image, Draws(range(4))), image)
+    assert torch.equal(Noise(0)(image, Rng(range(4))), image)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
 def test_brightness_and_contrast(monkeypatch: Any, channels: int) -> None:
     image = photo(2, channels, 6, 8) * 0.4 + 0.3
-    monkeypatch.setattr(Draws, "uniform", lambda *_: torch.tensor([[1.0, 0, 0, 0], [0, -1.0, 0, 0]]))
-    out = ColorJitter(brightness=0.1, contrast=0.5, saturation=0)(image, Draws([1, 2]))
+    monkeypatch.setattr(Rng, "uniform", lambda *_: torch.tensor([[1.0, 0, 0, 0], [0, -1.0, 0, 0]]))
+    out = ColorJitter(brightness=0.1, contrast=0.5, saturation=0)(image, Rng([1, 2]))
     assert close(out[0], image[0] + 0.1, 1e-6)
     assert close(out[1], (image[1] + image[1].mean()) / 2, 1e-6)
 
@@ -313,20 +313,20 @@ def test_brightness_and_contrast(monkeypatch: Any, channels: int) -> None:
 @pytest.mark.parametrize("turn", [1.0, -0.5, 0.25])
 def test_saturation_and_hue(monkeypatch: Any, turn: float) -> None:
     image = photo(1, 3, 6, 8)
-    monkeypatch.setattr(Draws, "uniform", lambda *_: torch.tensor([[0, 0, turn, turn]]))
-    out = ColorJitter(0, 0, saturation=0.5)(image, Draws([1]))
+    monkeypatch.setattr(Rng, "uniform", lambda *_: torch.tensor([[0, 0, turn, turn]]))
+    out = ColorJitter(0, 0, saturation=0.5)(image, Rng([1]))
     grey = image.mean(1, keepdim=True)
     assert close(out, (grey + (image - grey) * (1 + 0.5 * turn)).clamp(0, 1), 1e-6)
-    out = ColorJitter(0, 0, 0, hue=0.4)(image, Draws([1]))
+    out = ColorJitter(0, 0, 0, hue=0.4)(image, Rng([1]))
     assert close(out, TF.adjust_hue(image, 0.4 * turn), 1e-3)
 
 
 def test_colours_stay_in_range_and_a_grey_picture_has_a_gradient() -> None:
     image = photo(4, 3, 8, 8)
-    out = ColorJitter(0.5, 0.9, 0.9, 0.5)(image, Draws(range(4)))
+    out = ColorJitter(0.5, 0.9, 0.9, 0.5)(image, Rng(range(4)))
     assert out.min() >= 0 and out.max() <= 1
     grey = torch.full((2, 3, 4, 4), 0.5, requires_grad=True)
-    ColorJitter(hue=0.2)(grey, Draws([1, 2])).square().sum().backward()
+    ColorJitter(hue=0.2)(grey, Rng([1, 2])).square().sum().backward()
     assert torch.isfinite(grey.grad).all() and grey.grad.any()
 
 
@@ -354,11 +354,11 @@ WARPS = [Pad(0.1, "reflect"), Jitter(0.1), RandomScale(0.8, 1.2), RandomRotate(2
 @pytest.mark.parametrize("size", [None, (40, 72)])
 def test_warps_are_joined_into_one_resampling(sampled: list[int], warps: list[Warp], size: Any) -> None:
     image = smooth(4, 64, 96)
-    out = Compose(warps)(image, Draws(range(4)), size=size)
+    out = Compose(warps)(image, Rng(range(4)), size=size)
     assert len(sampled) == 1
-    draws, canvas, matrix = Draws(range(4)), (64, 96), torch.eye(3)
+    rng, canvas, matrix = Rng(range(4)), (64, 96), torch.eye(3)
     for warp in warps:
-        matrix = matrix @ warp.matrix(draws, canvas)
+        matrix = matrix @ warp.matrix(rng, canvas)
         canvas = warp.out_size(canvas)
     if size is not None:
         matrix = matrix @ torch.diag(torch.tensor([canvas[1] / size[1], canvas[0] / size[0], 1.0]))
@@ -369,15 +369,15 @@ def test_warps_are_joined_into_one_resampling(sampled: list[int], warps: list[Wa
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_joined_warp_is_close_to_one_after_another(sampled: list[int], order: int) -> None:
     image, warps = smooth(6, 96, 128), [Jitter(0.05), RandomScale(1.1, 1.3), RandomRotate(20)][::order]
-    joined = Compose(warps)(image, Draws(range(6)))
+    joined = Compose(warps)(image, Rng(range(6)))
     one_by_one, reverse = image, image
-    draws = Draws(range(6))
+    rng = Rng(range(6))
     for warp in warps:
-        one_by_one = warp(one_by_one, draws)
+        one_by_one = warp(one_by_one, rng)
     assert len(sampled) == 4
     middle = (..., slice(24, -24), slice(32, -32))  # away from the borders of the pictures in between
     assert close(joined[middle], one_by_one[middle], 0.01)
-    reverse = Compose(warps[::-1])(image, Draws(range(6)))
+    reverse = Compose(warps[::-1])(image, Rng(range(6)))
     assert not close(joined[middle], reverse[middle], 0.05), "order matters"
 
 
@@ -391,7 +391,7 @@ def test_order_matters_in_closed_form(monkeypatch: Any) -> None:
     monkeypatch.setattr(shift, "matrix", lambda *_: move)
 
     def place(*warps: Warp) -> list[int]:
-        return Compose(warps)(spot, Draws([0]))[0, 0].round().nonzero()[0].tolist()
+        return Compose(warps)(spot, Rng([0]))[0, 0].round().nonzero()[0].tolist()
 
     assert place(shift) == [16, 11]
     assert place(quarter, shift) == [16, 11]
@@ -401,10 +401,10 @@ def test_order_matters_in_closed_form(monkeypatch: Any) -> None:
 def test_only_neighbours_are_joined(sampled: list[int]) -> None:
     image = photo(2, 3, 20, 20)
     steps = [Jitter(), RandomRotate(), Noise(0.1), RandomScale(), Flip()]
-    out = Compose(steps)(image, Draws([1, 2]))
+    out = Compose(steps)(image, Rng([1, 2]))
     assert len(sampled) == 2
-    draws = Draws([1, 2])
-    assert torch.equal(Compose(steps[3:])(Noise(0.1)(Compose(steps[:2])(image, draws), draws), draws), out)
+    rng = Rng([1, 2])
+    assert torch.equal(Compose(steps[3:])(Noise(0.1)(Compose(steps[:2])(image, rng), rng), rng), out)
 
 
 @pytest.mark.parametrize("with_draws", [True, False])
@@ -414,16 +414,16 @@ def test_only_neighbours_are_joined(sampled: list[int]) -> None:
 @pytest.mark.parametrize("size", [(24, 24), (40, 17)])
 def test_a_size_can_be_asked_for(steps: list[Any], size: Any, with_draws: bool) -> None:
     image = photo(2, 3, 24, 24)
-    out = Compose(steps)(image, Draws([1, 2]) if with_draws else None, size=size)
+    out = Compose(steps)(image, Rng([1, 2]) if with_draws else None, size=size)
     assert out.shape == (2, 3, *size)
 
 
 def test_a_size_alone_is_a_plain_resizing(sampled: list[int]) -> None:
     image = smooth(1, 40, 60)
-    out = Compose([])(image, Draws([1]), size=(20, 30))
+    out = Compose([])(image, Rng([1]), size=(20, 30))
     assert close(out, resize(image, (20, 30)), 1e-6) and not sampled
     assert close(out[..., 1:-1, 1:-1], F.avg_pool2d(image, 2)[..., 1:-1, 1:-1], 0.01)
-    still = Compose([RandomScale(1, 1)])(image, Draws([1]), size=(80, 120))
+    still = Compose([RandomScale(1, 1)])(image, Rng([1]), size=(80, 120))
     assert close(still, F.interpolate(image, scale_factor=2, mode="bilinear"), 1e-4)
 
 
@@ -435,9 +435,9 @@ def test_a_size_alone_is_a_plain_resizing(sampled: list[int]) -> None:
 def test_any_callable_may_stand_among_them(foreign: Any) -> None:
     image = photo(2, 3, 16, 20).requires_grad_()
     with torch.random.fork_rng():
-        out = Compose([Jitter(), foreign, RandomRotate()])(image, Draws([1, 2]))
-        draws = Draws([1, 2])
-        expected = RandomRotate()(foreign(Jitter()(image, draws)), draws)
+        out = Compose([Jitter(), foreign, RandomRotate()])(image, Rng([1, 2]))
+        rng = Rng([1, 2])
+        expected = RandomRotate()(foreign(Jitter()(image, rng)), rng)
     assert close(out, expected, 1e-5)
     out.sum().backward()
     assert image.grad.any()
@@ -447,30 +447,30 @@ def test_compositions_within_compositions_are_one(sampled: list[int]) -> None:
     nested = Compose([Jitter(), Compose([RandomScale(), Compose([RandomRotate()])])])
     flat = Compose([Jitter(), RandomScale(), RandomRotate()])
     image = photo(2, 3, 16, 16)
-    assert torch.equal(nested(image, Draws([1, 2])), flat(image, Draws([1, 2])))
+    assert torch.equal(nested(image, Rng([1, 2])), flat(image, Rng([1, 2])))
     assert len(sampled) == 2 and repr(nested) == repr(flat)
 
 
 def test_a_composition_of_nothing_changes_nothing() -> None:
     image = photo(1, 3, 8, 8)
-    assert torch.equal(Compose()(image, Draws([1])), image)
+    assert torch.equal(Compose()(image, Rng([1])), image)
 
 
 def test_the_default_is_strong_and_keeps_the_size(sampled: list[int]) -> None:
     image = photo(2, 3, 224, 224)
-    assert standard()(image, Draws([1, 2])).shape == image.shape and len(sampled) == 1
+    assert standard()(image, Rng([1, 2])).shape == image.shape and len(sampled) == 1
     shift, scale, turn = standard().transforms
     assert shift.amount >= 0.05 and scale.low <= 0.9 and scale.high >= 1.1 and turn.degrees >= 10
 
 
 def test_a_new_warp_takes_a_few_lines(sampled: list[int]) -> None:
     class Shear(Warp):
-        def matrix(self, draws: Draws, size: Any) -> Tensor:
-            matrix = torch.eye(3).repeat(draws.count, 1, 1)
-            matrix[:, 0, 1] = draws.uniform(-0.2, 0.2)
+        def matrix(self, rng: Rng, size: Any) -> Tensor:
+            matrix = torch.eye(3).repeat(rng.count, 1, 1)
+            matrix[:, 0, 1] = rng.uniform(-0.2, 0.2)
             return matrix
 
-    out = Compose([Shear(), Jitter()])(photo(3, 3, 16, 16), Draws([1, 2, 3]))
+    out = Compose([Shear(), Jitter()])(photo(3, 3, 16, 16), Rng([1, 2, 3]))
     assert out.shape == (3, 3, 16, 16) and len(sampled) == 1
 
 

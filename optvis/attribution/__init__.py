@@ -2,7 +2,7 @@
 
 from . import cam, pixels  # each method registers itself
 from .attribute import Gradcam, attribute
-from .methods import METHODS
+from .registry import METHODS
 from .result import Attribution, compare
 
 __all__ = ["METHODS", "Attribution", "Gradcam", "attribute", "cam", "compare", "pixels"]

@@ -17,12 +17,12 @@ from ..objectives import Batch, Objective
 from ..objectives.algebra import IMAGE
 from ..versions import versions
 from .cam import first_component
+from .context import Context
 from .fitting import first_pass, shapes_of
-from .layers import check_maps, last_map
-from .looking import Looking
-from .methods import Method, find_method
-from .photographs import read_photographs
+from .inputs import read_photographs
+from .registry import Method, find_method
 from .result import Attribution
+from .target_layer import check_maps, last_map
 from .targets import Target, class_index, logits, of_classes
 
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
@@ -95,7 +95,7 @@ def attribute(
     if eigen_smooth and not way.summed:
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
     with frozen(network) as inner:
-        look = Looking(inner, given, photographs.images.to(given.device), Target(()), extra=extra)
+        look = Context(inner, given, photographs.images.to(given.device), Target(()), extra=extra)
         look = _asking(look, target, _heard(look, way, wanted), leaves=bool(wanted))
         if aug_smooth and look.target.placed:
             raise ValueError(
@@ -146,14 +146,14 @@ def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
     return tuple(dict.fromkeys(find_layer(network, one) for one in layers))
 
 
-def _heard(look: Looking, way: Method, wanted: Sequence[str]) -> list[str]:
+def _heard(look: Context, way: Method, wanted: Sequence[str]) -> list[str]:
     """The layers that are worth listening to in the first pass."""
     if wanted or not way.layer or len(look.images) > 1:
         return list(wanted)
     return [name for name in layers_of(look.network) if name]
 
 
-def _asking(look: Looking, target: Any, layers: Sequence[str], leaves: bool) -> Looking:
+def _asking(look: Context, target: Any, layers: Sequence[str], leaves: bool) -> Context:
     """``look`` with its target, and the pass of these layers that was needed to find it; ``leaves``: ``first_pass``."""
     count = len(look.images)
     target = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
@@ -191,7 +191,7 @@ def _asking(look: Looking, target: Any, layers: Sequence[str], leaves: bool) -> 
     return replace(look, target=of_classes(classes, labels))
 
 
-def _views(look: Looking) -> list[tuple[Looking, bool]]:
+def _views(look: Context) -> list[tuple[Context, bool]]:
     """The images, and their mirrors, at several strengths; and whether they are mirrored."""
     return [
         (
@@ -204,7 +204,7 @@ def _views(look: Looking) -> list[tuple[Looking, bool]]:
 
 
 def _values(
-    way: Method, views: Sequence[tuple[Looking, bool]], layer: str | None, principal: bool, options: dict[str, Any]
+    way: Method, views: Sequence[tuple[Context, bool]], layer: str | None, principal: bool, options: dict[str, Any]
 ) -> Tensor:
     """The mean over the views ``[N, C, h, w]``."""
     total: Any = 0

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .looking import Looking
-from .showing import choice
+from .context import Context
+from .plotting import choice
 
 Baseline = str | float | Sequence[float] | Tensor
 """A name, a number in [0, 1], one for each channel, an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``."""
@@ -18,7 +18,7 @@ _GREYS = {"black": 0.0, "grey": 0.5, "white": 1.0}
 _NAMES = (*_GREYS, "mean", "blur")
 
 
-def as_baseline(look: Looking, baseline: Baseline) -> Tensor:
+def as_baseline(look: Context, baseline: Baseline) -> Tensor:
     """``[N, C, H, W]`` in [0, 1]: the images of ``look`` without what is looked for.
 
     Args:

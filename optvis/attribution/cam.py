@@ -1,6 +1,6 @@
 """The CAM family: what a layer saw, weighted by what it meant for the score.
 
-Each method is a function from a ``Looking`` and a layer to signed values ``[N, K, h, w]`` of the layer's own size;
+Each method is a function from a ``Context`` and a layer to signed values ``[N, K, h, w]`` of the layer's own size;
 their sum over the channels, or what lies along their first principal component, is the map. In the formulas A are the
 layer's activations and G the gradients of the score with respect to them; sums run over the positions ij.
 """
@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..network.addresses import layers_of
-from .looking import Looking
-from .methods import method
+from .context import Context
+from .registry import method
 
 
 def _weighted(weights: Tensor, a: Tensor) -> Tensor:
@@ -23,14 +23,14 @@ def _weighted(weights: Tensor, a: Tensor) -> Tensor:
 
 
 @method("gradcam", layer=True)
-def gradcam(look: Looking, layer: str) -> Tensor:
+def gradcam(look: Context, layer: str) -> Tensor:
     """mean(G) A. Selvaraju et al., "Grad-CAM", 2017."""
     a, g = look.activations(layer), look.gradients(layer)
     return _weighted(g.mean((2, 3)), a)
 
 
 @method("gradcam++", layer=True)
-def gradcam_plus_plus(look: Looking, layer: str) -> Tensor:
+def gradcam_plus_plus(look: Context, layer: str) -> Tensor:
     """(Σij α relu(G)) A, α = G² / (2 G² + ΣijA G³). Chattopadhay et al., "Grad-CAM++", 2018."""
     a, g = look.activations(layer), look.gradients(layer)
     below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
@@ -39,38 +39,38 @@ def gradcam_plus_plus(look: Looking, layer: str) -> Tensor:
 
 
 @method("xgradcam", layer=True)
-def xgradcam(look: Looking, layer: str) -> Tensor:
+def xgradcam(look: Context, layer: str) -> Tensor:
     """(Σij G A / Σij A) A. Fu et al., "Axiom-based Grad-CAM", 2020."""
     a, g = look.activations(layer), look.gradients(layer)
     return _weighted((g * a).sum((2, 3)) / (a.sum((2, 3)) + 1e-7), a)
 
 
 @method("hirescam", layer=True)
-def hirescam(look: Looking, layer: str) -> Tensor:
+def hirescam(look: Context, layer: str) -> Tensor:
     """G A. Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020."""
     return look.gradients(layer) * look.activations(layer)
 
 
 @method("gradcam_elementwise", layer=True)
-def gradcam_elementwise(look: Looking, layer: str) -> Tensor:
+def gradcam_elementwise(look: Context, layer: str) -> Tensor:
     """relu(G A). As in pytorch-grad-cam (``GradCAMElementWise``)."""
     return (look.gradients(layer) * look.activations(layer)).relu()
 
 
 @method("layercam", layer=True)
-def layercam(look: Looking, layer: str) -> Tensor:
+def layercam(look: Context, layer: str) -> Tensor:
     """relu(G) A. Jiang et al., "LayerCAM", 2021."""
     return look.gradients(layer).relu() * look.activations(layer)
 
 
 @method("eigencam", layer=True)
-def eigencam(look: Looking, layer: str) -> Tensor:
+def eigencam(look: Context, layer: str) -> Tensor:
     """A along its first principal component; knows no target. Muhammad, Yeasin, "Eigen-CAM", 2020."""
     return first_component(look.activations(layer))
 
 
 @method("eigengradcam", layer=True)
-def eigengradcam(look: Looking, layer: str) -> Tensor:
+def eigengradcam(look: Context, layer: str) -> Tensor:
     """G A along its first principal component. As in pytorch-grad-cam (``EigenGradCAM``)."""
     return first_component(look.gradients(layer) * look.activations(layer))
 
@@ -90,7 +90,7 @@ def first_component(maps: Tensor) -> Tensor:
 
 
 @method("random_cam", layer=True)
-def random_cam(look: Looking, layer: str, seed: int = 0) -> Tensor:
+def random_cam(look: Context, layer: str, seed: int = 0) -> Tensor:
     """w A with weights drawn from [-1, 1]: the null that a method has to beat."""
     a = look.activations(layer)
     drawn = torch.rand(a.shape[:2], generator=torch.Generator().manual_seed(seed))
@@ -98,7 +98,7 @@ def random_cam(look: Looking, layer: str, seed: int = 0) -> Tensor:
 
 
 @method("scorecam", layer=True)
-def scorecam(look: Looking, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
+def scorecam(look: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
     """softmax(scores of the image seen through A's k-th map) A. Wang et al., "Score-CAM", 2020.
 
     Each map is enlarged to the image and brought to [0, 1]; the network's own input is multiplied by it.
@@ -114,7 +114,7 @@ def scorecam(look: Looking, layer: str, batch_size: int | None = None, verbose: 
 
 
 @method("ablationcam", layer=True)
-def ablationcam(look: Looking, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
+def ablationcam(look: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
     """((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is taken out by making it 0."""
     a = look.activations(layer)
     weights = a.new_empty(a.shape[:2])
@@ -128,7 +128,7 @@ def ablationcam(look: Looking, layer: str, batch_size: int | None = None, verbos
 
 
 @method("cam", layer=True)
-def cam(look: Looking, layer: str) -> Tensor:
+def cam(look: Context, layer: str) -> Tensor:
     """w A, w the class's weights after the pooling. Zhou et al., "Learning Deep Features ...", 2016.
 
     For networks whose class outputs are the layer's spatial means times the weights of a fully connected layer (or the
@@ -159,7 +159,7 @@ def cam(look: Looking, layer: str) -> Tensor:
 
 
 @method("fullgrad")
-def fullgrad(look: Looking) -> Tensor:
+def fullgrad(look: Context) -> Tensor:
     """ψ(G x) + Σl ψ(G b), of the image and of each layer with a bias. Srinivas, Fleuret, "Full-Gradient ...", 2019.
 
     ψ: the absolute value, brought to [0, 1] in each channel, enlarged to the image, summed over the channels. Biases

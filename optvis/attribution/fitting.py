@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 
 from ..network import LayerShape, Probe
-from .looking import Looking, to_the_end
+from .context import Context, to_the_end
 
 
-def first_pass(look: Looking, layers: Sequence[str], leaves: bool = False) -> Looking:
+def first_pass(look: Context, layers: Sequence[str], leaves: bool = False) -> Context:
     """Show the images to the network for the first time: ``look`` with this pass.
 
     Its gradients reach the images, or, with ``leaves``, no further back than the layers, which is cheaper.
@@ -29,7 +29,7 @@ def first_pass(look: Looking, layers: Sequence[str], leaves: bool = False) -> Lo
         raise _refusal(look, [""], error) from error
 
 
-def shapes_of(look: Looking, layers: Sequence[str]) -> dict[str, LayerShape]:
+def shapes_of(look: Context, layers: Sequence[str]) -> dict[str, LayerShape]:
     """What layers put out for images like these; raises as ``first_pass`` does."""
     size = (look.images.shape[-2], look.images.shape[-1])
     probe = Probe(look.network, layers, look.given, look.images.device, look.extra_of([0]))
@@ -44,7 +44,7 @@ def shapes_of(look: Looking, layers: Sequence[str]) -> dict[str, LayerShape]:
         raise _refusal(look, layers, error) from error
 
 
-def _refusal(look: Looking, layers: Sequence[str], error: Exception) -> ValueError:
+def _refusal(look: Context, layers: Sequence[str], error: Exception) -> ValueError:
     """Why the network does not take the images, with the size that it takes."""
     kind, (height, width) = type(look.network).__name__, look.images.shape[-2:]
     probe = Probe(look.network, layers, look.given, look.images.device, look.extra_of([0]))

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sizes import as_size
+from ..checks import as_size
 from .baselines import Baseline, as_baseline
-from .looking import Looking
+from .context import Context
 
 
-def as_distribution(look: Looking, baselines: Sequence[Baseline] | Tensor) -> Tensor:
+def as_distribution(look: Context, baselines: Sequence[Baseline] | Tensor) -> Tensor:
     """``[B, C, H, W]``: several baselines of one image, as the network takes them.
 
     Raises:
@@ -25,7 +25,7 @@ def as_distribution(look: Looking, baselines: Sequence[Baseline] | Tensor) -> Te
     return torch.cat([look.normalised(as_baseline(look, baseline)) for baseline in baselines])
 
 
-def as_deviation(look: Looking, noise: float) -> float:
+def as_deviation(look: Context, noise: float) -> float:
     """Standard deviation of noise that is given as a fraction of the range of the network's input."""
     if not isinstance(noise, (int, float)) or not 0 <= noise < math.inf:
         raise ValueError(f"noise {noise!r}: give a fraction of the image's range, such as 0.15")
@@ -33,7 +33,7 @@ def as_deviation(look: Looking, noise: float) -> float:
     return float(noise) * float(values.max() - values.min())
 
 
-def as_segments(look: Looking, segments: int | Sequence[int], mask: Any = None) -> Tensor:
+def as_segments(look: Context, segments: int | Sequence[int], mask: Any = None) -> Tensor:
     """``[1, C, H, W]`` whole numbers: to which segment each pixel belongs.
 
     Args:
@@ -64,7 +64,7 @@ def as_segments(look: Looking, segments: int | Sequence[int], mask: Any = None) 
     return found.expand(1, look.images.shape[1], -1, -1)
 
 
-def as_windows(look: Looking, window: Any = None, stride: Any = None) -> dict[str, Any]:
+def as_windows(look: Context, window: Any = None, stride: Any = None) -> dict[str, Any]:
     """Captum's window and strides from pixels: an eighth of the image, in steps of half a window, by default.
 
     Raises:

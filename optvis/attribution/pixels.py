@@ -1,7 +1,7 @@
 """Pixel methods, by Captum: one table says how ours are called there, what they are given and by which defaults.
 
-Each is a function from a ``Looking`` to signed values ``[N, C, H, W]`` float32, with respect to the network's own
-(normalised) input, or, of the methods of hidden layers, from a ``Looking`` and a layer to ``[N, K, h, w]``.
+Each is a function from a ``Context`` to signed values ``[N, C, H, W]`` float32, with respect to the network's own
+(normalised) input, or, of the methods of hidden layers, from a ``Context`` and a layer to ``[N, K, h, w]``.
 
 Methods that need one pass attribute all images in it. The others take one image at a time, each with its own target
 and its own random numbers, so that an image's map does not depend on what else is in the batch; N images take N times
@@ -41,14 +41,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..sizes import as_count
+from ..checks import as_count
 from . import slots
 from .baselines import as_baseline
 from .cam import gradcam
+from .context import Context, changed_layer
 from .given import as_deviation, as_distribution, as_segments, as_windows
-from .looking import Looking, changed_layer
-from .methods import METHODS, Method, method
-from .paths import adding_up
+from .integrated_gradients import adding_up
+from .registry import METHODS, Method, method
 from .targets import Target
 
 
@@ -211,7 +211,7 @@ ROWS: dict[str, Row] = {
 class _Scores(nn.Module):
     """The scores ``[M]`` of normalised images, as a module; what Captum hooks are its children, and no others."""
 
-    def __init__(self, look: Looking, calls: slots.Slots | None = None, layer: str | None = None) -> None:
+    def __init__(self, look: Context, calls: slots.Slots | None = None, layer: str | None = None) -> None:
         super().__init__()
         self._look, self._calls, self._layer = [look], calls, layer  # a list, or the network would be a child
         if calls is not None:
@@ -244,7 +244,7 @@ class _Scores(nn.Module):
         return scores
 
 
-def _run(name: str, row: Row, look: Looking, layer: str | None, options: Mapping[str, Any]) -> Tensor:
+def _run(name: str, row: Row, look: Context, layer: str | None, options: Mapping[str, Any]) -> Tensor:
     """Values of a row of the table: ``[N, C, H, W]``, or ``[N, K, h, w]`` at a layer."""
     options = {**row.options, **options}
     every = range(len(look.images))
@@ -265,7 +265,7 @@ def _of_these(options: Mapping[str, Any], some: list[int], count: int) -> dict[s
     return {**options, "baseline": baseline[some]} if each else dict(options)  # type: ignore[index]
 
 
-def _attribute(name: str, row: Row, look: Looking, layer: str | None, options: Mapping[str, Any]) -> Tensor:
+def _attribute(name: str, row: Row, look: Context, layer: str | None, options: Mapping[str, Any]) -> Tensor:
     made, given = _captum(row.captum), {**row.fixed, **_given(row, look, options)}
     calls = slots.Slots(look.network, name, row.rule(options)) if row.rule is not None else None
     if calls is not None and row.captum == "LRP":
@@ -290,7 +290,7 @@ def _attribute(name: str, row: Row, look: Looking, layer: str | None, options: M
     return look.as_map(layer, values) if layer is not None else values.float()
 
 
-def _given(row: Row, look: Looking, options: Mapping[str, Any]) -> dict[str, Any]:
+def _given(row: Row, look: Context, options: Mapping[str, Any]) -> dict[str, Any]:
     """What Captum is given for our options."""
     for count in ("steps", "samples", "batch_size"):
         if count in options and (options[count], row.options[count]) != (None, None):
@@ -356,7 +356,7 @@ def _epsilon(rule: str, epsilon: float) -> float:
 
 
 def _register(name: str, row: Row) -> None:
-    def run(look: Looking, *layer: str, **options: Any) -> Tensor:
+    def run(look: Context, *layer: str, **options: Any) -> Tensor:
         METHODS[name].checked(options)
         return _run(name, row, look, layer[0] if layer else None, options)
 
@@ -373,7 +373,7 @@ for _name, _row in ROWS.items():
 
 
 @method("guided_gradcam", layer=True)
-def guided_gradcam(look: Looking, layer: str) -> Tensor:
+def guided_gradcam(look: Context, layer: str) -> Tensor:
     """Guided backprop where Grad-CAM is positive. Selvaraju et al., "Grad-CAM", 2017."""
     where = F.interpolate(gradcam(look, layer).sum(1, keepdim=True).relu(), look.images.shape[-2:], mode="nearest")
     return METHODS["guided_backprop"].run(look) * where

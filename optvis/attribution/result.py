@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pictures import check_path, grid, to_pil, write_picture, write_whole
-from ..sizes import as_count, as_size
-from .photographs import Box, Photographs
-from .showing import KINDS, SIGNS, choice, colour_map, draw, figure_of, heat_of, present, resized, title_of
+from ..checks import as_count, as_size
+from ..visualisation import check_path, grid, to_pil, write_picture, write_whole
+from .inputs import Box, Photographs
+from .plotting import KINDS, SIGNS, choice, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
 
 if TYPE_CHECKING:

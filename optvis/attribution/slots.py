@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..checks import as_pair
 from ..network.tap import first_tensor, with_first_tensor
-from ..sizes import as_pair
 from .targets import Target
 
 Rule = Callable[[str, list[Tensor], tuple[Any, ...], Mapping[str, Any]], nn.Module | None]

@@ -2,8 +2,8 @@
 
 from .confidence import average_drop, increase_in_confidence
 from .curves import Curve, deletion, insertion
-from .faithful import infidelity, max_sensitivity
-from .places import energy_in_box, pointing_game
+from .infidelity import infidelity, max_sensitivity
+from .localisation import energy_in_box, pointing_game
 from .randomisation import Likeness, randomisation, spearman
 from .road import impute, road
 from .table import METRICS, table

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
-from .scores import Extra, Map, asking
+from .scorer import Extra, Map, asking
 
 
 def average_drop(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
-from ..sizes import as_count
-from .scores import Extra, Map, asking, importance, ranks
+from ..checks import as_count
+from .scorer import Extra, Map, asking, importance, ranks
 
 
 @dataclass(frozen=True)

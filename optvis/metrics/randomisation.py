@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..network import find_layer, unwrap
 from ..network.addresses import layers_of
-from .faithful import values_of
+from .infidelity import values_of
 
 
 @dataclass(frozen=True)

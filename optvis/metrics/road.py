@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attribution.showing import choice
+from ..attribution.plotting import choice
 from .curves import Curve
-from .scores import Extra, Map, asking, importance, ranks
+from .scorer import Extra, Map, asking, importance, ranks
 
 ORDERS = ("most", "least")
 _NEIGHBOURS = torch.tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from ..attribution.showing import choice
+from ..attribution.plotting import choice
 from .confidence import average_drop, increase_in_confidence
 from .curves import Curve, deletion, insertion
-from .faithful import infidelity
+from .infidelity import infidelity
 from .road import road
-from .scores import Map
+from .scorer import Map
 
 Metric = Callable[..., Tensor | Curve]
 """A function of a network and an attribution to ``[N]``, or to a curve, whose area counts."""

@@ -1,14 +1,14 @@
 """Reading a network: addresses of its layers, the tap, what it takes, freezing it and handing it back."""
 
 from .addresses import find_layer, parse_layer, unwrap
+from .channel_noise import channel_noise
+from .fast_conv import fast_first_conv
 from .frozen import frozen
-from .noise import channel_noise
 from .probe import LayerShape, NetworkInput, Probe
-from .relus import soft_relus
-from .stems import quick_stems
-from .table import get_layer_names
+from .soft_relu import soft_relu
+from .summary import get_layer_names
 from .tap import Tap
-from .working import working_copy
+from .working_copy import working_copy
 
 __all__ = [
     "LayerShape",
@@ -16,12 +16,12 @@ __all__ = [
     "Probe",
     "Tap",
     "channel_noise",
+    "fast_first_conv",
     "find_layer",
     "frozen",
     "get_layer_names",
     "parse_layer",
-    "quick_stems",
-    "soft_relus",
+    "soft_relu",
     "unwrap",
     "working_copy",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .addresses import unwrap
-from .noise import weighted_channels
+from .channel_noise import weighted_channels
 from .tap import Tap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

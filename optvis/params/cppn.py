@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..sizes import as_size
+from ..checks import as_size
 from .param import Param, noise
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..sizes import Size, as_size
+from ..checks import Size, as_size
 from .color import Color
 from .param import Param, noise
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..sizes import as_count, as_size
+from ..checks import as_count, as_size
 
 
 class Param(nn.Module):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .draws import Draws
 from .params import Param
+from .rng import Rng
 from .stages import Stage
 
 CHECK = 4
@@ -31,7 +31,7 @@ def plateau(picture: int, scores: Sequence[float]) -> bool:
     return max(scores[-last:]) - before <= 0.02 * abs(before)
 
 
-class Cohort:
+class Group:
     """Pictures that entered a stage together.
 
     Attributes:
@@ -46,8 +46,8 @@ class Cohort:
         silent: whether some picture may be silent, so that shut ReLUs let gradients through.
     """
 
-    def __init__(self, pictures: Sequence[int], param: Param, draws: Draws) -> None:
-        self.pictures, self.param, self.draws = list(pictures), param, draws
+    def __init__(self, pictures: Sequence[int], param: Param, rng: Rng) -> None:
+        self.pictures, self.param, self.rng = list(pictures), param, rng
         self.optimiser: torch.optim.Optimizer | None = None
         self.age = 0
         self.history: list[Tensor] = []
@@ -73,13 +73,13 @@ class Cohort:
         scores = torch.stack(self.unseen, 1).tolist()
         return [i for i, picture in enumerate(self.pictures) if until(picture, scores[i])]
 
-    def take(self, which: Sequence[int], optimiser: Callable[[Param], torch.optim.Optimizer]) -> Cohort:
+    def take(self, which: Sequence[int], optimiser: Callable[[Param], torch.optim.Optimizer]) -> Group:
         """Some of the pictures, with all that is theirs; ``which`` counts within the cohort."""
         if len(which) == len(self):
             return self
         which, taken = list(which), copy.copy(self)
         taken.pictures = [self.pictures[i] for i in which]
-        taken.param, taken.draws = self.param.take(which), self.draws.take(which)
+        taken.param, taken.rng = self.param.take(which), self.rng.take(which)
         taken.history = [scores[which] for scores in self.history]
         taken.frames = {step: images[which] for step, images in self.frames.items()}
         taken.unseen = [scores[which] for scores in self.unseen]
@@ -107,15 +107,15 @@ class _Queue:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.waiting: list[Cohort] = []
-        self.active: list[Cohort] = []
+        self.waiting: list[Group] = []
+        self.active: list[Group] = []
 
     @property
     def count(self) -> int:
         return sum(map(len, (*self.waiting, *self.active)))
 
 
-class Places:
+class Scheduler:
     """Brings pictures through the stages, ``batch`` at once.
 
     A picture leaves a stage after the stage's steps, or as soon as ``until`` says so; its place goes to the next that
@@ -131,7 +131,7 @@ class Places:
 
     def __init__(
         self,
-        everyone: Cohort,
+        everyone: Group,
         stages: Sequence[Stage],
         batch: int,
         until: Until | None,
@@ -142,8 +142,8 @@ class Places:
         self._queues[0].waiting = [
             everyone.take(range(i, min(i + batch, len(everyone))), optimiser) for i in range(0, len(everyone), batch)
         ]
-        self.done: list[Cohort] = []
-        self.at_work: list[Cohort] = []
+        self.done: list[Group] = []
+        self.at_work: list[Group] = []
 
     def turns(self) -> Iterator[Stage]:
         """Again and again the stage at which the next step is due; ``at_work`` holds the cohorts that take it."""
@@ -166,7 +166,7 @@ class Places:
         queue.waiting, queue.active = queue.active + queue.waiting, []
         return True
 
-    def finished(self) -> list[Cohort]:
+    def finished(self) -> list[Group]:
         """Those that are done; as long as there are none, those at work."""
         return self.done or self.at_work
 
@@ -189,41 +189,41 @@ class Places:
 
     def _let_go(self, queue: _Queue) -> None:
         stage, stay = queue.stage, []
-        for cohort in queue.active:
-            leaving = cohort.leaving(stage, self.until)
+        for group in queue.active:
+            leaving = group.leaving(stage, self.until)
             if leaving:
-                gone = cohort.take(leaving, self._optimiser)
+                gone = group.take(leaving, self._optimiser)
                 gone.optimiser = None
                 at = self._queues.index(queue) + 1
                 (self.done if at == len(self._queues) else self._queues[at].waiting).append(gone)
-            left = [i for i in range(len(cohort)) if i not in leaving]
+            left = [i for i in range(len(group)) if i not in leaving]
             if left:
-                stay.append(cohort.take(left, self._optimiser))
+                stay.append(group.take(left, self._optimiser))
         queue.active = stay
 
 
-def joined(cohorts: Sequence[Cohort]) -> tuple[list[int], Param, Tensor, dict[int, Tensor]]:
+def joined(groups: Sequence[Group]) -> tuple[list[int], Param, Tensor, dict[int, Tensor]]:
     """All pictures in the order of their numbers: these, one parameterisation, history and frames.
 
     The history ``[steps, N]`` is NaN where a picture had left already.
     """
-    pictures = [picture for cohort in cohorts for picture in cohort.pictures]
+    pictures = [picture for group in groups for picture in group.pictures]
     order = sorted(range(len(pictures)), key=pictures.__getitem__)
-    param = Param.join([cohort.param for cohort in cohorts])
-    steps = max(len(cohort.history) for cohort in cohorts)
-    history = torch.cat([_padded(cohort, steps) for cohort in cohorts], 1)
-    kept = set.intersection(*(set(cohort.frames) for cohort in cohorts))
-    frames = {step: torch.cat([cohort.frames[step] for cohort in cohorts])[order] for step in sorted(kept)}
+    param = Param.join([group.param for group in groups])
+    steps = max(len(group.history) for group in groups)
+    history = torch.cat([_padded(group, steps) for group in groups], 1)
+    kept = set.intersection(*(set(group.frames) for group in groups))
+    frames = {step: torch.cat([group.frames[step] for group in groups])[order] for step in sorted(kept)}
     if order != sorted(order):
         param, history = param.take(order), history[:, order]
     return sorted(pictures), param, history, frames
 
 
-def _padded(cohort: Cohort, steps: int) -> Tensor:
-    if not cohort.history:
-        return torch.full((steps, len(cohort)), math.nan)
-    history = torch.stack(cohort.history).float().cpu()
-    return torch.cat([history, history.new_full((steps - len(history), len(cohort)), math.nan)])
+def _padded(group: Group, steps: int) -> Tensor:
+    if not group.history:
+        return torch.full((steps, len(group)), math.nan)
+    history = torch.stack(group.history).float().cpu()
+    return torch.cat([history, history.new_full((steps - len(history), len(group)), math.nan)])
 
 
 def out_of_memory(error: RuntimeError) -> bool:

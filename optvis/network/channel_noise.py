@@ -9,13 +9,13 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from .instead import Instead
+from .overrides import Overrides
 
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 _WEIGHTED = (*_CONVOLUTIONS, F.linear)
 
 
-class channel_noise(Instead):
+class channel_noise(Overrides):
     """Within the block every channel that a convolution or fully connected layer puts out is scaled at random.
 
     A picture that has to work on many networks, all a little different, shows what they have in common: the thing,
@@ -57,7 +57,7 @@ class channel_noise(Instead):
         return out.mul_(gain.view(shape)) if out.requires_grad else out * gain.view(shape)
 
 
-class weighted_channels(Instead):
+class weighted_channels(Overrides):
     """Notes how many channels each layer puts out that ``channel_noise`` would scale, in the order of their calls."""
 
     def __init__(self) -> None:

@@ -15,12 +15,12 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
+from ..checks import as_count
 from ..network import LayerShape, NetworkInput, Tap
 from ..network.addresses import module_at
 from ..network.probe import with_extra
 from ..network.tap import first_tensor, with_first_tensor
 from ..objectives.algebra import IMAGE
-from ..sizes import as_count
 from .targets import Target
 
 Change = Callable[[Tensor], Tensor]
@@ -37,7 +37,7 @@ class Pass:
 
 
 @dataclass
-class Looking:
+class Context:
     """A network that looks at images, and is asked for the causes of a target's scores.
 
     All activations and gradients are float32, whatever the type in which the network works.
@@ -79,7 +79,7 @@ class Looking:
         mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.given.mean, self.given.std))
         return mean, std
 
-    def take(self, images: Sequence[int]) -> Looking:
+    def take(self, images: Sequence[int]) -> Context:
         """The look at only these images, with their targets and their own further inputs."""
         rows = list(images)
         return replace(

@@ -11,9 +11,9 @@ from small_networks import Tiny, seeded
 from torch import Tensor
 
 from optvis import CPPNParam, ImageParam, OptVis, Visualisation
-from optvis.draws import Draws
 from optvis.params import Param
-from optvis.places import CHECK, plateau
+from optvis.rng import Rng
+from optvis.scheduler import CHECK, plateau
 
 STAGES = [(16, 64), (24, 64)]
 
@@ -171,25 +171,25 @@ def test_some_pictures_of_a_parameterisation(make: Any) -> None:
 
 
 def test_random_numbers_go_with_their_pictures() -> None:
-    draws, whole = Draws([5, 6, 5]), Draws([5, 6, 5])
-    assert torch.equal(draws.uniform(0, 1, 4), whole.uniform(0, 1, 4))
-    left, right = draws.take([1]), draws.take([0, 2])
+    rng, whole = Rng([5, 6, 5]), Rng([5, 6, 5])
+    assert torch.equal(rng.uniform(0, 1, 4), whole.uniform(0, 1, 4))
+    left, right = rng.take([1]), rng.take([0, 2])
     assert len(right.generators) == 1, "those with the same numbers draw them once"
     expected = whole.uniform(0, 1, 4)
     assert torch.equal(left.uniform(0, 1, 4), expected[[1]])
     assert torch.equal(right.uniform(0, 1, 4), expected[[0, 2]])
-    joined, expected = Draws.join([right, left]), whole.normal(2)
+    joined, expected = Rng.join([right, left]), whole.normal(2)
     assert torch.equal(joined.normal(2), expected[[0, 2, 1]])
     assert torch.equal(left.normal(2), whole.normal(2)[[1]]), "a part goes on where the join has drawn"
 
 
 def test_what_a_failed_step_drew_is_drawn_again() -> None:
-    draws, other = Draws([1, 2]), Draws([1, 2])
-    with pytest.raises(RuntimeError), draws.undone(on_error=True):
-        draws.uniform(0, 1, 3)
+    rng, other = Rng([1, 2]), Rng([1, 2])
+    with pytest.raises(RuntimeError), rng.undone(on_error=True):
+        rng.uniform(0, 1, 3)
         raise RuntimeError
-    with draws.undone():
-        draws.normal(5)
-    with draws.undone(on_error=True):
-        assert torch.equal(draws.normal(2), other.normal(2))
-    assert torch.equal(draws.uniform(0, 1, 3), other.uniform(0, 1, 3))
+    with rng.undone():
+        rng.normal(5)
+    with rng.undone(on_error=True):
+        assert torch.equal(rng.normal(2), other.normal(2))
+    assert torch.equal(rng.uniform(0, 1, 3), other.uniform(0, 1, 3))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .looking import Looking
+from .context import Context
 
 STEPS, MOST_PIECES = 50, 16
 
@@ -33,7 +33,7 @@ class _Piece:
     off: float
 
 
-def adding_up(engine: Any, look: Looking, given: dict[str, Any]) -> Tensor:
+def adding_up(engine: Any, look: Context, given: dict[str, Any]) -> Tensor:
     """Integrated gradients of one image, ``[1, C, H, W]``, that add up to the difference of the scores within 1 %.
 
     What a piece of the way has to add up to is known: the difference of the scores at its ends. So the piece that is

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .instead import Instead
+from .overrides import Overrides
 
 
 class _SoftReLU(torch.autograd.Function):
-    """ReLU, whose backward pass lets gradients through as ``soft_relus`` says."""
+    """ReLU, whose backward pass lets gradients through as ``soft_relu`` says."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
@@ -61,7 +61,7 @@ _CEILINGS = {
 _IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
-class soft_relus(Instead):
+class soft_relu(Overrides):
     """Within the block gradients pass every ReLU and ReLU6, module or function, as if its edges were soft.
 
     The forward pass is unchanged, and nothing of the network or of torch is patched.

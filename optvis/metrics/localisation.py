@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .scores import Map, importance
+from .scorer import Map, importance
 
 Box = Sequence[float]
 """``(x0, y0, x1, y1)`` in pixels of the image; whole numbers take in the pixels x0 to x1 - 1 and y0 to y1 - 1."""

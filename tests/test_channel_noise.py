@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from optvis import OptVis
 from optvis.network import channel_noise
-from optvis.network.noise import weighted_channels
+from optvis.network.channel_noise import weighted_channels
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "convolution": (lambda: nn.Conv2d(3, 5, 3), (2, 3, 8, 8), 1),

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ..network import LayerShape
 from ..network.addresses import layers_of
+from .context import Context, to_the_end
 from .fitting import first_pass, shapes_of
-from .looking import Looking, to_the_end
 
 
-def last_map(look: Looking) -> tuple[str, LayerShape]:
+def last_map(look: Context) -> tuple[str, LayerShape]:
     """The last layer with an extent in space (a map, or tokens in a grid) on whose places the scores depend; its shape.
 
     Fully connected layers, and maps whose sides are tokens, are taken only where there is nothing else: queries, keys
@@ -66,7 +66,7 @@ def _slope(scores: Tensor, at: Tensor) -> Tensor:
     return torch.zeros_like(at) if gradient is None else gradient
 
 
-def check_maps(look: Looking, layers: Sequence[str]) -> None:
+def check_maps(look: Context, layers: Sequence[str]) -> None:
     """Raises ``ValueError`` where a layer has no extent in space; the message names one that has."""
     for layer in layers:
         shape = look.shapes[layer]

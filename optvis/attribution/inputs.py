@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checks import as_size
 from ..images import fit, fitted_part, read_image
-from ..sizes import as_size
 
 Picture: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 Box: TypeAlias = tuple[int, int, int, int]

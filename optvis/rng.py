@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Draws:
+class Rng:
     """Random numbers for a batch of pictures, each picture from a stream of its own.
 
     Pictures with the same seed draw the same numbers, so that a picture sees the same draws in a batch as alone.
@@ -30,7 +30,7 @@ class Draws:
         self.count, self.generators, self._streams = len(streams), generators, streams
         self._stream = torch.tensor(streams, device=generators[0].device)
 
-    def take(self, pictures: Sequence[int]) -> Draws:
+    def take(self, pictures: Sequence[int]) -> Rng:
         """The numbers of some of the pictures: as they stand, and going on by themselves."""
         taken = copy.copy(self)
         streams = [self._streams[i] for i in pictures]
@@ -39,7 +39,7 @@ class Draws:
         return taken
 
     @classmethod
-    def join(cls, parts: Sequence[Draws]) -> Draws:
+    def join(cls, parts: Sequence[Rng]) -> Rng:
         """The numbers of several batches as those of one; each part goes on as its numbers are drawn."""
         if len(parts) == 1:
             return parts[0]
@@ -88,7 +88,7 @@ def _same_generator(generator: torch.Generator) -> torch.Generator:
     return same
 
 
-def fresh(image: Tensor) -> Draws:
+def fresh(image: Tensor) -> Rng:
     """Numbers that were never drawn, for a batch of images."""
     first = torch.Generator().seed() % 2**31
-    return Draws(range(first, first + image.shape[0]), image.device)
+    return Rng(range(first, first + image.shape[0]), image.device)

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..pictures import has_screen, notebook_display
-from .photographs import Box
+from ..visualisation import has_screen, notebook_display
+from .inputs import Box
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..attribution.layers import shapes_of
-from ..attribution.looking import Looking
-from ..attribution.showing import SIGNS, choice, of_sign, resized
+from ..attribution.context import Context
+from ..attribution.plotting import SIGNS, choice, of_sign, resized
+from ..attribution.target_layer import shapes_of
 from ..attribution.targets import Target, logits
+from ..checks import as_count
 from ..network import NetworkInput, frozen
 from ..objectives.algebra import IMAGE
-from ..sizes import as_count
 
 Make = Callable[[Tensor, Tensor], Tensor]
 """From numbers of images ``[M]`` and of their versions ``[M]`` to changed images ``[M, C, H, W]`` in [0, 1]."""
@@ -93,7 +93,7 @@ class Scorer:
         batch_size: how many images at once.
     """
 
-    look: Looking
+    look: Context
     softmax: bool = True
     batch_size: int = 32
 
@@ -152,7 +152,7 @@ def asking(
                 f"the images have {images.shape[1]} channels, {type(inner).__name__} takes {given.channels}: give the "
                 "network that was explained"
             )
-        look = Looking(inner, given, images, target, extra=extra)
+        look = Context(inner, given, images, target, extra=extra)
         if target.objective is not None:
             layers = [layer for layer in target.objective.layers if layer != IMAGE]
             look = replace(look, shapes=shapes_of(look, layers))

@@ -12,8 +12,8 @@ from small_networks import seeded
 from torch import Tensor, nn
 
 from optvis import OptVis
-from optvis.network import frozen, quick_stems
-from optvis.network.stems import _pays
+from optvis.network import fast_first_conv, frozen
+from optvis.network.fast_conv import _pays
 
 TAKEN: list[tuple[dict[str, Any], tuple[int, int]]] = [
     ({"kernel_size": 7, "stride": 2, "padding": 3}, (32, 32)),
@@ -60,7 +60,7 @@ def test_gradients_are_those_of_torch(
     layer = convolution(**options).to(memory_format=layout)
     image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
     expected = slope(layer, image)
-    with quick_stems(layer):
+    with fast_first_conv(layer):
         assert taken(layer, image) == (options["padding"] != "valid" if "padding" in options else True)
         found = slope(layer, image)
     assert torch.equal(found[0], expected[0])
@@ -70,14 +70,14 @@ def test_gradients_are_those_of_torch(
 @pytest.mark.parametrize("options", LEFT)
 def test_others_go_the_usual_way(options: dict[str, Any]) -> None:
     layer, image = convolution(**options), torch.rand(1, 3, 32, 32)
-    with quick_stems(nn.Sequential(layer, convolution(kernel_size=7, stride=2))):
+    with fast_first_conv(nn.Sequential(layer, convolution(kernel_size=7, stride=2))):
         assert not taken(layer, image)
         slope(layer, image)
 
 
 def test_many_channels_weights_that_learn_and_other_types_go_the_usual_way() -> None:
     stem, image = convolution(kernel_size=7, stride=2), torch.rand(1, 3, 32, 32)
-    with quick_stems(stem):
+    with fast_first_conv(stem):
         assert taken(stem, image)
         assert not taken(stem.double(), image.double())
         assert not taken(convolution(5, kernel_size=7, stride=2), torch.rand(1, 5, 32, 32))
@@ -90,7 +90,7 @@ def test_many_channels_weights_that_learn_and_other_types_go_the_usual_way() -> 
 def test_as_a_function_and_without_a_batch() -> None:
     stem, image = convolution(kernel_size=7, stride=2), torch.rand(1, 3, 32, 32)
     weight, bias = stem.weight, stem.bias
-    with quick_stems(stem):
+    with fast_first_conv(stem):
         for found in (
             F.conv2d(image.requires_grad_(), weight=weight, bias=bias, stride=(2,), padding=(1,)),
             torch.conv2d(input=image, weight=weight, bias=bias, stride=[2, 2], padding=1),
@@ -101,8 +101,8 @@ def test_as_a_function_and_without_a_batch() -> None:
 
 
 def test_a_network_without_such_a_convolution_has_nothing_replaced() -> None:
-    assert not quick_stems(nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.Linear(3, 3))).replaced
-    assert quick_stems(nn.Sequential(nn.Conv2d(3, 8, 7, 2), nn.Linear(3, 3))).replaced
+    assert not fast_first_conv(nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.Linear(3, 3))).replaced
+    assert fast_first_conv(nn.Sequential(nn.Conv2d(3, 8, 7, 2), nn.Linear(3, 3))).replaced
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_0", "resnet18_pq"])
@@ -111,7 +111,7 @@ def test_a_real_network_has_the_same_gradient(name: str, real_network: Callable[
     image = torch.randn(2, 3, 97, 112, generator=torch.Generator().manual_seed(0))
     with frozen(network):  # and handed back as it came: other tests use it, too
         _, expected = slope(network, image)
-        with quick_stems(network):
+        with fast_first_conv(network):
             _, found = slope(network, image)
     assert not torch.equal(found, expected)  # it went another way
     assert (found - expected).norm() < 1e-5 * expected.norm()

@@ -12,7 +12,7 @@ from small_networks import Tiny, seeded
 from torch import Tensor, nn
 
 from optvis import OptVis
-from optvis.network import soft_relus
+from optvis.network import soft_relu
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_shut_relus_let_gradients_through_where_no_open_one_does(name: str) -> N
     start = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [-1.0, 0.5, 0.9, 9.0], [-1.0, -2.0, 7.0, -3.0]])
     slope = torch.tensor([[1.0, -1.0, 2.0, -2.0], [1.0, -1.0, 2.0, -2.0], [1.0, -1.0, 0.0, -2.0]])
     leaf = start.clone().requires_grad_()
-    with soft_relus(redirect=True):
+    with soft_relu(redirect=True):
         x = leaf * 1  # in place on a leaf is forbidden, here as without
         out = relu(x)
     assert torch.equal(out, start.clamp(0, ceiling)), "the forward pass is unchanged"
@@ -73,7 +73,7 @@ def test_shut_relus_let_gradients_through_where_no_open_one_does(name: str) -> N
 
 def test_a_hardtanh_to_one_leaves_its_input_alone() -> None:
     x = torch.tensor([[-1.0, 0.5, 3.0]], requires_grad=True)
-    with soft_relus(redirect=True):
+    with soft_relu(redirect=True):
         y = x * 1
         out = y + nn.Hardtanh(0.0, 1.0)(y)
     assert torch.equal(out, torch.tensor([[-1.0, 1.0, 4.0]]))
@@ -88,7 +88,7 @@ def test_other_activations_are_left_alone(function: Callable[[Tensor], Tensor]) 
     start = torch.linspace(-3, 3, 8).view(2, 4)
     plain, within = start.clone().requires_grad_(), start.clone().requires_grad_()
     function(plain).sum().backward()
-    with soft_relus(redirect=True):
+    with soft_relu(redirect=True):
         function(within).sum().backward()
     assert torch.equal(plain.grad, within.grad)
 
@@ -101,7 +101,7 @@ def test_a_silent_network_can_climb_and_an_active_one_climbs_as_ever(image: Tens
         nn.init.constant_(network[2].bias, bias)
         for opened in (False, True):
             x = image.clone().requires_grad_()
-            with soft_relus(redirect=True) if opened else nullcontext():
+            with soft_relu(redirect=True) if opened else nullcontext():
                 (-network(x).mean()).backward()
             gradients[name, opened] = x.grad
     assert not gradients["silent", False].any()
@@ -111,7 +111,7 @@ def test_a_silent_network_can_climb_and_an_active_one_climbs_as_ever(image: Tens
 
 def test_nothing_of_torch_is_patched() -> None:
     before = (F.relu, torch.relu, Tensor.relu_, nn.ReLU.forward)
-    with soft_relus(redirect=True):
+    with soft_relu(redirect=True):
         assert (F.relu, torch.relu, Tensor.relu_, nn.ReLU.forward) == before
     x = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     F.relu(x).sum().backward()
@@ -120,7 +120,7 @@ def test_nothing_of_torch_is_patched() -> None:
 
 def test_part_of_a_tensor_is_changed_in_place() -> None:
     leaf = torch.tensor([[-1.0, 2.0, -3.0, 4.0]], requires_grad=True)
-    with soft_relus(0.1):
+    with soft_relu(0.1):
         x = leaf * 1
         x[:, 2:].relu_()
         x.sum().backward()
@@ -133,7 +133,7 @@ def test_part_of_a_tensor_is_changed_in_place() -> None:
 def gradient(relu: Callable[[Tensor], Tensor], start: Tensor, softness: float, redirect: bool = False) -> Tensor:
     """Of the sum of what comes out, which is checked to be what comes out of it without."""
     leaf = start.clone().requires_grad_()
-    with soft_relus(softness, redirect):
+    with soft_relu(softness, redirect):
         out = relu(leaf * 1)
     assert torch.equal(out, relu(start.clone()))
     out.sum().backward()
@@ -177,7 +177,7 @@ def test_an_even_map_has_a_gradient(dtype: torch.dtype, value: float) -> None:
 def test_soft_edges_and_redirected_gradients_go_together() -> None:
     start = torch.tensor([[-9.0, -9.0, -9.0, -9.5], [-0.1, 4.0, -4.0, 2.0]])
     leaf = start.clone().requires_grad_()
-    with soft_relus(0.6, redirect=True):
+    with soft_relu(0.6, redirect=True):
         (F.relu(leaf) * torch.tensor([-1.0, 1.0, -1.0, -1.0])).sum().backward()
     assert leaf.grad is not None
     assert leaf.grad[0].tolist() == [-1, 0, -1, -1], "wholly shut: what raises a unit passes"

@@ -13,7 +13,7 @@ from torchvision import models
 
 from optvis import ImageParam, OptVis
 from optvis.network import Tap, frozen, working_copy
-from optvis.network.working import choose_precision
+from optvis.network.working_copy import choose_precision
 
 CPU = torch.device("cpu")
 

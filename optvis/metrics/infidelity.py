@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
-from ..sizes import as_count
-from .scores import Extra, Map, asking, importance
+from ..checks import as_count
+from .scorer import Extra, Map, asking, importance
 
 Explain = Callable[[Tensor], Any]
 """From images ``[N, C, H, W]`` in [0, 1] to their values ``[N, C, h, w]``, or an attribution that has them."""

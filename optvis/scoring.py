@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .draws import Draws
+from .rng import Rng
 
-See = Callable[[Tensor, Draws], Tensor]
+ScoreFunction = Callable[[Tensor, Rng], Tensor]
 """From images ``[N, C, H, W]`` and random numbers to scores ``[N]``."""
 
 
-def scores_and_gradient(see: See, image: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+def scores_and_gradient(see: ScoreFunction, image: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
     """``[N]`` scores, and the gradient ``[N, C, H, W]`` of their sum."""
     with torch.enable_grad():
         image = image.detach().requires_grad_()
-        scores = see(image, draws)
+        scores = see(image, rng)
         (gradient,) = torch.autograd.grad(scores.sum(), image)
     return scores.detach(), gradient
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from optvis import PixelParam, Visualisation, denorm, norm
-from optvis.pictures import FORMATS, check_path, grid, read_settings, to_pil, write_whole
+from optvis.visualisation import FORMATS, check_path, grid, read_settings, to_pil, write_whole
 
 SETTINGS = {"objective": "Channel('a', 1)", "size": [12, 16], "lr": 0.05, "note": "rougeâtre – 赤", "wd": None}
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from torch.overrides import TorchFunctionMode
 
 Function = Callable[..., Any]
-Self = TypeVar("Self", bound="Instead")
+Self = TypeVar("Self", bound="Overrides")
 
 
-class Instead(TorchFunctionMode):
+class Overrides(TorchFunctionMode):
     """Within the block some functions of torch are replaced by others; nothing of torch is patched.
 
     What a replacement calls is not replaced in turn. ``a | b`` replaces what either does, in one pass over the calls:
@@ -27,13 +27,13 @@ class Instead(TorchFunctionMode):
         super().__init__()
         self.replaced = dict(replaced)
 
-    def __or__(self, other: Instead) -> Instead:
+    def __or__(self, other: Overrides) -> Overrides:
         both = {
             function: partial(_on_top, other.replaced[function], replacement)
             for function, replacement in self.replaced.items()
             if function in other.replaced
         }
-        return Instead({**self.replaced, **other.replaced, **both})
+        return Overrides({**self.replaced, **other.replaced, **both})
 
     def __enter__(self: Self) -> Self:
         if self.replaced:

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..sizes import as_pair
-from .instead import Instead
+from ..checks import as_pair
+from .overrides import Overrides
 
 
-class _Stem(torch.autograd.Function):
+class _FastConv(torch.autograd.Function):
     """A convolution whose backward pass is a convolution, too: one for all places that a stride tells apart.
 
     With a stride of ``s`` the gradient at pixel ``s * i + r`` comes from the weights ``w[s * j + r]`` alone, so that
@@ -39,7 +39,7 @@ class _Stem(torch.autograd.Function):
         return F.pad(padded, (-left, right, -top, below)), None, None, None, None
 
 
-class quick_stems(Instead):
+class fast_first_conv(Overrides):
     """Within the block gradients take a quicker way through a network's first convolution, on a CPU.
 
     The library's own computes the few channels of an image in blocks of 16, most of them for nothing: for 7 x 7
@@ -81,4 +81,4 @@ def _quick(
     known = frozen and input.dim() == 4 and groups == 1 and not isinstance(padding, str)
     if not known or not _pays(weight, stride, as_pair(dilation)):
         return None
-    return _Stem.apply(input, weight, bias, stride[0], as_pair(padding))
+    return _FastConv.apply(input, weight, bias, stride[0], as_pair(padding))
