@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from .addresses import layers_of
-from .frozen import frozen
-from .probe import NetworkInput
-from .tap import Tap
+from .forward import Forward, isolated, to_the_end
+from .inputs import NetworkInput
 
 
 def get_layer_names(
@@ -48,6 +47,7 @@ def _shapes(network: nn.Module, input_size: int | Sequence[int]) -> dict[str, st
     given = NetworkInput.of(network)
     channels = size[0] if len(size) == 3 else given.channels
     layers = [address for address in layers_of(network) if address]
-    with frozen(network), torch.no_grad(), Tap(network, layers, missing_ok=True) as tap:
-        seen = tap(torch.zeros(1, channels, *size[-2:], device=given.device, dtype=given.dtype))
+    image = torch.zeros(1, channels, *size[-2:], device=given.device, dtype=given.dtype)
+    with isolated(given.device), torch.no_grad():
+        seen = Forward.of(network, given).run(image, layers, to_the_end(layers), missing_ok=True).seen
     return {address: " × ".join(str(n) for n in tensor.shape) for address, tensor in seen.items()}
