@@ -1,6 +1,6 @@
 """Reading a network: addresses of its layers, the tap, what it takes, freezing it and handing it back."""
 
-from .addresses import find_layer, parse_layer, unwrap
+from .addresses import Address, find_layer, unwrap
 from .channel_noise import channel_noise
 from .fast_conv import fast_first_conv
 from .frozen import frozen
@@ -11,6 +11,7 @@ from .tap import Tap
 from .working_copy import working_copy
 
 __all__ = [
+    "Address",
     "LayerShape",
     "NetworkInput",
     "Probe",
@@ -20,7 +21,6 @@ __all__ = [
     "find_layer",
     "frozen",
     "get_layer_names",
-    "parse_layer",
     "soft_relu",
     "unwrap",
     "working_copy",
