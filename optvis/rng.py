@@ -1,4 +1,4 @@
-"""Random numbers for a batch of pictures, each from a stream of its own."""
+"""Random numbers for a batch of pictures, a stream for each."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from torch import Tensor
 
 
 class Rng:
-    """Random numbers for a batch of pictures, each picture from a stream of its own.
+    """Random numbers for a batch of pictures, each picture from its own stream.
 
-    Pictures with the same seed draw the same numbers, so that a picture sees the same draws in a batch as alone.
+    Pictures with the same seed get the same numbers, so a picture gets the same numbers in a batch as alone. Numbers
+    are float32, whatever torch's default type and device.
 
     Args:
         seeds: one for each picture.
         device: where the numbers are drawn.
+
+    Attributes:
+        count: number of pictures.
+        generators: one for each different stream.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        streams = list(dict.fromkeys(seeds))
-        self._follow(
-            [torch.Generator(device).manual_seed(seed) for seed in streams], [streams.index(seed) for seed in seeds]
-        )
+        streams = {seed: i for i, seed in enumerate(dict.fromkeys(seeds))}
+        self._follow([torch.Generator(device).manual_seed(seed) for seed in streams], [streams[seed] for seed in seeds])
 
     def _follow(self, generators: list[torch.Generator], streams: list[int]) -> None:
         self.count, self.generators, self._streams = len(streams), generators, streams
-        self._stream = torch.tensor(streams, device=generators[0].device)
+        self._stream = torch.tensor(streams, device=self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are drawn."""
+        return self.generators[0].device
 
     def take(self, pictures: Sequence[int]) -> Rng:
-        """The numbers of some of the pictures: as they stand, and going on by themselves."""
+        """The streams of some pictures, as copies in their present state: drawing from one leaves the other alone."""
         taken = copy.copy(self)
         streams = [self._streams[i] for i in pictures]
         used = sorted(set(streams))
@@ -40,7 +48,7 @@ class Rng:
 
     @classmethod
     def join(cls, parts: Sequence[Rng]) -> Rng:
-        """The numbers of several batches as those of one; each part goes on as its numbers are drawn."""
+        """The streams of several batches as those of one batch; drawing from it advances the parts."""
         if len(parts) == 1:
             return parts[0]
         joined = copy.copy(parts[0])
@@ -54,7 +62,11 @@ class Rng:
 
     @contextmanager
     def undone(self, on_error: bool = False) -> Iterator[None]:
-        """What was drawn in the block will be drawn again: always, or where the block raises."""
+        """Restore the streams after the block, so that its numbers are drawn again.
+
+        Args:
+            on_error: restore only if the block raises.
+        """
         states, undo = [generator.get_state() for generator in self.generators], True
         try:
             yield
@@ -64,22 +76,26 @@ class Rng:
                 generator.set_state(state)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """``[N, *shape]`` between low and high."""
+        """``[N, *shape]``, uniform between low and high."""
 
         def draw(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-            return torch.empty(shape, device=device).uniform_(low, high, generator=generator)
+            return torch.empty(shape, dtype=torch.float32, device=device).uniform_(low, high, generator=generator)
 
         return self._each(draw, shape)
 
     def normal(self, *shape: int) -> Tensor:
-        """``[N, *shape]`` of mean 0 and standard deviation 1."""
-        return self._each(torch.randn, shape)
+        """``[N, *shape]``, normal with mean 0 and standard deviation 1."""
+        return self._each(_normal, shape)
 
     def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         drawn = [draw(shape, generator=generator, device=generator.device) for generator in self.generators]
         if len(drawn) == 1:
             return drawn[0].expand(self.count, *shape)
         return torch.stack(drawn)[self._stream]
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
 
 
 def _same_generator(generator: torch.Generator) -> torch.Generator:
@@ -89,6 +105,6 @@ def _same_generator(generator: torch.Generator) -> torch.Generator:
 
 
 def fresh(image: Tensor) -> Rng:
-    """Numbers that were never drawn, for a batch of images."""
-    first = torch.Generator().seed() % 2**31
+    """Unpredictable numbers for a batch of images ``[N, C, H, W]``; the global random state is left alone."""
+    first = torch.Generator("cpu").seed() % 2**31
     return Rng(range(first, first + image.shape[0]), image.device)

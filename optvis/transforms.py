@@ -1,8 +1,8 @@
-"""The jostling: random, differentiable changes to the image before the network sees it.
+"""Random, differentiable changes to an image before the network sees it (augmentation).
 
-Every transform takes ``[N, C, H, W]`` and draws for each image of the batch separately. Amounts are relative to the
-image (0.1 is a tenth of its height and width), so that 32 px and 512 px are jostled alike. All that moves pixels is a
-``Warp``, and ``Compose`` joins neighbouring warps into **one** resampling.
+Every transform takes ``[N, C, H, W]`` and draws random numbers for each image of the batch separately. Amounts are
+relative to the image (0.1 is a tenth of its height and width), so that they mean the same at 32 px and 512 px. A
+transform that moves pixels is a ``Warp``, and ``Compose`` joins neighbouring warps into **one** resampling.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .checks import Size, as_number, choice
 from .rng import Rng, fresh
 
-Size = tuple[int, int]
 Fill = Literal["reflect", "border", "grey", "black"]
 
 
@@ -28,7 +28,12 @@ class Transform:
         raise NotImplementedError
 
     def __call__(self, image: Tensor, rng: Rng | None = None) -> Tensor:
-        """Change images; without ``draws`` each call draws anew, and the global random state is left alone."""
+        """Change images ``[N, C, H, W]``.
+
+        Args:
+            image: float images.
+            rng: random numbers for them; by default other ones at each call. Torch's global state is never used.
+        """
         return self.apply(image, fresh(image) if rng is None else rng)
 
     def __repr__(self) -> str:
@@ -37,16 +42,25 @@ class Transform:
 
 
 class Warp(Transform):
-    """A transform that moves pixels: where each pixel of the new picture is taken from, as a matrix."""
+    """A transform that moves pixels; subclasses define ``matrix``, and ``out_size`` if the size changes.
+
+    Attributes:
+        fill: what lies outside of the image: ``"reflect"``, ``"border"``, ``"grey"`` or ``"black"``.
+    """
 
     fill: Fill = "reflect"
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
-        """``[N, 3, 3]``: a place in the new picture to its place in the old one, in pixels from the centre."""
+        """``[N, 3, 3]``, from a point (x, y, 1) of the new image to that of the old one, in pixels from the centre.
+
+        Args:
+            rng: random numbers for N images.
+            size: (height, width) of the old image.
+        """
         raise NotImplementedError
 
     def out_size(self, size: Size) -> Size:
-        """(height, width) of the new picture."""
+        """(height, width) of the new image, from that of the old one."""
         return size
 
     def apply(self, image: Tensor, rng: Rng) -> Tensor:
@@ -58,7 +72,10 @@ def resample(image: Tensor, matrix: Tensor, size: Size, fill: Fill = "reflect") 
     """One bilinear resampling of ``[N, C, H, W]`` onto a canvas of ``size``.
 
     Args:
-        matrix: ``[N, 3, 3]`` or ``[N, 2, 3]``, place on the canvas to place in the image, in pixels from the centre.
+        image: float images.
+        matrix: ``[N, 3, 3]`` or ``[N, 2, 3]``, from a point (x, y, 1) of the canvas to that of the image, in pixels
+            from the centre.
+        size: (height, width) of the canvas.
         fill: what lies outside of the image: its mirror image, its border, mid-grey or black.
     """
     theta = matrix[:, :2].to(image.dtype).clone()
@@ -78,20 +95,22 @@ def _matrix(rows: Sequence[Sequence[Tensor | float]], like: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, -1) for row in cells], -2)
 
 
-def _fraction(name: str, value: float, top: float = 1.0) -> float:
-    if not 0 <= value <= top:
-        raise ValueError(f"{name} {value}: give a fraction of the image from 0 to {top:g}")
-    return float(value)
+def _fraction(name: str, value: float, high: float = 1.0, ends: str = "[]") -> float:
+    return as_number(name, value, 0, high, ends, "a fraction of the image")
+
+
+def _fill(fill: Any) -> Fill:
+    return choice("fill", fill, ("reflect", "border", "grey", "black"))  # type: ignore[return-value]
 
 
 class Pad(Warp):
-    """A wider canvas: ``amount`` of the height and width is added on each side."""
+    """A larger canvas: ``amount`` of the height and width is added on each side."""
 
     def __init__(self, amount: float = 0.05, fill: Fill = "grey") -> None:
-        self.amount, self.fill = _fraction("amount", amount), _checked(fill)
+        self.amount, self.fill = _fraction("amount", amount), _fill(fill)
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
-        one = rng._stream.new_ones(rng.count, dtype=torch.float32)
+        one = torch.ones(rng.count, dtype=torch.float32, device=rng.device)
         return _matrix([(one, 0.0, 0.0), (0.0, 1.0, 0.0)], one)
 
     def out_size(self, size: Size) -> Size:
@@ -102,7 +121,7 @@ class Jitter(Warp):
     """A shift by up to ``amount`` of the height and width, in either direction."""
 
     def __init__(self, amount: float = 0.1, fill: Fill = "reflect") -> None:
-        self.amount, self.fill = _fraction("amount", amount), _checked(fill)
+        self.amount, self.fill = _fraction("amount", amount), _fill(fill)
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         x, y = rng.uniform(-self.amount, self.amount, 2).unbind(1)
@@ -113,9 +132,10 @@ class RandomScale(Warp):
     """A magnification between ``low`` and ``high`` about the centre; the canvas keeps its size."""
 
     def __init__(self, low: float = 0.8, high: float = 1.2, fill: Fill = "reflect") -> None:
-        if not 0 < low <= high:
-            raise ValueError(f"scales from {low} to {high}: give two positive numbers, the smaller first")
-        self.low, self.high, self.fill = low, high, _checked(fill)
+        self.low, self.high = (as_number(*one, 0.001, 1000, kind="a scale") for one in (("low", low), ("high", high)))
+        if self.low > self.high:
+            raise ValueError(f"scales from {low} to {high}: give the smaller one first")
+        self.fill = _fill(fill)
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         back = 1 / rng.uniform(self.low, self.high)
@@ -123,12 +143,10 @@ class RandomScale(Warp):
 
 
 class RandomRotate(Warp):
-    """A turn about the centre by up to ``degrees``, in either direction."""
+    """A rotation about the centre by up to ``degrees``, in either direction."""
 
     def __init__(self, degrees: float = 15.0, fill: Fill = "reflect") -> None:
-        if not 0 <= degrees <= 180:
-            raise ValueError(f"degrees {degrees}: give an angle from 0 to 180")
-        self.degrees, self.fill = float(degrees), _checked(fill)
+        self.degrees, self.fill = as_number("degrees", degrees, 0, 180, kind="an angle"), _fill(fill)
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         angle = rng.uniform(-self.degrees, self.degrees) * (math.pi / 180)
@@ -137,17 +155,15 @@ class RandomRotate(Warp):
 
 
 class Crop(Warp):
-    """A window of ``amount`` of the height and width, at a random place."""
+    """A window of ``amount`` of the height and width, at a random position."""
 
     def __init__(self, amount: float = 0.9) -> None:
-        if not 0 < amount <= 1:
-            raise ValueError(f"amount {amount}: give a fraction of the image above 0 and up to 1")
-        self.amount = float(amount)
+        self.amount = _fraction("amount", amount, ends="(]")
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         out = self.out_size(size)
         x, y = rng.uniform(0.0, 1.0, 2).unbind(1)
-        # Whole pixels: a window is cut, not blurred.
+        # Whole pixels, so that the window is cut out and not resampled.
         left, top = (x * (size[1] - out[1] + 1)).floor(), (y * (size[0] - out[0] + 1)).floor()
         shift_x, shift_y = left - (size[1] - out[1]) / 2, top - (size[0] - out[0]) / 2
         return _matrix([(1.0, 0.0, shift_x), (0.0, 1.0, shift_y)], x)
@@ -157,13 +173,13 @@ class Crop(Warp):
 
 
 class Flip(Warp):
-    """A mirror image, left for right, with ``probability``."""
+    """Left and right exchanged, with ``probability``."""
 
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _fraction("probability", probability)
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
-        sign = torch.where(rng.uniform(0.0, 1.0) < self.probability, -1.0, 1.0)
+        sign = 1 - 2 * (rng.uniform(0.0, 1.0) < self.probability).float()
         return _matrix([(sign, 0.0, 0.0), (0.0, 1.0, 0.0)], sign)
 
 
@@ -189,16 +205,14 @@ class Noise(Transform):
     """Gaussian noise of standard deviation ``std`` (the image's range is 0 to 1)."""
 
     def __init__(self, std: float = 0.05) -> None:
-        if std < 0:
-            raise ValueError(f"std {std}: give a number of 0 or more")
-        self.std = float(std)
+        self.std = as_number("std", std, 0, 1000)
 
     def apply(self, image: Tensor, rng: Rng) -> Tensor:
         return image + self.std * rng.normal(*image.shape[1:])
 
 
 class ColorJitter(Transform):
-    """Brightness, contrast, saturation and hue, each changed by up to the amount given.
+    """Random changes of brightness, contrast, saturation and hue, by up to the amounts given.
 
     Args:
         brightness: added, of the range 0 to 1.
@@ -233,8 +247,8 @@ class ColorJitter(Transform):
 class Compose(Transform):
     """Transforms one after another; neighbouring warps are joined into one resampling.
 
-    A joined warp fills as its first one does, and what a crop or a shift moved out of sight, a later warp may show.
-    Any callable from image to image may stand among them, a module of kornia or torchvision, say.
+    Joined warps use the ``fill`` of the first one. What a crop or shift moved out of the image, a later warp may bring
+    back. Any callable from images to images can be among them, for example a module of kornia or torchvision.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Tensor]] = ()) -> None:
@@ -246,11 +260,14 @@ class Compose(Transform):
 
     @property
     def traceable(self) -> bool:
-        """Whether all randomness comes from ``draws``, as it does in the transforms of this file."""
+        """True if all random numbers come from ``rng``, as in ``Transform``s; only then can a step be compiled."""
         return all(isinstance(transform, Transform) for transform in self.transforms)
 
     def __call__(self, image: Tensor, rng: Rng | None = None, size: Size | None = None) -> Tensor:
-        """Change images; with ``size`` (height, width) the result has that size, in the last resampling if any."""
+        """Change images ``[N, C, H, W]``; as ``Transform``, and with ``size`` (height, width) also resize them.
+
+        Where the last transform is a warp, its resampling does the resizing.
+        """
         return self.apply(image, fresh(image) if rng is None else rng, size)
 
     def apply(self, image: Tensor, rng: Rng, size: Size | None = None) -> Tensor:
@@ -285,11 +302,5 @@ def resize(image: Tensor, size: Size) -> Tensor:
 
 
 def standard() -> Compose:
-    """The default: one affine warp of shifts to 10 %, scales from 0.8 to 1.2 and turns to 15 degrees."""
+    """The default, one affine warp: shifts by up to 10 %, scales from 0.8 to 1.2, rotations by up to 15 degrees."""
     return Compose([Jitter(0.1), RandomScale(0.8, 1.2), RandomRotate(15)])
-
-
-def _checked(fill: Any) -> Fill:
-    if fill not in ("reflect", "border", "grey", "black"):
-        raise ValueError(f"fill {fill!r}: choose 'reflect', 'border', 'grey' or 'black'")
-    return fill

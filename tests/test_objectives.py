@@ -303,8 +303,8 @@ def test_strings_and_lists_are_read(value: Any, objective: Objective) -> None:
         (3, TypeError, r"3 is no objective: give one \(Channel\('features/18', 12\)\), a string"),
         (None, TypeError, "None is no objective"),
         ([3], TypeError, "3 is no objective"),
-        ("a:", ValueError, "'a:' names no objective: write 'layer' or 'layer:channel'"),
-        (":3", ValueError, "':3' names no objective"),
+        ("a:", ValueError, "'a:' is no address: write 'features/18' for a layer, 'features/18:12' for a channel"),
+        (":3", ValueError, "':3' is no address"),
         ([], ValueError, "an empty list of objectives makes no picture"),
         ([Channel("a", [1, 2])], ValueError, r"Channel\('a', \(1, 2\)\) makes 2 pictures: a batch takes one of each"),
     ],
@@ -355,7 +355,7 @@ def test_other_known_names() -> None:
         (lambda: Direction("a", [0.0, 0.0]), ValueError, r"not all zero; got \[2\]"),
         (lambda: Direction("a", [1.0, float("nan")]), ValueError, "a finite vector"),
         (lambda: Direction("a", torch.ones(1, 2, 3)), ValueError, r"\[C\] or \[N, C\].*got \[1, 2, 3\]"),
-        (lambda: Direction("a", [1.0], "euclid"), ValueError, "similarity 'euclid': choose 'dot', 'cosine' or"),
+        (lambda: Direction("a", [1.0], "euclid"), ValueError, "no similarity 'euclid': choose one of 'dot', 'cosine'"),
     ],
 )
 def test_arguments_that_are_wrong_on_any_network(make: Any, error: type[Exception], message: str) -> None:
@@ -519,8 +519,8 @@ def test_layers_are_found_in_a_network() -> None:
         (A + Channel("fc", 7), "no channel 7 in layer 'fc': it has 7"),
         (Batch((A, Neuron("map", 4))), "no channel 4 in layer 'map'"),
         (Channel("map", "red"), "layer 'map' has no names for its channels: give a number from 0 to 3"),
-        (Channel("fc", "greem"), "layer 'fc' has no channel named 'greem': did you mean green or grey"),
-        (Channel("fc", "xxxxx"), "did you mean red or green or blue or grey or gold"),
+        (Channel("fc", "greem"), "layer 'fc' has no channel named 'greem': did you mean 'green' or 'grey'"),
+        (Channel("fc", "xxxxx"), "its channels begin with 'red' or 'green' or"),
         (Neuron("map", 1, (5, 0)), r"neuron \(5, 0\) lies outside the map \(5, 6\) of layer 'map'"),
         (Neuron("map", 1, (0, -7)), r"neuron \(0, -7\) lies outside"),
         (Neuron("map", 1, 5), r"neuron \(5, 5\) lies outside"),
@@ -612,5 +612,5 @@ def test_a_new_kind_takes_a_few_lines() -> None:
 @pytest.mark.parametrize("options", [{"rival": -0.5}, {"rival": float("nan")}, {"temperature": -1}])
 def test_a_share_or_temperature_below_nothing_is_an_error(options: dict[str, float]) -> None:
     (name,) = options
-    with pytest.raises(ValueError, match=f"{name} .*: give a number of at least 0"):
+    with pytest.raises(ValueError, match=f"{name} .*: give a (finite )?number"):
         Class("fc", 1, **options)

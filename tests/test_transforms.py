@@ -1,4 +1,4 @@
-"""The jostling: each transform against an independent implementation, and their composition."""
+"""Each transform against an independent implementation, and their composition."""
 
 import math
 from collections.abc import Callable
@@ -490,16 +490,22 @@ def test_they_are_printed_with_their_amounts() -> None:
         (lambda: Pad(-0.1), "amount -0.1: give a fraction of the image from 0 to 1"),
         (lambda: Pad(16), "amount 16: give a fraction"),
         (lambda: Jitter(1.5), "amount 1.5: give a fraction"),
-        (lambda: Jitter(0.1, "mirror"), "fill 'mirror': choose 'reflect', 'border', 'grey' or 'black'"),
-        (lambda: RandomScale(0, 1), "scales from 0 to 1: give two positive numbers, the smaller first"),
+        (lambda: Jitter(0.1, "mirror"), "no fill 'mirror': choose one of 'reflect', 'border', 'grey', 'black'"),
+        (lambda: RandomScale(0, 1), "low 0: give a scale from 0.001 to 1000"),
         (lambda: RandomScale(1.2, 0.8), "scales from 1.2 to 0.8"),
+        (lambda: RandomScale(1, math.inf), "high inf: give a scale"),
+        (lambda: Noise(math.nan), "std nan: give a finite number from 0"),
+        (lambda: Jitter(math.nan), "amount nan: give a fraction"),
+        (lambda: Crop(True), "amount True: give a fraction"),
+        (lambda: RandomRotate("15"), "degrees '15': give an angle"),
+        (lambda: Pad(0.1, "\x1b[31mred"), r"no fill '\\x1b\[31mred'"),
         (lambda: RandomRotate(-5), "degrees -5: give an angle from 0 to 180"),
         (lambda: RandomRotate(200), "degrees 200"),
         (lambda: Crop(0), "amount 0: give a fraction of the image above 0 and up to 1"),
         (lambda: Crop(1.1), "amount 1.1"),
         (lambda: Flip(2), "probability 2: give a fraction"),
         (lambda: Blur(-1), "sigma -1: give a fraction"),
-        (lambda: Noise(-0.1), "std -0.1: give a number of 0 or more"),
+        (lambda: Noise(-0.1), "std -0.1: give a number from 0 to 1000"),
         (lambda: ColorJitter(hue=0.6), "hue 0.6: give a fraction of the image from 0 to 0.5"),
         (lambda: ColorJitter(contrast=-1), "contrast -1"),
         (lambda: ColorJitter()(photo(1, 1, 4, 4)), "saturation and hue need RGB, not 1 channels: set both to 0"),

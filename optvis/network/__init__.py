@@ -1,6 +1,6 @@
 """Reading a network: addresses of its layers, its shadow, what it takes, and the forward pass."""
 
-from .addresses import find_layer, parse_layer, unwrap
+from .addresses import Address, find_layer, unwrap
 from .channel_noise import channel_noise
 from .fast_conv import fast_first_conv
 from .forward import Forward, Pass, isolated, to_the_end
@@ -13,6 +13,7 @@ from .tap import Tap
 from .working_copy import working_copy
 
 __all__ = [
+    "Address",
     "Extra",
     "Forward",
     "LayerShape",
@@ -27,7 +28,6 @@ __all__ = [
     "get_layer_names",
     "isolated",
     "out_of_memory",
-    "parse_layer",
     "shadow",
     "soft_relu",
     "to_the_end",

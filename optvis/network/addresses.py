@@ -1,11 +1,65 @@
-"""Layers by address: ``features/18``, ``features.18``, ``features/18:12`` or the module itself."""
+"""Layers by address: ``features/18``, ``features.18`` or the module itself; with a channel, ``features/18:12``."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+import re
+from dataclasses import dataclass
 
 from torch import nn
+
+from ..checks import either, nearest
+
+IMAGE = "@image"
+"""The address of the image itself, ``[N, C, H, W]`` in [0, 1], before transforms."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A layer and perhaps one of its channels: ``features/18`` or ``features/18:12``.
+
+    Attributes:
+        layer: address of the layer, with slashes; ``""`` is the network's own output.
+        index: the channel's number (negative counts from the end) or name; ``None`` for the whole layer.
+    """
+
+    layer: str
+    index: int | str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``layer`` or ``layer:channel``, with slashes or dots.
+
+        Raises:
+            ValueError: nothing before or behind the colon.
+        """
+        layer, colon, channel = text.partition(":")
+        layer, channel = layer.strip().strip("/").replace(".", "/"), channel.strip()
+        if colon and not (layer and channel):
+            raise ValueError(f"{text!r} is no address: write 'features/18' for a layer, 'features/18:12' for a channel")
+        return cls(layer, channel_of(channel) if colon else None)
+
+    @classmethod
+    def of_layer(cls, text: str) -> Address:
+        """Read the address of a layer alone.
+
+        Raises:
+            ValueError: ``text`` names a channel, too.
+        """
+        address = cls.parse(text)
+        if address.index is not None:
+            raise ValueError(
+                f"{text!r} names channel {address.index!r}, and a layer alone is asked for: write {address.layer!r}, "
+                f"or Channel({address.layer!r}, {address.index!r}) to see the channel"
+            )
+        return address
+
+    def __str__(self) -> str:
+        return self.layer if self.index is None else f"{self.layer}:{self.index}"
+
+
+def channel_of(text: str) -> int | str:
+    """A channel as it is written: a number, or a name."""
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -17,21 +71,6 @@ def unwrap(network: nn.Module) -> nn.Module:
             network = network._modules["_orig_mod"]  # type: ignore[assignment]
         else:
             return network
-
-
-def parse_layer(layer: str) -> tuple[str, int | str | None]:
-    """Split ``"features/18:12"`` into the address ``"features/18"`` and the channel ``12``.
-
-    The channel is an index, or a name where the network has names for its outputs; ``None`` where none is given.
-    """
-    address, colon, channel = layer.partition(":")
-    address = address.strip().strip("/").replace(".", "/")
-    if not colon:
-        return address, None
-    channel = channel.strip()
-    if not channel:
-        raise ValueError(f"no channel after the colon of {layer!r}: write {address!r} or, say, '{address}:0'")
-    return address, int(channel) if channel.lstrip("-").isdigit() else channel
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
@@ -50,7 +89,8 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
         layer: an address with slashes or dots, or a module of the network. ``""`` is the network's own output.
 
     Raises:
-        ValueError: the network has no such layer; the message names the nearest ones.
+        ValueError: the network has no such layer (the message names the nearest ones), or ``layer`` names a channel.
+        TypeError: neither an address nor a module.
     """
     layers = layers_of(network)
     kind = type(unwrap(network)).__name__
@@ -62,14 +102,14 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
         raise ValueError(f"this {type(layer).__name__} is not a module of {kind}: see get_layer_names(network)")
     if not isinstance(layer, str):
         raise TypeError(f"a layer is an address such as 'features/18' or a module, not {layer!r}")
-    address, _ = parse_layer(layer)
+    if layer in layers:
+        return layer  # also where a module's own name holds a colon
+    address = Address.of_layer(layer).layer
     if address in layers or _is_alias(network, address):
         return address
-    near = (
-        difflib.get_close_matches(address, layers, n=3, cutoff=0.5)
-        or [name for name in layers if address and name.endswith(address.rsplit("/", 1)[-1])][:3]
-    )
-    hint = f"did you mean {_either(near)}?" if near else f"its layers begin with {_either(list(layers)[1:4])}"
+    alike = [name for name in layers if address and name.endswith(address.rsplit("/", 1)[-1])][:3]
+    otherwise = f"did you mean {either(alike)}?" if alike else f"its layers begin with {either(list(layers)[1:4])};"
+    hint = nearest(address, layers, otherwise, cutoff=0.5)
     raise ValueError(f"no layer {layer!r} in {kind}: {hint} get_layer_names(network) lists all {len(layers) - 1}")
 
 
@@ -80,10 +120,6 @@ def _is_alias(network: nn.Module, address: str) -> bool:
     except AttributeError:
         return False
     return True
-
-
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(repr(name) for name in names)
 
 
 def module_at(network: nn.Module, address: str) -> nn.Module:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from numbers import Real
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-IMAGE = "@image"
-"""The name under which an objective is handed the image itself, ``[N, C, H, W]`` in [0, 1], before transforms."""
+from ..checks import as_number, real
+from ..network.addresses import IMAGE, Address
+from .fields import Shape, as_channel, as_position, as_vector, channel_index, fitting_vector, place
 
-
-class Shape(Protocol):
-    """What an objective needs to know of a layer: see ``optvis.network.LayerShape``."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def grid(self) -> tuple[int, int] | None: ...
-    @property
-    def names(self) -> tuple[str, ...] | None: ...
+Self = TypeVar("Self", bound="Objective")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,55 +24,118 @@ class Objective:
 
     An objective holds no network. It names the layers that it needs (``layers``) and is handed their activations,
     ``{address: [N, C, ...]}`` with the channel at axis 1. So it can be printed, compared, pickled to another process
-    and used on another network. To write one, subclass it as a frozen dataclass and define ``layers`` and ``score``.
+    and used on another network.
+
+    To write one, subclass it as a frozen dataclass and define ``score``. Fields of these names are handled here:
+
+    - ``layer``: address or module of a layer, or ``"@image"`` for the image itself;
+    - ``channel``: index (negative counts from the end), name, or a list of these, one for each picture of a batch;
+    - ``vector``: one number for each channel, ``[C]``, or ``[N, C]`` for a batch of N pictures;
+    - ``position``: as for ``Neuron``.
+
+    Numbers in other fields must be finite. A class that defines ``__post_init__`` calls this one's first.
     """
+
+    coupled: ClassVar[bool] = False
+    """True if the score of a picture depends on the other pictures of its batch, which then stay together."""
+
+    def __post_init__(self) -> None:
+        layer = getattr(self, "layer", None)
+        if isinstance(layer, str) and layer != IMAGE:
+            Address.of_layer(layer)
+        for f in fields(self):
+            value = _clean(f.name, getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+        counts = {len(value) for value in self._each_picture().values()}
+        if len(counts) > 1:
+            raise ValueError(f"{self!r} has values for batches of {sorted(counts)} pictures: give as many of each")
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Addresses of the layers that the score is computed from; ``"@image"`` is the image."""
-        raise NotImplementedError
+        layer = getattr(self, "layer", None)
+        if layer is None:
+            raise NotImplementedError(f"{type(self).__name__} has no field 'layer': define its property 'layers'")
+        return (layer,)
 
     @property
     def pictures(self) -> int | None:
         """How many pictures the objective makes in one batch; ``None`` for any number."""
-        return None
+        return next((len(value) for value in self._each_picture().values()), None)
 
     @property
     def placed(self) -> bool:
-        """Whether it asks for a place in the picture."""
-        return False
+        """True if the score depends on the absolute position in the image; tiling is then refused."""
+        return any(f.name == "position" for f in fields(self))
 
-    def score(self, seen: Mapping[str, Tensor]) -> Tensor:
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         """``[N]`` scores from the activations ``[N, C, ...]`` of each layer named."""
         raise NotImplementedError
 
-    def __call__(self, seen: Mapping[str, Tensor]) -> Tensor:
-        return self.score(seen)
+    def __call__(self, activations: Mapping[str, Tensor]) -> Tensor:
+        return self.score(activations)
+
+    def activation(self, activations: Mapping[str, Tensor]) -> Tensor:
+        """``[N, C, ...]``, the activations of the objective's own layer."""
+        (layer,) = self.layers
+        return activations[layer]
 
     def located(self, find: Callable[[str | nn.Module], str]) -> Objective:
         """The same objective with every layer's address as ``find`` spells it; ``find`` raises on an unknown one."""
         layer = getattr(self, "layer", None)
-        return self if layer is None or layer == IMAGE else replace(self, layer=find(layer))  # type: ignore[call-arg]
+        return self if layer is None or layer == IMAGE else self._with(layer=find(layer))
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
-        """The same objective with names and default positions settled for layers of these shapes.
+        """The same objective with channels as indices and positions in the map at hand.
 
         Args:
             shapes: what the layers put out at the size at hand.
             full: what they put out at the final size, for which the user gave positions.
 
         Raises:
-            ValueError: a channel, neuron or direction that the layer does not have.
+            ValueError: a channel, position or number of channels that the layer does not have.
         """
-        return self
+        changed: dict[str, Any] = {}
+        for f in fields(self):
+            value, (layer, *_) = getattr(self, f.name), self.layers
+            if f.name == "channel" and value is not None:
+                changed["channel"] = channel_index(value, layer, full[layer])
+            elif f.name == "vector":
+                fitting_vector(value, layer, full[layer])
+            elif f.name == "position":
+                changed["position"] = place(value, layer, shapes[layer], full[layer])
+        return self._with(**changed)
 
     def take(self, pictures: Sequence[int]) -> Objective:
         """The objective of only these pictures of its batch."""
-        return self
+        return self._with(**{name: _taken(value, pictures) for name, value in self._each_picture().items()})
 
     def twins(self, count: int) -> list[int]:
-        """For each of ``count`` pictures, how many earlier ones have the same objective (their draws must differ)."""
-        return list(range(count))
+        """For each of ``count`` pictures, how many before it have the same objective.
+
+        Pictures of the same objective would be equal if they began with the same noise: the run adds these numbers to
+        the seed.
+        """
+        values = [map(tuple, v.tolist()) if isinstance(v, Tensor) else v for v in self._each_picture().values()]
+        return earlier_equals(list(zip(*values))) if values else list(range(count))
+
+    def _each_picture(self) -> dict[str, Any]:
+        """The fields that hold one value for each picture: channels in a tuple, vectors ``[N, C]``."""
+        found = {name: getattr(self, name, None) for name in ("channel", "vector")}
+        return {
+            name: value
+            for name, value in found.items()
+            if isinstance(value, tuple) or (isinstance(value, Tensor) and value.dim() == 2)
+        }
+
+    def _with(self: Self, **changed: Any) -> Self:
+        """A copy with other values of some fields, which have been checked already."""
+        if not changed:
+            return self
+        changed_one = copy(self)
+        for name, value in changed.items():
+            object.__setattr__(changed_one, name, value)
+        return changed_one
 
     def __add__(self, other: Any) -> Objective:
         return Sum.of(self, other).plain()
@@ -97,11 +153,15 @@ class Objective:
         return Sum(((_factor(number), self),)).plain()
 
     __rmul__ = __mul__
+    __array_ufunc__ = None  # NumPy leaves ``number * objective`` to the objective
 
     def __truediv__(self, number: Any) -> Objective:
-        if not isinstance(number, Real) or isinstance(number, bool):
+        divisor = real(number)
+        if divisor is None:
             raise TypeError(f"an objective is divided by a number, not by {number!r}")
-        return self * (1 / number)
+        if divisor == 0:
+            raise ValueError("an objective is divided by a number other than 0")
+        return self * (1 / divisor)
 
     def __neg__(self) -> Objective:
         return self * -1
@@ -131,6 +191,14 @@ class Sum(Objective):
     terms: tuple[tuple[float, Objective], ...]
     constant: float = 0.0
 
+    def __post_init__(self) -> None:
+        terms = tuple((as_number("factor", weight), term) for weight, term in self.terms)
+        object.__setattr__(self, "terms", terms)
+        object.__setattr__(self, "constant", as_number("constant", self.constant))
+        counts = {term.pictures for _, term in terms if term.pictures is not None}
+        if len(counts) > 1:
+            raise ValueError(f"objectives for batches of {sorted(counts)} pictures cannot be added")
+
     @classmethod
     def of(cls, *parts: Any) -> Sum:
         """The sum of objectives, strings and numbers."""
@@ -144,13 +212,10 @@ class Sum(Objective):
                 terms.append((1.0, part))
             else:
                 constant += part
-        counts = {term.pictures for _, term in terms} - {None}
-        if len(counts) > 1:
-            raise ValueError(f"objectives for batches of {sorted(counts)} pictures cannot be added")  # type: ignore
         return cls(tuple(terms), constant)
 
     def plain(self) -> Objective:
-        """The term itself, where there is but one, whole: ``-(-a)`` is ``a``."""
+        """The term itself if it is the only one and its weight is 1: ``-(-a)`` is ``a``."""
         return self.terms[0][1] if [weight for weight, _ in self.terms] == [1] and not self.constant else self
 
     @property
@@ -165,8 +230,13 @@ class Sum(Objective):
     def placed(self) -> bool:
         return any(term.placed for _, term in self.terms)
 
-    def score(self, seen: Mapping[str, Tensor]) -> Tensor:
-        total = sum(term.score(seen) if weight == 1 else weight * term.score(seen) for weight, term in self.terms)
+    @property
+    def coupled(self) -> bool:  # type: ignore[override]
+        return any(term.coupled for _, term in self.terms)
+
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
+        scores = ((weight, term.score(activations)) for weight, term in self.terms)
+        total = sum(score if weight == 1 else weight * score for weight, score in scores)
         return total + self.constant if self.constant else total  # type: ignore[return-value]
 
     def located(self, find: Callable[[str | nn.Module], str]) -> Objective:
@@ -182,7 +252,7 @@ class Sum(Objective):
         return earlier_equals([tuple(term.take([i]) for _, term in self.terms) for i in range(count)])
 
     def _each(self, change: Callable[[Objective], Objective]) -> Sum:
-        return replace(self, terms=tuple((weight, change(term)) for weight, term in self.terms))
+        return self._with(terms=tuple((weight, change(term)) for weight, term in self.terms))
 
     def __mul__(self, number: Any) -> Objective:
         factor = _factor(number)
@@ -202,9 +272,14 @@ class Sum(Objective):
         return text
 
 
-def earlier_equals(items: Sequence[Any]) -> list[int]:
+def earlier_equals(items: Sequence[Hashable]) -> list[int]:
     """For each item, how many equal ones stand before it."""
-    return [sum(item == earlier for earlier in items[:i]) for i, item in enumerate(items)]
+    seen: dict[Hashable, int] = {}
+    earlier = []
+    for item in items:
+        earlier.append(seen.get(item, 0))
+        seen[item] = earlier[-1] + 1
+    return earlier
 
 
 _READERS: dict[type, Callable[[Any], Objective]] = {}
@@ -237,15 +312,30 @@ def as_objective(value: Any) -> Objective:
 
 
 def _operand(value: Any) -> Any:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else as_objective(value)
+    number = real(value)
+    return as_objective(value) if number is None else number
 
 
 def _factor(number: Any) -> float:
-    if not isinstance(number, Real) or isinstance(number, bool):
+    factor = real(number)
+    if factor is None:
         raise TypeError(
             f"an objective is multiplied by a number, not by {number!r}: to want both of two objectives, add them"
         )
-    return float(number)
+    return factor
+
+
+def _clean(name: str, value: Any) -> Any:
+    """The value of a field, checked by the field's name."""
+    if name in ("channel", "vector", "position"):
+        return {"channel": as_channel, "vector": as_vector, "position": as_position}[name](value)
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return int(value) if isinstance(value, Integral) else as_number(name, value)
+    return value
+
+
+def _taken(value: Any, pictures: Sequence[int]) -> Any:
+    return value[list(pictures)] if isinstance(value, Tensor) else tuple(value[i] for i in pictures)
 
 
 def _figure(number: float) -> str:

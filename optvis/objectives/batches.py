@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .algebra import Objective, Shape, as_objective, earlier_equals, reads
+from .algebra import Objective, as_objective, earlier_equals, reads
+from .fields import Shape
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Batch(Objective):
-    """A list of objectives, whatever their kinds and layers: picture i climbs the i-th.
+    """A list of objectives of any kinds and layers, one picture for each.
 
     Raises:
         ValueError: no objective, or one that is itself for a batch.
@@ -43,9 +44,13 @@ class Batch(Objective):
     def placed(self) -> bool:
         return any(objective.placed for objective in self.objectives)
 
-    def score(self, seen: Mapping[str, Tensor]) -> Tensor:
+    @property
+    def coupled(self) -> bool:  # type: ignore[override]
+        return any(objective.coupled for objective in self.objectives)
+
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         scores = [
-            objective.score({layer: seen[layer][i : i + 1] for layer in objective.layers})
+            objective.score({layer: activations[layer][i : i + 1] for layer in objective.layers})
             for i, objective in enumerate(self.objectives)
         ]
         return torch.cat(scores)
@@ -57,13 +62,13 @@ class Batch(Objective):
         return self._each(lambda objective: objective.bound(shapes, full))
 
     def take(self, pictures: Sequence[int]) -> Objective:
-        return replace(self, objectives=tuple(self.objectives[i] for i in pictures))
+        return self._with(objectives=tuple(self.objectives[i] for i in pictures))
 
     def twins(self, count: int) -> list[int]:
         return earlier_equals(self.objectives)
 
     def _each(self, change: Callable[[Objective], Objective]) -> Batch:
-        return replace(self, objectives=tuple(change(objective) for objective in self.objectives))
+        return self._with(objectives=tuple(change(objective) for objective in self.objectives))
 
     def __repr__(self) -> str:
         return f"Batch([{', '.join(map(repr, self.objectives))}])"

@@ -5,47 +5,66 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from .algebra import IMAGE
-from .layers import _OfLayer, mean
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Penalty(_OfLayer):
-    layer: str = IMAGE
+from .algebra import IMAGE, Objective
+from .fields import Shape
+from .layers import mean
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TotalVariation(_Penalty):
+class TotalVariation(Objective):
     """The mean absolute difference of neighbouring values, in the image (default) or in a layer's map.
 
     Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms", 1992.
+
+    Args:
+        layer: address or module; ``"@image"`` is the image.
     """
 
-    def score(self, seen: Mapping[str, Tensor]) -> Tensor:
-        image = self.seen(seen)
+    layer: str | nn.Module = IMAGE
+
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
+        image = self.activation(activations)
         return sum(mean(image.diff(dim=d).abs()) for d in range(2, image.dim()))  # type: ignore
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class L1(_Penalty):
-    """The mean distance from ``center`` (mid-grey for the image, 0 for a layer)."""
-
-    center: float | None = None
-
-    def score(self, seen: Mapping[str, Tensor]) -> Tensor:
-        return mean((self.seen(seen) - _center(self)).abs())
+    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
+        (layer,) = self.layers
+        if layer != IMAGE and len(full[layer].shape) == 1:
+            raise ValueError(f"layer {layer!r} puts out {full[layer].shape}, no map, and has no total variation")
+        return super().bound(shapes, full)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class L2(_Penalty):
-    """The mean squared distance from ``center`` (mid-grey for the image, 0 for a layer)."""
+class L1(Objective):
+    """The mean distance from ``center``.
 
+    Args:
+        layer: address or module; ``"@image"`` is the image.
+        center: any number; by default 0.5 (mid-grey) for the image and 0 for a layer.
+    """
+
+    layer: str | nn.Module = IMAGE
     center: float | None = None
 
-    def score(self, seen: Mapping[str, Tensor]) -> Tensor:
-        return mean((self.seen(seen) - _center(self)).square())
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
+        return mean((self.activation(activations) - _center(self)).abs())
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class L2(Objective):
+    """The mean squared distance from ``center``.
+
+    Args:
+        layer: address or module; ``"@image"`` is the image.
+        center: any number; by default 0.5 (mid-grey) for the image and 0 for a layer.
+    """
+
+    layer: str | nn.Module = IMAGE
+    center: float | None = None
+
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
+        return mean((self.activation(activations) - _center(self)).square())
 
 
 def _center(penalty: L1 | L2) -> float:

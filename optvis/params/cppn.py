@@ -1,15 +1,14 @@
-"""A small network from place to colour: pictures without pixels, to be rendered at any size."""
+"""A small network from position to colour, whose pictures can be rendered at any size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import as_size
-from .param import Param, noise
+from ..checks import as_count, as_whole
+from .param import Param
 
 
 class CPPNParam(Param):
@@ -24,8 +23,8 @@ class CPPNParam(Param):
         batch: number of pictures, each with weights of its own.
         channels: 3 for RGB, or any other number.
         seed: of the first picture's weights, the others counting on; or one for each picture.
-        width: units of a hidden layer.
-        depth: number of hidden layers.
+        width: units of a hidden layer, at most 4096.
+        depth: number of hidden layers, at most 1000.
     """
 
     lr_scale = 0.0125
@@ -39,16 +38,15 @@ class CPPNParam(Param):
         width: int = 24,
         depth: int = 8,
     ) -> None:
-        super().__init__(size, batch, channels)
-        self.width, self.depth = width, depth
-        inputs = [2] + [2 * width] * depth  # each hidden layer puts out two numbers a unit
-        outputs = [width] * depth + [channels]
-        count = sum((i + 1) * o for i, o in zip(inputs, outputs))
-        drawn = noise((count,), seed, batch)
+        super().__init__(size, batch, channels, seed)
+        self.width, self.depth = as_count("width", width, 4096), as_whole("depth", depth, 0, 1000)
+        inputs = [2] + [2 * self.width] * self.depth  # each hidden layer puts out two numbers a unit
+        outputs = [self.width] * self.depth + [self.channels]
+        drawn = self.noise(sum((i + 1) * o for i, o in zip(inputs, outputs)))
         self.weights = nn.ParameterList()
         for i, o in zip(inputs, outputs):
             weight, drawn = drawn[:, : (i + 1) * o], drawn[:, (i + 1) * o :]
-            weight = weight.reshape(batch, i + 1, o) / i**0.5
+            weight = weight.reshape(self.batch, i + 1, o) / i**0.5
             weight[:, -1] = 0  # the last row is the bias
             self.weights.append(nn.Parameter(weight))
         with torch.no_grad():
@@ -67,24 +65,13 @@ class CPPNParam(Param):
                 values = _both(values)
         return torch.sigmoid(values).mT.reshape(self.batch, self.channels, height, width)
 
-    def options(self) -> dict[str, Any]:
-        return {**super().options(), "width": self.width, "depth": self.depth}
-
-    @torch.no_grad()
-    def grow(self, size: int | Sequence[int]) -> CPPNParam:
-        """The same pictures, rendered at another size."""
-        grown = CPPNParam(as_size(size), self.batch, self.channels, 0, self.width, self.depth)
-        grown.load_state_dict(self.state_dict())
-        grown.holds_picture = self.holds_picture
-        return grown.to(self.weights[0].device)
-
 
 def _centres(count: int, device: torch.device) -> Tensor:
-    """The centres of so many pixels side by side, of mean 0 and variance 1."""
-    return ((torch.arange(count, device=device) + 0.5) / count * 2 - 1) * 3**0.5
+    """``[count]``: the centres of pixels in a row, of mean 0 and variance 1."""
+    return ((torch.arange(count, dtype=torch.float32, device=device) + 0.5) / count * 2 - 1) * 3**0.5
 
 
 def _both(x: Tensor) -> Tensor:
-    """The arctangent and its square, each of mean 0 and variance 1 for normal numbers, as in Lucid."""
+    """The arctangent and its square, both of mean 0 and variance 1 for standard normal numbers, as in Lucid."""
     angle = torch.atan(x)
     return torch.cat([angle / 0.67, (angle.square() - 0.45) / 0.396], -1)

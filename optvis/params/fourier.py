@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import Size, as_size
+from ..checks import Size, as_number
 from .color import Color
-from .param import Param, noise
+from .param import Param
 
 Self = TypeVar("Self", bound="FourierParam")
 
@@ -18,9 +18,9 @@ Self = TypeVar("Self", bound="FourierParam")
 class FourierParam(Param):
     """Images ``[N, C, H, W]`` from their Fourier coefficients, each scaled by one over its frequency.
 
-    A natural image has such a spectrum, and a step of the optimiser then changes all scales alike. From Olah,
-    Mordvintsev, Schubert, "Feature Visualization", 2017 (Lucid). Frequencies are counted in cycles a picture, so
-    that a picture keeps its numbers when it grows.
+    Natural images have such a spectrum, and a step of the optimiser then changes all frequencies alike. From Olah,
+    Mordvintsev, Schubert, "Feature Visualization", 2017 (Lucid). Frequencies are counted in cycles per picture, so
+    that coefficients keep their values when a picture grows.
 
     Args:
         size: pixels, or (height, width); any, also odd.
@@ -29,7 +29,7 @@ class FourierParam(Param):
         decorrelate: optimise decorrelated colours (RGB only).
         seed: of the first picture's noise, the others counting on; or one for each picture.
         noise_scale: standard deviation of the coefficients at the start.
-        decay: power of the frequency by which coefficients are scaled down.
+        decay: power of the frequency by which coefficients are divided, from -8 to 8.
     """
 
     scale: Tensor
@@ -44,21 +44,20 @@ class FourierParam(Param):
         noise_scale: float = 0.01,
         decay: float = 1.0,
     ) -> None:
-        super().__init__(size, batch, channels)
-        self.decay = decay
-        self.color = Color(channels, decorrelate)
-        self.register_buffer("scale", _scale(self.size, decay), persistent=False)
-        start = noise((channels, self.size[0], self.size[1] // 2 + 1, 2), seed, batch)
-        self.coefficients = nn.Parameter(start * noise_scale)
+        super().__init__(size, batch, channels, seed)
+        self.noise_scale = as_number("noise_scale", noise_scale, 0)
+        self.decay = as_number("decay", decay, -8, 8)
+        self.color = Color(self.channels, decorrelate)
+        self.decorrelate = self.color.decorrelate
+        self.register_buffer("scale", _scale(self.size, self.decay), persistent=False)
+        start = self.noise(self.channels, self.size[0], self.size[1] // 2 + 1, 2)
+        self.coefficients = nn.Parameter(start * self.noise_scale)
 
     def forward(self) -> Tensor:
         return self.color(torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward"))
 
     def _spectrum(self) -> Tensor:
         return torch.view_as_complex(self.coefficients * self.scale[..., None])
-
-    def options(self) -> dict[str, Any]:
-        return {**super().options(), "decorrelate": self.color.decorrelate, "decay": self.decay}
 
     @torch.no_grad()
     def encode(self: Self, image: Tensor) -> Self:
@@ -70,23 +69,19 @@ class FourierParam(Param):
         return self
 
     @torch.no_grad()
-    def grow(self, size: int | Sequence[int]) -> FourierParam:
+    def grow(self: Self, size: int | Sequence[int]) -> Self:
         """The same pictures at another size: their spectrum padded with zeros, or cut."""
-        size = as_size(size)
-        grown = FourierParam(
-            size, self.batch, self.channels, self.color.decorrelate, decay=self.decay, noise_scale=0.0
-        ).to(self.coefficients.device)
-        wider = torch.view_as_real(pad_spectrum(self._spectrum(), self.size, size) / grown.scale)
+        grown = self._at(size)
+        wider = torch.view_as_real(pad_spectrum(self._spectrum(), self.size, grown.size) / grown.scale)
         grown.coefficients.copy_(wider)
-        grown.holds_picture = self.holds_picture
         return grown
 
 
 def _scale(size: Size, decay: float) -> Tensor:
-    """``[H, W // 2 + 1]``: one over the frequency in cycles a picture, times 1/4 for a gentle start."""
+    """``[H, W // 2 + 1]``: 1/4 over the frequency in cycles per picture to the power of ``decay``."""
     height, width = size
-    fy = torch.fft.fftfreq(height)[:, None]
-    fx = torch.fft.rfftfreq(width)[None]
+    fy = torch.fft.fftfreq(height, dtype=torch.float32, device="cpu")[:, None]
+    fx = torch.fft.rfftfreq(width, dtype=torch.float32, device="cpu")[None]
     cycles = (fx.square() + fy.square()).sqrt() * (height * width) ** 0.5
     return 0.25 / cycles.clamp_min((height * width) ** 0.5 / max(height, width)) ** decay
 

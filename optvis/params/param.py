@@ -3,47 +3,87 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import as_count, as_size
+from ..checks import as_count, as_seeds, as_size
+
+MOST_NUMBERS = 2**32
+"""The most numbers in the images of a parameterisation: 16 GiB."""
+
+Self = TypeVar("Self", bound="Param")
 
 
 class Param(nn.Module):
     """A module whose call gives images ``[N, C, H, W]`` in [0, 1].
 
-    Subclasses define ``forward`` and ``grow``. All parameters have the pictures along their first axis.
+    Subclasses define ``forward``, and ``grow`` if the shape of their parameters depends on the size. They keep each
+    argument of their constructor as an attribute of the same name. All parameters have the pictures along their first
+    axis, and are float32.
 
     Attributes:
         size: (height, width) in pixels.
         batch: number of pictures N.
         channels: number of channels C.
+        seed: the seed of each picture's noise.
         lr_scale: what the learning rate of the run is multiplied by.
-        holds_picture: whether it holds more than the noise that it began with; then a run keeps its size.
+        holds_picture: True if it holds more than the noise that it began with; a run then keeps its size.
     """
 
     lr_scale = 1.0
 
-    def __init__(self, size: int | Sequence[int], batch: int, channels: int) -> None:
+    def __init__(
+        self, size: int | Sequence[int], batch: int = 1, channels: int = 3, seed: int | Sequence[int] = 0
+    ) -> None:
         super().__init__()
         self.size = as_size(size)
         self.batch = as_count("batch", batch)
         self.channels = as_count("channels", channels)
+        self.seed = as_seeds(seed, self.batch)
         self.holds_picture = False
+        if self.batch * self.channels * self.size[0] * self.size[1] > MOST_NUMBERS:
+            raise ValueError(
+                f"size {self.size}: {self.batch} pictures of {self.channels} channels are too large for one "
+                f"parameterisation: give at most {MOST_NUMBERS} numbers in all"
+            )
+
+    def noise(self, *shape: int) -> Tensor:
+        """``[N, *shape]`` of standard normal numbers, each picture's from its own seed."""
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in self.seed]
+        return torch.stack([torch.randn(shape, generator=g, dtype=torch.float32, device="cpu") for g in generators])
 
     def forward(self) -> Tensor:
         raise NotImplementedError
 
-    def grow(self, size: int | Sequence[int]) -> Param:
-        """A new parameterisation that holds the same pictures at another size."""
-        raise NotImplementedError
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor that make another one of the same kind, batch, size and noise.
+
+        Raises:
+            AttributeError: the class does not keep one of them as an attribute.
+        """
+        return {name: getattr(self, name) for name in _argument_names(type(self))}
 
     def options(self) -> dict[str, Any]:
-        """What it was made with, beside the number of pictures and their noise."""
-        return {"size": self.size, "channels": self.channels}
+        """The arguments of the constructor, apart from the number of pictures and their noise."""
+        names = [name for name in _argument_names(type(self)) if name not in ("batch", "seed", "noise_scale")]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    @torch.no_grad()
+    def grow(self: Self, size: int | Sequence[int]) -> Self:
+        """A new parameterisation that holds the same pictures at another size, (height, width) or pixels."""
+        grown = self._at(size)
+        grown.load_state_dict(self.state_dict())
+        return grown
+
+    def _at(self: Self, size: int | Sequence[int]) -> Self:
+        """A new one of the same options at another size, on the same device, which holds noise."""
+        made = type(self)(**{**self.arguments(), "size": as_size(size)})
+        made.holds_picture = self.holds_picture
+        return made.to(next(self.parameters()).device)
 
     def _fitting(self, image: Tensor) -> Tensor:
         expected = (self.batch, self.channels, *self.size)
@@ -53,7 +93,11 @@ class Param(nn.Module):
 
     @staticmethod
     def join(params: Sequence[Param]) -> Param:
-        """One parameterisation that holds the pictures of several of one kind and size."""
+        """One parameterisation that holds the pictures of several of one kind, size and options.
+
+        Raises:
+            ValueError: they differ in these, or there are none.
+        """
         kinds = list(dict.fromkeys(f"{type(param).__name__}({_listed(param.options())})" for param in params))
         if len(kinds) != 1:
             raise ValueError(
@@ -63,6 +107,7 @@ class Param(nn.Module):
             return params[0]
         joined = copy.deepcopy(params[0])
         joined.batch = sum(param.batch for param in params)
+        joined.seed = tuple(seed for param in params for seed in param.seed)
         joined.holds_picture = any(param.holds_picture for param in params)
         for name, parameter in joined.named_parameters():
             parameter.data = torch.cat([param.get_parameter(name).data for param in params])
@@ -77,6 +122,7 @@ class Param(nn.Module):
         slices = {id(p): torch.nn.Parameter(p.detach()[which]) for p in self.parameters()}
         taken = copy.deepcopy(self, slices)  # what is not taken is not copied either
         taken.batch = len(which)
+        taken.seed = tuple(self.seed[i] for i in which)
         return taken
 
     def extra_repr(self) -> str:
@@ -86,16 +132,9 @@ class Param(nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
-def noise(shape: Sequence[int], seed: int | Sequence[int], batch: int) -> Tensor:
-    """``[batch, *shape]`` of standard normal numbers, each picture from a generator of its own seed.
-
-    Args:
-        seed: of the first picture, the others counting on from it; or one for each.
-    """
-    seeds = [seed + i for i in range(batch)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != batch:
-        raise ValueError(f"{len(seeds)} seeds for {batch} pictures: give one for each, or the first alone")
-    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(s)) for s in seeds])
+def _argument_names(kind: type) -> list[str]:
+    parameters = inspect.signature(kind).parameters.values()
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _listed(options: dict[str, Any]) -> str:

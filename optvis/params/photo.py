@@ -1,4 +1,4 @@
-"""Parameterisations by what they begin with: noise (``ImageParam``) or a photograph (``ImageFile``)."""
+"""Parameterisations that begin with noise (``ImageParam``) or with a photograph (``ImageFile``)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..checks import as_count, whole
 from ..images import fit, read_image
 from .fourier import FourierParam
 from .pixel import PixelParam
@@ -18,7 +19,7 @@ from .pixel import PixelParam
 def ImageParam(
     size: int | Sequence[int], batch: int = 1, fft: bool = True, decorrelate: bool = True, **options: Any
 ) -> FourierParam | PixelParam:
-    """Noise to begin with: a ``FourierParam`` (``fft=True``) or a ``PixelParam``.
+    """A parameterisation that begins with noise: a ``FourierParam`` (``fft=True``) or a ``PixelParam``.
 
     Args:
         size: pixels, or (height, width).
@@ -37,12 +38,12 @@ def ImageFile(
     decorrelate: bool = True,
     batch: int = 1,
 ) -> FourierParam | PixelParam:
-    """A picture to begin with, for dreams: it comes out as it was put in (error below 1/255).
+    """A parameterisation that begins with a picture, for dreams; it gives that picture (error below 1/255).
 
     Args:
         image: a path, PIL image, array (``[H, W]`` or ``[H, W, C]``; uint8, or floats in [0, 1]) or tensor
             (``[C, H, W]`` or ``[N, C, H, W]``, floats in [0, 1]).
-        size: ``None`` keeps the picture's own size; a number makes the smaller side that long; (height, width) cuts
+        size: ``None`` keeps the picture's own size; a number is the length of the smaller side; (height, width) crops
             the middle to that shape.
         fft: optimise the spectrum rather than pixels.
         decorrelate: optimise decorrelated colours (RGB only).
@@ -52,9 +53,10 @@ def ImageFile(
         FileNotFoundError: there is no such file.
         ValueError: the file is no image, or the array's shape or range is none of an image.
     """
-    pictures = fit(read_image(image), size)
+    smaller_side = whole(size)
+    pictures = fit(read_image(image), size if smaller_side is None else smaller_side)
     if pictures.shape[0] == 1:
-        pictures = pictures.expand(batch, -1, -1, -1)
+        pictures = pictures.expand(as_count("batch", batch), -1, -1, -1)
     count, channels, height, width = pictures.shape
     param = (FourierParam if fft else PixelParam)((height, width), count, channels, decorrelate)
     return param.encode(pictures)

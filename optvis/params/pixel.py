@@ -1,16 +1,18 @@
-"""Pixels, each optimised by itself."""
+"""A parameterisation by pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import as_size
+from ..checks import as_number
 from .color import Color
-from .param import Param, noise
+from .param import Param
+
+Self = TypeVar("Self", bound="PixelParam")
 
 
 class PixelParam(Param):
@@ -34,15 +36,14 @@ class PixelParam(Param):
         seed: int | Sequence[int] = 0,
         noise_scale: float = 0.01,
     ) -> None:
-        super().__init__(size, batch, channels)
-        self.color = Color(channels, decorrelate)
-        self.pixels = nn.Parameter(noise((channels, *self.size), seed, batch) * noise_scale)
+        super().__init__(size, batch, channels, seed)
+        self.noise_scale = as_number("noise_scale", noise_scale, 0)
+        self.color = Color(self.channels, decorrelate)
+        self.decorrelate = self.color.decorrelate
+        self.pixels = nn.Parameter(self.noise(self.channels, *self.size) * self.noise_scale)
 
     def forward(self) -> Tensor:
         return self.color(self.pixels)
-
-    def options(self) -> dict[str, Any]:
-        return {**super().options(), "decorrelate": self.color.decorrelate}
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> PixelParam:
@@ -52,11 +53,12 @@ class PixelParam(Param):
         return self
 
     @torch.no_grad()
-    def grow(self, size: int | Sequence[int]) -> PixelParam:
+    def grow(self: Self, size: int | Sequence[int]) -> Self:
         """The same pictures at another size, resampled (bilinear, without aliasing)."""
-        size = as_size(size)
-        grown = PixelParam(size, self.batch, self.channels, self.color.decorrelate).to(self.pixels.device)
-        resized = nn.functional.interpolate(self.pixels, size=size, mode="bilinear", antialias=True)
-        grown.pixels.copy_(resized if size != self.size else self.pixels)
-        grown.holds_picture = self.holds_picture
+        grown = self._at(size)
+        if grown.size == self.size:
+            grown.pixels.copy_(self.pixels)
+        else:
+            resized = nn.functional.interpolate(self.pixels, size=grown.size, mode="bilinear", antialias=True)
+            grown.pixels.copy_(resized)
         return grown

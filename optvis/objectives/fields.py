@@ -1,0 +1,186 @@
+"""Fields that objectives share, ``channel``, ``vector`` and ``position``: reading them and fitting them to a layer.
+
+``Objective`` applies these functions to the fields of those names, so that a new objective has their checks, batches
+and negative indices without code of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..checks import MOST, either, nearest, whole
+
+ChannelIndex = int | str | tuple[int | str, ...]
+Position = int | tuple[int, ...]
+
+
+class Shape(Protocol):
+    """What an objective needs to know of a layer: see ``optvis.network.LayerShape``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def grid(self) -> tuple[int, int] | None: ...
+    @property
+    def names(self) -> tuple[str, ...] | None: ...
+
+
+# Channels
+
+
+def as_channel(channel: Any) -> ChannelIndex | None:
+    """A number, a name, or a tuple of these from a list, range or array: one for each picture.
+
+    Raises:
+        TypeError: neither a number nor a name.
+        ValueError: an empty list, or one of more than a million.
+    """
+    if isinstance(channel, (list, tuple, range)) or getattr(channel, "ndim", 0) == 1:
+        if not channel[:1] if isinstance(channel, (list, tuple, range)) else not len(channel):
+            raise ValueError("an empty list of channels makes no picture: name at least one channel")
+        if len(channel[: MOST + 1]) > MOST:  # of a slice: the length of a range may be too large for an int of C
+            raise ValueError(f"too many channels, {channel!r:.60}: a batch has at most {MOST} pictures")
+        return tuple(_one_channel(c) for c in channel)
+    return None if channel is None else _one_channel(channel)
+
+
+def _one_channel(channel: Any) -> int | str:
+    number = str(channel) if isinstance(channel, str) else whole(channel)
+    if number is None:
+        raise TypeError(f"a channel is a number or a name, not {channel!r}")
+    return number
+
+
+def channel_index(channel: ChannelIndex, layer: str, shape: Shape) -> int | tuple[int, ...]:
+    """Names and negative numbers as indices; raises ``ValueError`` on a channel that the layer does not have."""
+    if isinstance(channel, tuple):
+        return tuple(channel_index(c, layer, shape) for c in channel)  # type: ignore[misc]
+    count = shape.shape[0]
+    if isinstance(channel, str):
+        if shape.names is None:
+            raise ValueError(
+                f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to "
+                f"{count - 1}"
+            )
+        if channel not in shape.names:
+            hint = nearest(channel, shape.names, f"its channels begin with {either(shape.names[:5])}")
+            raise ValueError(f"layer {layer!r} has no channel named {channel!r}: {hint}")
+        return shape.names.index(channel)
+    if not -count <= channel < count:
+        raise ValueError(f"no channel {channel} in layer {layer!r}: it has {count}, numbered 0 to {count - 1}")
+    return channel % count
+
+
+# Vectors
+
+
+def as_vector(vector: Any) -> Tensor:
+    """``[C]``, or ``[N, C]`` for N pictures, in float32; raises ``ValueError`` on anything else."""
+    try:
+        vector = torch.as_tensor(vector, dtype=torch.float32, device="cpu").detach().clone()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"a direction is a finite vector [C] or [N, C]: {error}") from error
+    if vector.dim() not in (1, 2) or not torch.isfinite(vector).all() or not vector.any():
+        raise ValueError(f"a direction is a finite vector [C] or [N, C], not all zero; got {list(vector.shape)}")
+    return vector
+
+
+def fitting_vector(vector: Tensor, layer: str, shape: Shape) -> Tensor:
+    """``vector``; raises ``ValueError`` where it has not one number for each channel of the layer."""
+    if vector.shape[-1] != shape.shape[0]:
+        raise ValueError(f"the direction has {vector.shape[-1]} numbers, layer {layer!r} has {shape.shape[0]} channels")
+    return vector
+
+
+# Positions
+
+
+def as_position(position: Any) -> Position | None:
+    """A whole number or a tuple of them; raises ``TypeError`` on anything else."""
+    if isinstance(position, (list, tuple)) or getattr(position, "ndim", 0) == 1:
+        return tuple(_coordinate(n) for n in position)
+    return None if position is None else _coordinate(position)
+
+
+def _coordinate(value: Any) -> int:
+    number = whole(value)
+    if number is None:
+        raise TypeError(f"a neuron's position is a whole number or a pair of them, not {value!r}")
+    return number
+
+
+def place(position: Position | None, layer: str, shape: Shape, final: Shape) -> Position | None:
+    """A position in the final map, moved to the corresponding place of the map at hand; the centre by default.
+
+    Args:
+        position: as ``Neuron`` describes.
+        layer: address, for errors.
+        shape: what the layer puts out at the size at hand.
+        final: what it puts out at the final size, for which the position was given.
+
+    Raises:
+        ValueError: the layer has no such position.
+    """
+    extent, here = final.shape[1:], shape.shape[1:]
+    if not extent:
+        if position is not None:
+            raise ValueError(
+                f"neuron {position!r} of layer {layer!r}: its output has {final.shape[0]} units and no positions; give "
+                "the unit's number, as neuron or as channel, and nothing else"
+            )
+        return None
+    if len(extent) == 1:
+        return _token(position, layer, shape, final)
+    if len(extent) != 2:
+        raise ValueError(f"layer {layer!r} puts out {final.shape}: a neuron needs a map or tokens")
+    return _point(position, layer, extent, here)
+
+
+def _token(position: Position | None, layer: str, shape: Shape, final: Shape) -> int:
+    """The number of a token; patches are the last tokens, and have a place in a grid."""
+    extent, here, grid, grid_here = final.shape[1:], shape.shape[1:], final.grid, shape.grid
+    if isinstance(position, int):
+        _check(layer, position, extent)
+        position %= extent[0]
+        if grid is None or grid_here is None:
+            return _moved((position,), extent, here)[0]
+        further = extent[0] - grid[0] * grid[1]
+        if position < further:
+            return position  # a class or register token is the same one at every size
+        position = divmod(position - further, grid[1])
+    if grid is None or grid_here is None:
+        if position is not None:
+            raise ValueError(
+                f"neuron {position!r} of layer {layer!r}: its {extent[0]} tokens form no grid; give one number"
+            )
+        return here[0] // 2
+    y, x = _point(position, layer, grid, grid_here)
+    return here[0] - grid_here[0] * grid_here[1] + y * grid_here[1] + x
+
+
+def _point(position: Position | None, layer: str, grid: Sequence[int], here: Sequence[int]) -> tuple[int, ...]:
+    """(y, x) in a map of size ``here``, of a position in a map of size ``grid``."""
+    if position is None:
+        return (here[0] // 2, here[1] // 2)
+    pair = (position, position) if isinstance(position, int) else position
+    _check(layer, pair, grid)
+    return _moved([p % n for p, n in zip(pair, grid)], grid, here)
+
+
+def _check(layer: str, position: Position, extent: Sequence[int]) -> None:
+    pair = (position,) if isinstance(position, int) else position
+    if len(pair) != len(extent):
+        raise ValueError(
+            f"neuron {position!r} of layer {layer!r}: give {len(extent)} numbers for its map {tuple(extent)}"
+        )
+    for p, n in zip(pair, extent):
+        if not -n <= p < n:
+            raise ValueError(f"neuron {position!r} lies outside the map {tuple(extent)} of layer {layer!r}")
+
+
+def _moved(place: Sequence[int], old: Sequence[int], new: Sequence[int]) -> tuple[int, ...]:
+    return tuple(min(int((p + 0.5) * b / a), b - 1) for p, a, b in zip(place, old, new))
