@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..text import printable
 from .addresses import layers_of
 from .forward import Forward, isolated, to_the_end
 from .inputs import NetworkInput
@@ -38,7 +39,7 @@ def get_layer_names(
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
             cells = [cell.rjust(w) if i == 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))]
-            print("  ".join(cells).rstrip())
+            print(printable("  ".join(cells).rstrip()))
     return [address for address in layers if address]
 
 
