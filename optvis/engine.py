@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .interrupts import interruptible
-from .network import Extra, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
+from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
 from .network.inputs import usable_device
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
@@ -92,7 +92,11 @@ class OptVis:
             objective=as_objective(objective).located(lambda layer: find_layer(network, layer)),
             transforms=as_transforms(transforms),
             optim=optim,
-            grad_tfms=_listed(grad_tfms),
+            grad_tfms=tuple(grad_tfms)
+            if isinstance(grad_tfms, (list, tuple))
+            else ()
+            if grad_tfms is None
+            else (grad_tfms,),
             mean=mean,
             std=std,
             extra_inputs=extra,
@@ -145,6 +149,14 @@ class OptVis:
     def objective(self) -> Objective:
         """What is maximised."""
         return self.settings.objective
+
+    def shapes(self) -> Mapping[str, LayerShape]:
+        """What the objective's layers put out for a picture of the network's own size, or 224 px; by address."""
+        with isolated(self.input.device):
+            prepared = self._take_prepared()
+            shapes = Plan.of(self.settings, prepared).shapes
+            self._prepared.append(prepared)
+        return shapes
 
     def vis(
         self,
@@ -254,15 +266,16 @@ class OptVis:
             )
             settings = replace(settings, compile=False)
         with isolated(self.input.device):
-            prepared = self._take_prepared(settings)
+            prepared = self._take_prepared()
             return Loop.of(Plan.of(settings, prepared), prepared)
 
-    def _take_prepared(self, settings: Settings) -> Prepared:
+    def _take_prepared(self) -> Prepared:
         """The network prepared for the objective's layers; kept from an earlier call where it is still the same."""
         while self._prepared:
             prepared = self._prepared.pop()
             if prepared.holds(self.network):
                 return prepared
+        settings = self.settings
         return Prepared(self.network, settings.layers, self.input, settings.extra_inputs, settings.channel_axis)
 
 
@@ -296,8 +309,8 @@ class Loop(Run):
         """Steps of the loop, if no picture leaves early."""
         return self.plan.steps * math.ceil(self.plan.settings.count / self.plan.slots)
 
-    def climb(self) -> Iterator[tuple[Turn, Tensor]]:
-        """The loop: image, transforms, network, objective, a step uphill; yields pictures and their scores ``[N]``."""
+    def climb(self) -> Iterator[Turn]:
+        """The loop: image, transforms, network, objective, a step uphill; yields the pictures that took the step."""
         plan, forward = self.plan, self.ready.forward
         turn: Turn | None = None
         for size, groups in self.scheduler.turns():
@@ -306,8 +319,8 @@ class Loop(Run):
                 wrapped = self._wrapped(turn)  # in tiles, or compiled, where that is asked for
 
             def score(images: Tensor, rng: Rng) -> Tensor:
-                shown = plan.transforms(images, rng, plan.network_size)
                 noise = random_noise(plan.channel_noise, turn.probed.weighted, rng, forward.dtype)
+                shown = plan.transforms(images, rng, plan.network_size)
                 with self.ready.first_conv | soft_relu(plan.relu_softness, turn.opens_relus) | noise:
                     activations = forward.activations(shown, turn.probed.layers)  # no deeper than needed
                 return turn.objective({IMAGE: images, **activations})  # [N], higher is better

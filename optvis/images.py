@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .checks import Size, as_size
 from .files import expanded
-from .network.probe import IMAGENET_MEAN, IMAGENET_STD
+from .network.inputs import IMAGENET_MEAN, IMAGENET_STD
 from .text import printable
 
 MAX_PIXELS = 89_478_485

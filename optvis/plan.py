@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 
-from .checks import Size, as_count
+from .checks import Size, as_count, as_number, as_whole
 from .network import Extra, LayerShape, NetworkInput
 from .network.precision import PRECISIONS
-from .objectives import Batch, Channel, Class, Objective
+from .objectives import Batch, Channel, Objective
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .prepared import Prepared
 from .scheduler import Until, plateau
 from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
+from .text import printable
 from .tiles import tile_size
 from .transforms import Compose, standard
 from .versions import versions
@@ -73,28 +74,28 @@ class Settings:
     tile: int | None = None
 
     def __post_init__(self) -> None:
-        if self.channel_noise is not None and not 0 <= self.channel_noise < 1:
-            raise ValueError(f"channel_noise {self.channel_noise}: give a number from 0 (none) to below 1")
-        if not 0 <= self.relu_softness < math.inf:
-            raise ValueError(f"relu_softness {self.relu_softness}: give a number of 0 (exact gradients) or more")
-        if self.img_param is not None and not isinstance(self.img_param, Param):
-            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {self.img_param!r}")
-        for name in ("lr", "wd"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ValueError(f"{name} {value!r}: give a finite number of 0 or more")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**62:
-            raise ValueError(f"seed {self.seed!r}: give a whole number of at least 0, below 2**62")
-        if self.precision not in (*PRECISIONS, "auto"):
-            raise ValueError(f"precision {self.precision!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
+        checked: dict[str, Any] = {
+            "relu_softness": as_number("relu_softness", self.relu_softness, 0),
+            "lr": as_number("lr", self.lr, 0),
+            "wd": as_number("wd", self.wd, 0),
+            "seed": as_whole("seed", self.seed, 0, 2**62),
+            "thresh": plan_thresh(self.thresh),
+        }
+        if self.channel_noise is not None:
+            checked["channel_noise"] = as_number("channel_noise", self.channel_noise, 0, 1, ends="[)")
         for name in ("batch", "tile"):
             if getattr(self, name) is not None:
-                as_count(name, getattr(self, name))
+                checked[name] = as_count(name, getattr(self, name))
+        if self.stages is not None:
+            checked["stages"] = tuple(plan_stages(self.stages))
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if self.img_param is not None and not isinstance(self.img_param, Param):
+            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {self.img_param!r}")
+        if self.precision not in (*PRECISIONS, "auto"):
+            raise ValueError(f"precision {self.precision!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
         if self.until is not None and not callable(self.until) and self.until != "plateau":
             raise ValueError(f"until={self.until!r}: choose 'plateau', a function of a picture and its scores, or None")
-        object.__setattr__(self, "thresh", plan_thresh(self.thresh))
-        if self.stages is not None:
-            object.__setattr__(self, "stages", tuple(plan_stages(self.stages)))
         if self.until is not None and self.thresh:
             raise ValueError("until lets pictures leave at steps of their own, thresh says at which all do: give one")
         if self.tile is not None and self.objective.placed:
@@ -192,7 +193,7 @@ class Plan:
         if settings.transform and probed is not None and not probed.checkpointed:
             noise = settings.channel_noise if settings.channel_noise is not None else _noise_for(len(probed.weighted))
         slots = settings.batch or (64 if given.device.type == "cuda" else 8)
-        if getattr(settings.objective, "coupled", False):
+        if settings.objective.coupled:
             slots = settings.count
         if probed is not None and probed.alone:
             slots = 1
@@ -290,13 +291,15 @@ def as_transforms(transforms: Any) -> Compose:
 
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
     if isinstance(objective, Batch):
-        return repr(objective.objectives[0])
-    if type(objective) not in (Channel, Class):
-        return repr(objective)
-    layer = objective.layers[0]
-    channel = objective.channel[0] if isinstance(objective.channel, tuple) else objective.channel
+        return printable(repr(objective.objectives[0]))
+    if not isinstance(objective, Channel):
+        return printable(repr(objective))
+    layer, channel = objective.layers[0], objective.channel
+    channel = channel[0] if isinstance(channel, tuple) else channel
     names = shapes[layer].names
-    return channel if isinstance(channel, str) else names[channel] if names else f"{layer}:{channel}".lstrip(":")
+    return printable(
+        channel if isinstance(channel, str) else names[channel] if names else f"{layer}:{channel}".lstrip(":")
+    )
 
 
 def _noise_for(depth: int) -> float:

@@ -117,7 +117,7 @@ def state_of(network: nn.Module) -> State:
             t.detach().norm() if t.is_floating_point() else t.sum() for t in tensors if t.numel() and not t.is_meta
         ]
         sums = torch.stack([norm.double().cpu() for norm in norms]).tolist() if norms else []
-    return (tuple((*modules, *places)), tuple(sums))
+    return (*modules, *places), tuple(sums)
 
 
 def _refuse_scripted(network: nn.Module, layers: Sequence[str], scripted: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ class Visualisation:
         history: ``[steps, N]``, the objective at each step, under transforms.
         frames: ``{step: [N, C, H, W]}``, the images kept at each ``thresh``.
         settings: everything that made it, with versions; JSON can hold it.
-        labels: what each picture shows, for ``grid``.
         pictures: the numbers of the pictures; not all are here where a run of many was ended early.
     """
 
@@ -39,16 +38,14 @@ class Visualisation:
         scores: Tensor,
         history: Tensor,
         frames: dict[int, Tensor] | None = None,
-        settings: dict[str, Any] | None = None,
-        labels: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
         pictures: Sequence[int] | None = None,
     ) -> None:
         self.param = param
         self.scores = scores
         self.history = history
         self.frames = frames or {}
-        self.settings = settings or {}
-        self.labels = tuple(labels)
+        self.settings = dict(settings or {})
         self.pictures = list(range(len(scores)) if pictures is None else pictures)
 
     @cached_property
@@ -57,8 +54,27 @@ class Visualisation:
         with torch.no_grad():
             return self.param().float().clamp(0, 1).cpu()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each picture shows, for ``grid``; empty where all show the same."""
+        return tuple(self.settings.get("labels", ()))
+
+    @property
+    def interrupted(self) -> bool:
+        """True if Ctrl-C ended the run."""
+        return bool(self.settings.get("interrupted", False))
+
     def __len__(self) -> int:
-        return self.images.shape[0]
+        return len(self.scores)
+
+    def split(self) -> Iterator[Visualisation]:
+        """A visualisation of each picture by itself."""
+        for i, picture in enumerate(self.pictures):
+            settings = {**self.settings, "labels": list(self.labels[i : i + 1])}
+            frames = {step: images[i : i + 1] for step, images in self.frames.items()}
+            yield Visualisation(
+                self.param.take([i]), self.scores[i : i + 1], self.history[:, i : i + 1], frames, settings, [picture]
+            )
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{score:.4g}" for score in self.scores.tolist()[:4]) + (

@@ -30,8 +30,8 @@ _OPAQUE = (
     torch.fx.Graph,
 )
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
-"""Names of flags by which networks of timm, torchvision, Hugging Face and OpenMMLab save memory by computing activations
-again on the way back, out of reach of what is put in the place of functions."""
+"""Names of flags that save memory by computing activations again in the backward pass, out of reach of overrides, in
+timm, torchvision, Hugging Face and OpenMMLab."""
 _MOST_OBJECTS = 20_000
 """A search for references back into the network gives up after so many objects."""
 
