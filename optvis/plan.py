@@ -262,7 +262,7 @@ class Plan:
             "objective": repr(settings.objective),
             "param": repr(param),
             "stages": [[list(stage.size), stage.steps] for stage in self.stages],
-            "thresh": list(settings.thresh),
+            "thresh": list(settings.thresh or ()),
             "transforms": repr(settings.transforms) if settings.transform else None,
             "channel_noise": self.channel_noise,
             "relu_softness": self.relu_softness,

@@ -70,7 +70,7 @@ class Run:
 
     def record(self, turn: Turn) -> None:
         """Note the scores of a step, and every few steps those under transforms that no step draws."""
-        turn.record(self.plan.settings.thresh)
+        turn.record(self.plan.settings.thresh or ())
         if self.plan.settings.leave is None or not any(group.age % CHECK == 0 for group in turn.groups):
             return
         with isolated(self.prepared.given.device), torch.no_grad():
@@ -98,6 +98,8 @@ class Run:
         with isolated(self.prepared.given.device):
             scores, silent = self._final_scores(pictures, param, slots)
         _warn_of_silent(self.plan.settings.objective, silent)
+        if self.plan.settings.compile and self.prepared.compiler.failure:
+            warnings.warn(f"compile=True: {self.prepared.compiler.failure}: the step ran as it is", stacklevel=3)
         param.holds_picture = True
         about = {**self._about(pictures, len(history)), "interrupted": interrupted}
         return Visualisation(param, scores, history, frames, about, pictures)

@@ -70,6 +70,9 @@ def plan_stages(stages: Iterable[Any]) -> list[Stage]:
     if isinstance(stages, str) or not isinstance(stages, Iterable):
         raise ValueError(f"stages {stages!r}: give a list of (size, steps), as in stages=[(112, 64), (224, 16)]")
     for stage in stages:
+        if isinstance(stage, Stage):
+            planned.append(stage)
+            continue
         try:
             size, steps = stage
         except (TypeError, ValueError):
@@ -82,14 +85,14 @@ def plan_stages(stages: Iterable[Any]) -> list[Stage]:
     return planned
 
 
-def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...]:
+def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...] | None:
     """The steps at which frames are kept, in order.
 
     Raises:
         ValueError: no step at all, or one that is not a whole number of at least 1.
     """
     if thresh is None:
-        return ()
+        return None
     steps: Sequence[Any] = tuple(thresh) if isinstance(thresh, Iterable) else (thresh,)
     if not steps:
         raise ValueError("thresh is empty: give at least one step, as in thresh=(128, 512)")

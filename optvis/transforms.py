@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import Size, as_number, choice
+from .network.own_random import OwnRandom
 from .rng import Rng, fresh
 
 Fill = Literal["reflect", "border", "grey", "black"]
@@ -275,7 +276,11 @@ class Compose(Transform):
         while i < len(self.transforms):
             if not isinstance(self.transforms[i], Warp):
                 transform = self.transforms[i]
-                image = transform(image, rng) if isinstance(transform, Transform) else transform(image)
+                if isinstance(transform, Transform):
+                    image = transform(image, rng)
+                else:
+                    with OwnRandom(rng.generators[0]):
+                        image = transform(image)
                 i += 1
                 continue
             canvas = (image.shape[-2], image.shape[-1])

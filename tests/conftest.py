@@ -17,6 +17,16 @@ from torch import nn
 SHARED = Path(os.environ.get("OPTVIS_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+@pytest.fixture(autouse=True)
+def float32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``precision="auto"`` is float32 on every machine, so that results do not depend on it.
+
+    Tests marked ``native_precision`` are left with what the machine computes in.
+    """
+    if request.node.get_closest_marker("native_precision") is None:
+        monkeypatch.setattr("optvis.network.precision._has_bf16", lambda device: False)
+
+
 @lru_cache
 def _loader() -> Callable[[str], nn.Module]:
     spec = importlib.util.spec_from_file_location("shared_load", SHARED / "weights" / "load.py")

@@ -18,6 +18,13 @@ def seeded(make: Callable[..., Network], *args: Any, seed: int = 0, **options: A
         return make(*args, **options).eval()
 
 
+class Kept(list[Any]):
+    """A list that the shadow of a network shares with it: shadows copy plain lists alone."""
+
+    def __deepcopy__(self, memo: Any) -> Kept:
+        return self
+
+
 class Tiny(nn.Module):
     """``[N, channels, H, W]`` to ``[N, 5]``: two convolutions, pooling, a fully connected layer."""
 

@@ -13,8 +13,8 @@ from torchvision.models import VisionTransformer
 from torchvision.models.swin_transformer import SwinTransformer
 
 from optvis import get_layer_names
-from optvis.network import NetworkInput, Probe, Tap, find_layer, frozen, parse_layer, unwrap
-from optvis.network.probe import IMAGENET_MEAN, IMAGENET_STD, with_extra
+from optvis.network import NetworkInput, Probe, Tap, find_layer, unwrap
+from optvis.network.inputs import IMAGENET_MEAN, IMAGENET_STD, with_extra
 from optvis.network.tap import first_tensor
 
 

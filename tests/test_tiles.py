@@ -115,7 +115,7 @@ def test_a_tile_that_is_none_is_told(network: Sizes, tile: Any) -> None:
 def test_a_neuron_has_its_place_in_the_whole_picture(network: Sizes) -> None:
     neuron = OptVis.from_layer(network, "second", 1, neuron=(1, 1)).objective
     for wish in (neuron, 2 * neuron + Channel("second", 1), [neuron, "second:1"]):
-        with pytest.raises(ValueError, match="asks for a place in the picture"):
+        with pytest.raises(ValueError, match="depends on absolute position"):
             OptVis(network, wish).vis(tile=40)
 
 

@@ -190,46 +190,53 @@ class Probe:
         return LayerShape(shape, layout, calls, grid, channel_names(self.network, layer, shape[0]))
 
     def _find_layouts(self, seen: _Seen, layers: Sequence[str], size: Size) -> None:
-        """Where batch and channels stand: by a pass with two images, and where that is not enough by other sizes."""
+        """Where batch and channels stand: by passes with one and two images of half the size, where that works."""
         for layer in layers:
             if seen.activations[layer].dim() < 2:
                 raise UnclearLayout(
                     f"layer {layer!r} puts out {list(seen.activations[layer].shape)}, which has no channels: choose "
                     "another layer"
                 )
-        two = self._two(size)
+        half = (size[0] // 2, size[1] // 2)
+        small = self._try(self._grey(half)) if min(half) else None
+        one = seen if small is None else small
+        two = self._try(two_images(self._grey(size if small is None else half)))
         found: dict[str, Layout] = {}
         for layer in layers:
-            one = seen.activations[layer]
-            batch = None
-            if two is not None and layer in two.activations and two.calls[layer] == seen.calls[layer]:
-                batch = batch_layout(one, two.activations[layer], exact=not seen.random)
-            if batch is None:
-                if one.shape[0] != 1:
-                    raise UnclearLayout(
-                        f"layer {layer!r} puts out {list(one.shape)} for one image"
-                        + (
-                            f" and {list(two.activations[layer].shape)} for two"
-                            if two and layer in two.activations
-                            else ""
-                        )
-                        + ", in which the images cannot be told apart: choose another layer"
-                    )
-                self._alone = True
-            axis, rows, image_major = batch or (0, 1, True)
-            found[layer] = Layout(axis, self._channel(layer, axis, seen, size), rows, image_major)
+            axis, rows, image_major = self._batch(layer, one, two)
+            shape = tuple(seen.activations[layer].shape)
+            moving = [] if small is None else _moved(small.activations[layer], shape)
+            found[layer] = Layout(axis, self._channel(layer, axis, seen, moving, size), rows, image_major)
         self._layouts.update(found)
 
-    def _two(self, size: Size) -> _Seen | None:
-        """A pass with two images; ``None`` where the network takes one at a time."""
+    def _try(self, images: Tensor) -> _Seen | None:
+        """A pass; ``None`` where the network does not take such images."""
         try:
-            return self._forward(two_images(self._grey(size)), self.layers)
+            seen = self._forward(images, self.layers)
         except Exception as error:
             if out_of_memory(error):
                 raise
             return None
+        return seen if all(layer in seen.activations for layer in self.layers) else None
 
-    def _channel(self, layer: str, batch: int, seen: _Seen, size: Size) -> int:
+    def _batch(self, layer: str, one: _Seen, two: _Seen | None) -> tuple[int, int, bool]:
+        """Axis of the batch, rows of an image in it, and whether they follow each other."""
+        shape = list(one.activations[layer].shape)
+        found = None
+        if two is not None and two.calls[layer] == one.calls[layer]:
+            found = batch_layout(one.activations[layer], two.activations[layer], exact=not one.random)
+        if found is None and shape[0] != 1:
+            also = f" and {list(two.activations[layer].shape)} for two" if two is not None else ""
+            raise UnclearLayout(
+                f"layer {layer!r} puts out {shape} for one image{also}, in which the images cannot be told apart: "
+                "choose another layer"
+            )
+        if found is None:
+            self._alone = True
+        return found or (0, 1, True)
+
+    def _channel(self, layer: str, batch: int, seen: _Seen, moving: Sequence[int], size: Size) -> int:
+        """Axis of the channels; ``moving`` holds the axes that are known to follow the image's size."""
         shape = tuple(seen.activations[layer].shape)
         rank = len(shape)
         given = self.channel_axis.get(layer) if isinstance(self.channel_axis, Mapping) else self.channel_axis
@@ -243,7 +250,8 @@ class Probe:
             return given % rank
         if len(axes) == 1:
             return axes[0]
-        still = [axis for axis in axes if axis not in self._moving(layer, shape, size)]
+        moving = moving or self._moving(layer, shape, size)
+        still = [axis for axis in axes if axis not in moving]
         if len(still) == 1:
             return still[0]
         module = self.network.get_submodule(layer.replace("/", "."))
@@ -257,15 +265,13 @@ class Probe:
 
     def _moving(self, layer: str, shape: tuple[int, ...], size: Size) -> list[int]:
         """Axes that follow the size of the image; none where the network runs at no other size."""
-        for other in ((size[0] * 2, size[1] * 2), (size[0] + 32, size[1] + 32), (size[0] // 2, size[1] // 2)):
+        for other in ((size[0] * 2, size[1] * 2), (size[0] + 32, size[1] + 32)):
             try:
-                seen = self._forward(self._grey(other), [layer]).activations[layer]
-            except Exception as error:
-                if out_of_memory(error):
-                    raise
-                continue  # a network of one size says nothing this way
-            if seen.dim() == len(shape) and tuple(seen.shape) != shape:
-                return [axis for axis in range(seen.dim()) if seen.shape[axis] != shape[axis]]
+                moved = _moved(self._forward(self._grey(other), [layer]).activations[layer], shape)
+            except Exception:
+                continue  # a network of one size says nothing this way, nor one that fills the memory
+            if moved:
+                return moved
         return []
 
     def _grey(self, size: Size) -> Tensor:
@@ -311,6 +317,13 @@ class Probe:
 
 class UnclearLayout(ValueError):
     """What a layer puts out cannot be optimised, whatever the size of the image."""
+
+
+def _moved(activation: Tensor, shape: tuple[int, ...]) -> list[int]:
+    """The axes on which an activation differs from a shape."""
+    if activation.dim() != len(shape):
+        return []
+    return [axis for axis, (a, b) in enumerate(zip(activation.shape, shape)) if a != b]
 
 
 def _hookable(module: nn.Module) -> bool:
