@@ -79,8 +79,9 @@ class Settings:
             "lr": as_number("lr", self.lr, 0),
             "wd": as_number("wd", self.wd, 0),
             "seed": as_whole("seed", self.seed, 0, 2**62),
-            "thresh": plan_thresh(self.thresh),
         }
+        if self.thresh is not None:
+            checked["thresh"] = plan_thresh(self.thresh)
         if self.channel_noise is not None:
             checked["channel_noise"] = as_number("channel_noise", self.channel_noise, 0, 1, ends="[)")
         for name in ("batch", "tile"):

@@ -85,14 +85,14 @@ def plan_stages(stages: Iterable[Any]) -> list[Stage]:
     return planned
 
 
-def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...] | None:
+def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...]:
     """The steps at which frames are kept, in order.
 
     Raises:
         ValueError: no step at all, or one that is not a whole number of at least 1.
     """
     if thresh is None:
-        return None
+        return ()
     steps: Sequence[Any] = tuple(thresh) if isinstance(thresh, Iterable) else (thresh,)
     if not steps:
         raise ValueError("thresh is empty: give at least one step, as in thresh=(128, 512)")
