@@ -13,7 +13,7 @@ from torchvision.models import VisionTransformer
 from torchvision.models.swin_transformer import SwinTransformer
 
 from optvis import get_layer_names
-from optvis.network import NetworkInput, Probe, Tap, find_layer, frozen, parse_layer, unwrap
+from optvis.network import NetworkInput, Probe, Tap, find_layer, frozen, unwrap
 from optvis.network.probe import IMAGENET_MEAN, IMAGENET_STD, with_extra
 from optvis.network.tap import first_tensor
 
@@ -70,70 +70,11 @@ def probe(network: nn.Module, *layers: str, **options: Any) -> Probe:
     return Probe(network.eval(), layers, given, given.device, **options)
 
 
-# Addresses
-
-
-@pytest.mark.parametrize(
-    ("text", "address", "channel"),
-    [
-        ("features/18", "features/18", None),
-        ("features.18", "features/18", None),
-        (" features/18/ ", "features/18", None),
-        ("features/18:12", "features/18", 12),
-        ("features.18: 0", "features/18", 0),
-        ("fc:-1", "fc", -1),
-        ("fc:red fox", "fc", "red fox"),
-        ("", "", None),
-    ],
-)
-def test_an_address_is_read(text: str, address: str, channel: int | str | None) -> None:
-    assert parse_layer(text) == (address, channel)
-
-
-def test_a_colon_without_a_channel_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"no channel after the colon of 'features/18:'.*'features/18:0'"):
-        parse_layer("features/18:")
-
-
-@pytest.mark.parametrize("layer", ["features/2", "features.2", "features/2:3", "/features/2/"])
-def test_a_layer_is_found_by_its_address(small: Small, layer: str) -> None:
-    assert find_layer(small, layer) == "features/2"
-
-
-def test_a_layer_is_found_by_the_module_itself(small: Small) -> None:
-    assert find_layer(small, small.features[2]) == "features/2"
-    assert find_layer(small, small) == ""
-    assert find_layer(small, "") == ""
-    assert find_layer(small, small.again) == "relu"
-
-
 def test_a_shared_module_is_found_by_each_of_its_names(small: Small, image: Tensor) -> None:
     assert find_layer(small, "again") == "again"
     with Tap(small, ["again", "relu"]) as tap:
         seen = tap(image)
     assert torch.equal(seen["again"], seen["relu"])
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ("feature/2", r"no layer 'feature/2' in Small: did you mean 'features/2'"),
-        ("features/20", "did you mean 'features/2'"),
-        ("clasifier", "did you mean 'classifier'"),
-        ("conv/of/3", "did you mean 'features/3'"),
-        ("zzz", "its layers begin with 'features' or 'features/0' or 'features/1'"),
-    ],
-)
-def test_an_unknown_layer_is_an_error_that_names_the_nearest(small: Small, layer: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        find_layer(small, layer)
-
-
-def test_a_module_of_another_network_and_no_module_at_all(small: Small) -> None:
-    with pytest.raises(ValueError, match="this Linear is not a module of Small"):
-        find_layer(small, nn.Linear(2, 2))
-    with pytest.raises(TypeError, match=r"an address such as 'features/18' or a module, not 18"):
-        find_layer(small, 18)  # type: ignore[arg-type]
 
 
 def wrapped(network: nn.Module, how: str) -> nn.Module:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import as_number, real
-from ..network.addresses import IMAGE, Address
+from ..checks import as_number, real, whole
+from ..network.addresses import IMAGE as IMAGE
+from ..network.addresses import Address
 from .fields import Shape, as_channel, as_position, as_vector, channel_index, fitting_vector, place
 
 Self = TypeVar("Self", bound="Objective")
@@ -329,9 +329,10 @@ def _clean(name: str, value: Any) -> Any:
     """The value of a field, checked by the field's name."""
     if name in ("channel", "vector", "position"):
         return {"channel": as_channel, "vector": as_vector, "position": as_position}[name](value)
-    if isinstance(value, Real) and not isinstance(value, bool):
-        return int(value) if isinstance(value, Integral) else as_number(name, value)
-    return value
+    if real(value) is None:
+        return value
+    number = as_number(name, value)
+    return number if whole(value) is None else int(value)
 
 
 def _taken(value: Any, pictures: Sequence[int]) -> Any:
