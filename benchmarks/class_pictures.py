@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from optvis import Channel, Class, OptVis
-from optvis.visualisation import grid, to_pil
+from optvis.images import grid, to_pil
 
 LOGITS = {"squeezenet1_0": "classifier", "resnet18_pq": "fc", "mobilenet_v2": "classifier/1"}
 

@@ -1,6 +1,7 @@
 """Feature visualisation for PyTorch: see what a layer, channel, neuron or direction of a network looks for."""
 
 from .engine import OptVis
+from .images import denorm, norm
 from .network import get_layer_names
 from .objectives import (
     L1,
@@ -18,7 +19,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .visualisation import Visualisation, denorm, norm
+from .visualisation import Visualisation
 
 __all__ = [
     "L1",

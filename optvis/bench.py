@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .engine import OptVis
-from .network import NetworkInput, Tap, find_layer, frozen, unwrap
+from .network import NetworkInput, Tap, find_layer, isolated, shadow, unwrap
 from .network.addresses import layers_of, module_at
 from .network.tap import first_tensor
 from .params import ImageParam
 from .params.color import Color
-from .run import OPEN_STEPS
+from .scheduler import OPEN_STEPS
 
 Loop = Callable[[int], None]
 """Does so many steps."""
@@ -42,7 +42,7 @@ def bare_loop(network: nn.Module, layer: str, size: int, batch: int = 1) -> Loop
     Adam. ``network`` takes images of ``size`` pixels as it is.
     """
     given = NetworkInput.of(network)
-    inner, shape = unwrap(network), (batch, given.channels, size, size)
+    inner, shape = shadow(network), (batch, given.channels, size, size)
     scale = 1 / torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]).clamp_min(1 / size)
     scale, color = scale.to(given.device)[..., None], Color(given.channels, given.channels == 3).to(given.device)
     noise = torch.randn(*shape[:3], size // 2 + 1, 2, generator=torch.Generator().manual_seed(0))
@@ -58,7 +58,7 @@ def bare_loop(network: nn.Module, layer: str, size: int, batch: int = 1) -> Loop
         raise _Stop
 
     def run(steps: int) -> None:
-        with frozen(network):
+        with isolated(given.device):
             hook = module_at(inner, layer).register_forward_hook(stop)
             try:
                 for _ in range(steps):
@@ -170,10 +170,10 @@ def _time(loop: Loop, steps: int) -> Cost:
 
 def depths(network: nn.Module, size: int) -> list[str]:
     """An early, a middle and the last layer with a map: a quarter and half of the way, and all of it."""
-    given, inner = NetworkInput.of(network), unwrap(network)
+    given, inner = NetworkInput.of(network), shadow(network)
     leaves = [name for name, module in layers_of(inner).items() if name and not list(module.children())]
     image = torch.zeros(1, given.channels, size, size, device=given.device, dtype=given.dtype)
-    with frozen(network), torch.no_grad(), Tap(inner, leaves, missing_ok=True) as tap:
+    with isolated(given.device), torch.no_grad(), Tap(inner, leaves, missing_ok=True) as tap:
         maps = [name for name, seen in tap(image).items() if seen.dim() > 2 and max(seen.shape[2:]) > 1]
     if not maps:
         raise ValueError(f"no layer of {type(inner).__name__} puts out a map for an image of {size} px")

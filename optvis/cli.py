@@ -17,10 +17,11 @@ from .attribution import attribute as attribute_image
 from .attribution.result import ENDINGS
 from .bench import bench as measure
 from .engine import OptVis, usable_device
+from .files import check_path
 from .objectives import Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam, Param
 from .recipes import collage as make_collage
-from .visualisation import Visualisation, check_path
+from .visualisation import Visualisation
 from .zoo import FORMS, load_network
 
 app = typer.Typer(

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from .network import out_of_memory
 from .rng import Rng
-from .scheduler import out_of_memory
 from .scoring import ScoreFunction, along_with_gradient, scores_and_gradient
 
 

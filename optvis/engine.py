@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import math
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from .checks import as_count
-from .network import NetworkInput, find_layer, frozen, soft_relu, unwrap
+from .interrupts import interruptible
+from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
+from .network.channel_noise import random_noise
+from .network.inputs import usable_device
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
+from .objectives.algebra import IMAGE
 from .params import Param
+from .plan import SOFTNESS, Plan, Settings, adam, as_transforms
+from .prepared import Prepared
+from .progress import advance, progress_bar
 from .rng import Rng
-from .run import Run, silent_pictures
-from .scheduler import Group, Scheduler, Until, joined, out_of_memory, plateau
-from .stages import Stage
-from .transforms import Compose, standard
-from .versions import versions
+from .run import Run
+from .scheduler import Group, Scheduler, Turn, Until
+from .scoring import ScoreFunction
+from .tiles import in_tiles, tile_size
 from .visualisation import Visualisation
 
-SOFTNESS = 0.8
-"""How soft the edges of ReLUs are to gradients, where not given. Found by trying."""
-
 Callback = Callable[[int, Visualisation], Any]
-
-
-def adam(parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Adam with a short memory, betas of 0.5 and 0.99.
-
-    The image is seen jostled anew at each step and changes fast: what it looked like ten steps ago misleads. Of
-    pictures in few steps other networks name more than with torch's own 0.9 and 0.999.
-    """
-    return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.99), weight_decay=weight_decay)
 
 
 class OptVis:
@@ -51,24 +39,25 @@ class OptVis:
         OptVis.from_layer(network, layer="features/18", channel=12).vis().save("channel.png")
 
     Args:
-        network: any ``nn.Module`` that takes images; it is frozen while a run lasts and handed back as it came.
+        network: any ``nn.Module`` that takes images. It is read, never changed: all work is done on a shadow of it.
         objective: an ``Objective``, a string (``"features/18:12"``) or a list of these, one picture for each.
-        transforms: the jostling, a callable or a list of them; ``None`` for the default (``transforms.standard``).
+        transforms: random augmentations, a callable or a list of them; ``None`` for the default
+            (``transforms.standard``).
         optim: the optimiser, called with parameters, ``lr=`` and ``weight_decay=``: a class such as
             ``torch.optim.AdamW``, or by default ``adam``.
-        device: where to run; by default where the network is. On another device a copy of the network is used.
+        device: where to run; by default where the network is. On another device a copy of the weights is used.
         grad_tfms: a callable or a list of them, applied to the gradient of each parameter after each backward pass.
         mean: per channel, by default what the network's configuration says, or ImageNet's.
         std: likewise.
         extra_inputs: what the network takes beside the image: a tuple, or a dict of named inputs. Tensors whose
             first axis is 1 are repeated for each picture.
         channel_axis: where the channel stands in a layer's output, for all layers or ``{layer: axis}``; found by
-            looking where not given.
+            probing where not given.
         channel_noise: at each step every channel that a convolution or fully connected layer puts out is scaled by a
             random factor between 1 - this and 1 + this, so that the picture shows what many networks like this one
             would agree on. By default 0.6 over the root of the number of such layers on the way, at most 0.1.
-        relu_softness: how far from the edge of a ReLU gradients pass in part, in root mean squares of what enters
-            it: to the same end (see ``optvis.network.soft_relu``). 0 for exact gradients.
+        relu_softness: how far from the edge of a ReLU gradients pass in part, in root mean squares of its input: to
+            the same end (see ``optvis.network.soft_relu``). 0 for exact gradients.
 
     Raises:
         ValueError: an unknown layer, mean and std that do not fit, or no such device; the message names what would do.
@@ -93,23 +82,29 @@ class OptVis:
     ) -> None:
         if not isinstance(network, nn.Module):
             raise TypeError(f"a network is a torch.nn.Module, not {network!r}")
-        self.network = network
-        self.objective: Objective = as_objective(objective).located(lambda layer: find_layer(network, layer))
-        self.transforms = standard() if transforms is None else Compose(_listed(transforms))
-        self.optim = optim
-        self.grad_tfms = [] if grad_tfms is None else _listed(grad_tfms)
-        self.input = NetworkInput.of(network, mean, std)
-        self.device = usable_device(device) if device is not None else self.input.device
-        self.extra_inputs = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
         if isinstance(channel_axis, Mapping):
             channel_axis = {find_layer(network, layer): axis for layer, axis in channel_axis.items()}
-        self.channel_axis = channel_axis
-        if channel_noise is not None and not 0 <= channel_noise < 1:
-            raise ValueError(f"channel_noise {channel_noise}: give a number from 0 (none) to below 1")
-        self.channel_noise = channel_noise
-        if not 0 <= relu_softness < math.inf:
-            raise ValueError(f"relu_softness {relu_softness}: give a number of 0 (exact gradients) or more")
-        self.relu_softness = relu_softness
+        own = NetworkInput.of(network, mean, std)
+        extra: Extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
+        self.network = network
+        self.input = replace(own, device=own.device if device is None else usable_device(device))
+        self.settings = Settings(
+            objective=as_objective(objective).located(lambda layer: find_layer(network, layer)),
+            transforms=as_transforms(transforms),
+            optim=optim,
+            grad_tfms=tuple(grad_tfms)
+            if isinstance(grad_tfms, (list, tuple))
+            else ()
+            if grad_tfms is None
+            else (grad_tfms,),
+            mean=mean,
+            std=std,
+            extra_inputs=extra,
+            channel_axis=channel_axis,
+            channel_noise=channel_noise,
+            relu_softness=relu_softness,
+        )
+        self._prepared: list[Prepared] = []  # those that no call is using
 
     @classmethod
     def from_layer(
@@ -150,11 +145,25 @@ class OptVis:
         """For a dream: give ``vis`` an ``ImageFile``, and see more of what the layer sees in it."""
         return cls(network, DeepDream(layer), **options)
 
+    @property
+    def objective(self) -> Objective:
+        """What is maximised."""
+        return self.settings.objective
+
+    def shapes(self) -> Mapping[str, LayerShape]:
+        """What the objective's layers put out for a picture of the network's own size, or 224 px; by address."""
+        with isolated(self.input.device):
+            prepared = self._take_prepared()
+            shapes = Plan.of(self.settings, prepared).shapes
+            self._prepared.append(prepared)
+        return shapes
+
     def vis(
         self,
         img_param: Param | None = None,
         stages: Iterable[tuple[int | Sequence[int], int]] | None = None,
         thresh: int | Iterable[int] | None = None,
+        *,
         transform: bool = True,
         lr: float = 0.1,
         wd: float = 0.0,
@@ -169,17 +178,20 @@ class OptVis:
     ) -> Visualisation:
         """Run, and return the pictures.
 
+        A first Ctrl-C ends the run after the step at hand and keeps the pictures so far; a second one raises
+        ``KeyboardInterrupt``.
+
         Args:
             img_param: where to begin; not changed. By default Fourier noise of the network's own size, or 224 px.
             stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a
                 new picture begins at 48 to 80 px where it can, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
                 without stages stretches the default ones.
-            transform: whether the image, and the network's channels, are jostled, and gradients pass soft ReLUs.
+            transform: False for no transforms, no channel noise and exact ReLU gradients.
             lr: learning rate (the CPPN takes an eightieth of it).
             wd: weight decay.
             verbose: a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` silent.
-            seed: of everything that is drawn; the global random state is neither used nor changed.
+            seed: of everything random; the global random state is neither used nor changed.
             callback: called as ``callback(step, visualisation)`` after every step, with the pictures that took it
                 (all, up to ``batch``; ``visualisation.pictures`` says which); ``False`` ends the run.
             precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
@@ -197,193 +209,152 @@ class OptVis:
 
         Raises:
             ValueError: before the first step, on anything that cannot work: the message says what would.
+            RuntimeError: the scores are no longer finite numbers.
+            KeyboardInterrupt: Ctrl-C before the first step, or a second one.
         """
-        batch, leave = self._room(batch), _leaving(until, thresh)
-        if tile is not None:
-            as_count("tile", tile)
-        if compile and transform and not self.transforms.traceable:
-            warnings.warn(
-                "compile=True: only transforms of optvis can be compiled: the step runs as it is", stacklevel=2
-            )
-            compile = False
-        with self._working_network() as network, _own_random_state(self.device, seed):
-            run = Run(
-                network, self.objective, self.input, self.device, img_param, stages, thresh, seed,
-                self.extra_inputs, self.channel_axis, self.channel_noise if transform else 0.0, precision, compile,
-                tile,
+        done: list[Group] = []
+        with interruptible() as interrupt:
+            loop = self._begin(
+                img_param=img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
+                precision=precision, batch=batch, until=until, compile=compile, tile=tile,
             )  # fmt: skip
-            places = Scheduler(run.everyone, run.stages, batch, leave, lambda param: self._optimiser(param, lr, wd))
-            settings = self._settings(run, transform, lr, wd, seed)
-            turns = run.steps * math.ceil(len(run.everyone) / places.batch)
-            with tqdm(total=turns, disable=_hide_bar(verbose), desc=repr(self.objective)[:40]) as bar:
+            with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
                 try:
-                    for step in self._climb(run, places, transform):
-                        _advance(bar, run.scores)
-                        if callback is not None and callback(step, _state(run.groups, run.scores, settings)) is False:
+                    for turn in loop.climb():
+                        advance(bar, turn.scores)
+                        goes_on = callback is None or callback(len(turn.groups[0].history), loop.state(turn))
+                        done += loop.scheduler.collect()
+                        if goes_on is False or interrupt.requested:
                             break
-                except KeyboardInterrupt:
-                    pass  # the pictures so far are kept
-            result = _state(places.finished(), torch.empty(0), settings)
-            result.scores = self._final_scores(run, result, places.batch)
-        result.param.holds_picture = True
-        result.settings["until"] = None if leave is None else until if isinstance(until, str) else repr(until)
-        result.settings["tile"] = tile
-        result.settings["compile_seconds"] = round(run.compiler.seconds, 1) if run.compiler is not None else None
-        if run.compiler is not None and run.compiler.failure:
-            warnings.warn(f"compile=True: {run.compiler.failure}: the step ran as it is", stacklevel=2)
-        if len(result.pictures) < len(run.everyone):
-            result.settings["objective"] = repr(self.objective.take(result.pictures))
+                except KeyboardInterrupt:  # raised by the callback
+                    interrupt.requested = True
+            groups = done + loop.scheduler.collect() or loop.scheduler.at_work
+            result = loop.result(groups, loop.scheduler.slots, interrupt.requested)
+        self._prepared.append(loop.prepared)
         return result
 
-    def _climb(self, run: Run, places: Scheduler, transform: bool) -> Iterator[int]:
-        """The loop: from coarse to fine, step after step uphill; yields the step of the first picture at work."""
-        transforms, softness = (self.transforms, self.relu_softness) if transform else (Compose(), 0.0)
-        for stage in places.turns():
-            run.enter(stage, places.at_work)
+    def stream(self, img_param: Param | None = None, **options: Any) -> Iterator[Visualisation]:
+        """Run, and yield each picture by itself as soon as it is finished; memory does not grow with their number.
 
-            def see(image: Tensor, rng: Rng) -> Tensor:
-                changed = run.stems | soft_relu(softness, run.opens_relus) | run.noise(rng)
-                seen = run.look(tap, image, transforms, rng, changed)  # jostled, normalised, no deeper than needed
-                return run.objective(seen)  # [N], higher is better
+        Args:
+            img_param: as for ``vis``.
+            options: those of ``vis`` by keyword, but for ``verbose`` and ``callback``.
+
+        Yields:
+            Visualisations of one picture each; ``pictures`` holds its number. They come as they finish, which is in
+            their order unless ``until`` lets some finish early.
+        """
+        loop = self._begin(img_param=img_param, **options)
+        turns, interrupted, more = loop.climb(), False, True
+        while more:
+            with interruptible() as interrupt:
+                more = next(turns, None) is not None
+                ready = [loop.result([group], loop.scheduler.slots) for group in loop.scheduler.collect()]
+                interrupted = interrupt.requested
+            for result in ready:
+                yield from result.split()
+            if interrupted:
+                raise KeyboardInterrupt
+        self._prepared.append(loop.prepared)
+
+    def _begin(self, **options: Any) -> Loop:
+        """Check and settle everything before the first step."""
+        settings = replace(self.settings, **options)
+        if settings.compile and settings.transform and not settings.transforms.traceable:
+            warnings.warn(
+                "compile=True: only transforms of optvis can be compiled: the step runs as it is", stacklevel=3
+            )
+            settings = replace(settings, compile=False)
+        with isolated(self.input.device):
+            prepared = self._take_prepared()
+            return Loop.of(Plan.of(settings, prepared), prepared)
+
+    def _take_prepared(self) -> Prepared:
+        """The network prepared for the objective's layers; kept from an earlier call where it is still the same."""
+        while self._prepared:
+            prepared = self._prepared.pop()
+            if prepared.holds(self.network):
+                return prepared
+        settings = self.settings
+        return Prepared(self.network, settings.layers, self.input, settings.extra_inputs, settings.channel_axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Loop(Run):
+    """A run whose pictures take their turns.
+
+    Attributes:
+        scheduler: the pictures.
+    """
+
+    scheduler: Scheduler
+
+    @classmethod
+    def of(cls, plan: Plan, prepared: Prepared) -> Loop:
+        """A run before its first step."""
+        settings, given = plan.settings, prepared.given
+        ready = prepared.ready(settings.precision, plan.shown_size(plan.stages[0].size))
+        ready = replace(ready, forward=ready.forward.seeded(settings.seed))
+        seeds = plan.seeds()
+
+        def begin(pictures: Sequence[int]) -> Group:
+            rng = Rng([seeds[picture] + 2**32 for picture in pictures], given.device)
+            return Group(pictures, plan.start(pictures, seeds, given).to(given.device), rng)
+
+        scheduler = Scheduler(settings.count, begin, plan.stages, plan.slots, settings.leave, plan.optimiser)
+        return cls(plan, prepared, ready, scheduler)
+
+    @property
+    def turns(self) -> int:
+        """Steps of the loop, if no picture leaves early."""
+        return self.plan.steps * math.ceil(self.plan.settings.count / self.plan.slots)
+
+    def climb(self) -> Iterator[Turn]:
+        """The loop: image, transforms, network, objective, a step uphill; yields the pictures that took the step."""
+        plan, forward = self.plan, self.ready.forward
+        turn: Turn | None = None
+        for size, groups in self.scheduler.turns():
+            if turn is None or (turn.size, turn.groups) != (size, groups):
+                turn = self.turn(size, groups)  # other pictures, or the same ones at another size
+                wrapped = self._wrapped(turn)  # in tiles, or compiled, where that is asked for
+
+            def score(images: Tensor, rng: Rng) -> Tensor:
+                noise = random_noise(plan.channel_noise, turn.probed.weighted, rng, forward.dtype)
+                shown = plan.transforms(images, rng, plan.network_size)
+                with self.ready.first_conv | soft_relu(plan.relu_softness, turn.opens_relus) | noise:
+                    activations = forward.activations(shown, turn.probed.layers)  # no deeper than needed
+                return turn.objective({IMAGE: images, **activations})  # [N], higher is better
 
             def uphill() -> Tensor:
-                run.forget_gradients()
-                image = run.images()  # [N, C, H, W], in [0, 1]
-                run.scores = run.wrapped(see, image)(image, run.rng)
-                loss = -run.scores.sum()
+                turn.forget_gradients()
+                images = turn.images()  # [N, C, H, W], in [0, 1]
+                turn.scores = wrapped(score, images)(images, turn.rng)
+                loss = -turn.scores.sum()
                 loss.backward()
-                self._change_gradients(run)
+                turn.change_gradients(plan.settings.grad_tfms)
                 return loss
 
             try:
-                with run.tap() as tap, run.rng.undone(on_error=True):
-                    run.climb(uphill)
-                run.note(transforms if places.until else None)
+                with isolated(self.prepared.given.device), turn.rng.undone(on_error=True):
+                    turn.step(uphill)
             except RuntimeError as error:
-                if not (out_of_memory(error) and places.shrink()):
+                if not (out_of_memory(error) and self.scheduler.shrink()):
                     raise
                 continue
-            yield len(run.groups[0].history)
+            self.record(turn)
+            yield turn
 
-    def _change_gradients(self, run: Run) -> None:
-        for parameter in run.parameters() if self.grad_tfms else ():
-            for change in self.grad_tfms:
-                parameter.grad = change(parameter.grad)
+    def _wrapped(self, turn: Turn) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
+        settings, (height, width) = self.plan.settings, turn.size
+        tile = settings.tile if settings.tile is not None and max(height, width) > settings.tile else None
+        compiled: list[ScoreFunction] = []
 
-    def _room(self, batch: int | None) -> int:
-        """Pictures at once."""
-        if batch is None:
-            return 64 if self.device.type == "cuda" else 8
-        return as_count("batch", batch)
+        def wrap(score: ScoreFunction, images: Tensor) -> ScoreFunction:
+            if settings.compile and not turn.opens_relus:  # ReLUs are opened in few steps only
+                if not compiled:
+                    rows, columns = (height, width) if tile is None else tile_size((height, width), tile)
+                    compiled.append(self.prepared.compiler(score, images[..., :rows, :columns], turn.rng))
+                score = compiled[0]
+            return score if tile is None else in_tiles(score, tile, shift=True)
 
-    def _optimiser(self, param: Param, lr: float, wd: float) -> torch.optim.Optimizer:
-        options = {"lr": lr * param.lr_scale, "weight_decay": wd}
-        if "weight_decay" not in inspect.signature(self.optim).parameters:  # LBFGS
-            if wd:
-                raise ValueError(f"wd={wd}: {getattr(self.optim, '__name__', self.optim)} knows no weight decay")
-            del options["weight_decay"]
-        return self.optim(param.parameters(), **options)
-
-    def _final_scores(self, run: Run, result: Visualisation, batch: int) -> Tensor:
-        """``[N]`` scores of the finished pictures, not jostled; their exact gradient shows which are silent."""
-        scores, silent = [], []
-        for some in torch.arange(len(result.pictures)).split(batch):
-            param = result.param.take(some.tolist())
-            pictures = [result.pictures[i] for i in some.tolist()]
-            run.enter(Stage(param.size, 0), [Group(pictures, param, run.everyone.rng)])
-            run.forget_gradients()
-            scores.append(run.scores_of(run.images(), Compose(), run.rng))
-            (-scores[-1].sum()).backward()
-            silent += [pictures[i] for i in silent_pictures(param)]
-        run.warn_of(silent)
-        return torch.cat(scores).detach().float().cpu()
-
-    @contextmanager
-    def _working_network(self) -> Iterator[nn.Module]:
-        """The network, frozen; a copy where it has to run on another device."""
-        network = unwrap(self.network)
-        if self.device != self.input.device:
-            network = copy.deepcopy(network).to(self.device)
-        with frozen(network):
-            yield network
-
-    def _settings(self, run: Run, transform: bool, lr: float, wd: float, seed: int) -> dict[str, Any]:
-        return {
-            "network": type(unwrap(self.network)).__name__,
-            "objective": repr(self.objective),
-            "param": repr(run.everyone.param),
-            "stages": [[list(stage.size), stage.steps] for stage in run.stages],
-            "thresh": list(run.thresh),
-            "transforms": repr(self.transforms) if transform else None,
-            "channel_noise": run.channel_noise,
-            "relu_softness": self.relu_softness if transform else 0.0,
-            "precision": str(run.dtype).removeprefix("torch."),
-            "optim": getattr(self.optim, "__name__", repr(self.optim)),
-            "lr": lr,
-            "wd": wd,
-            "seed": seed,
-            "mean": list(self.input.mean),
-            "std": list(self.input.std),
-            "network_size": list(run.network_size) if run.network_size else None,
-            "device": str(self.device),
-            "versions": versions(),
-        }
-
-
-@contextmanager
-def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
-    """Randomness inside of a network or of a user's transforms is the run's own, and the global state is kept."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed {seed!r}: give a whole number of at least 0")
-    on_cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=on_cuda):
-        torch.default_generator.manual_seed(seed)
-        for one in on_cuda:
-            torch.cuda.default_generators[one.index or 0].manual_seed(seed)
-        yield
-
-
-def _state(groups: Sequence[Group], scores: Tensor, settings: dict[str, Any]) -> Visualisation:
-    """What is known of these pictures."""
-    pictures, param, history, frames = joined(groups)
-    steps = {**settings, "steps": len(history)}
-    return Visualisation(param, scores, history, frames, steps, pictures=pictures)
-
-
-def _leaving(until: str | Until | None, thresh: int | Iterable[int] | None) -> Until | None:
-    if until is None or callable(until):
-        leave = until
-    elif until == "plateau":
-        leave = plateau
-    else:
-        raise ValueError(f"until={until!r}: choose 'plateau', a function of a picture and its scores, or None")
-    if leave is not None and thresh is not None:
-        raise ValueError("until lets pictures leave at steps of their own, thresh says at which all do: give one")
-    return leave
-
-
-def usable_device(device: torch.device | str) -> torch.device:
-    """The device with its number, ``cuda:0`` for ``cuda``; raises ``ValueError`` where there is none such."""
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _hide_bar(verbose: bool | str) -> bool | None:
-    """What tqdm calls ``disable``; ``None`` leaves it to whether the output is a terminal."""
-    if verbose not in (True, False, "always"):
-        raise ValueError(f"verbose={verbose!r}: choose True, False or 'always'")
-    in_notebook = "ipykernel" in sys.modules
-    return (False if in_notebook else None) if verbose is True else not verbose
-
-
-def _advance(bar: tqdm[Any], scores: Tensor) -> None:
-    """Move the bar; the scores are read, and the device waited for, only when the bar is drawn anew."""
-    if not bar.disable and time.time() - bar.last_print_t >= bar.mininterval:
-        bar.set_postfix_str(f"score {scores.mean().item():.4g}", refresh=False)
-    bar.update()
+        return wrap

@@ -1,56 +1,165 @@
-"""Pictures from files, arrays and tensors, and at another size."""
+"""Images from files, arrays and tensors; fitted to a size; as PIL images, labelled in a grid, and encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from .checks import Size, as_size
+from .files import expanded
+from .network.inputs import IMAGENET_MEAN, IMAGENET_STD
+from .text import printable
+
+MAX_PIXELS = 89_478_485
+"""The most pixels that an image file may have: the number above which Pillow warns of decompression bombs."""
+
+WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -> Tensor:
-    """Any picture as float32 ``[N, C, H, W]`` in [0, 1]; raises as ``ImageFile`` does."""
+    """An image as float32 ``[N, C, H, W]`` in [0, 1].
+
+    Args:
+        image: a path, a PIL image, an array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[C, H, W]`` or
+            ``[N, C, H, W]``. Arrays and tensors hold uint8, bool, or floats in [0, 1]. Files and PIL images with 8
+            bits become RGB, or one channel if they are grey; transparent ones are laid on white. 16-bit grey is
+            divided by 65535; floats are taken as they are. Of an animation the first frame is read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, no image, or has more than ``MAX_PIXELS`` pixels; or the shape, type or
+            range of the values is not that of an image.
+        TypeError: ``image`` is none of these.
+    """
+    name = "the image"
     if isinstance(image, (str, PathLike)):
-        path = Path(image)
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file {str(path)!r}")
-        try:
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened)
-        except (UnidentifiedImageError, IsADirectoryError, OSError) as error:
-            raise ValueError(f"{str(path)!r} is no image that Pillow can read: {error}") from error
-    if isinstance(image, Image.Image):
-        if image.mode.startswith("I"):  # 16-bit grey is "I;16", and "I" in older Pillow
-            image = np.asarray(image, dtype=np.float32) / 65535
-        else:
-            image = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        name = repr(str(image))
+        with open_image(image) as opened:
+            image = _decoded(opened, name)
+    elif isinstance(image, Image.Image):
+        image = _decoded(image, name)
     if isinstance(image, np.ndarray):
-        if image.ndim not in (2, 3):
-            raise ValueError(f"an array of shape {image.shape} is no image: give [H, W] or [H, W, C]")
-        if image.dtype == np.uint8:
-            image = image.astype(np.float32) / 255
-        image = np.array(image, order="C")
-        image = torch.from_numpy(image[..., None] if image.ndim == 2 else image).movedim(-1, 0)
+        image = _from_array(image)
     if not isinstance(image, Tensor):
         raise TypeError(f"no image: {image!r}; give a path, PIL image, array or tensor")
+    return _checked(image, name)
+
+
+@contextmanager
+def open_image(path: str | PathLike[str]) -> Iterator[Image.Image]:
+    """A PIL image of a file, of which only the header has been read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a regular file, no image, or has more than ``MAX_PIXELS`` pixels.
+    """
+    name, path = repr(str(path)), expanded(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {name}")
+    if not path.is_file():
+        raise ValueError(_unreadable(name, "it is a folder" if path.is_dir() else "it is not a regular file"))
+    try:
+        opened = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(name)) from error
+    except Exception as error:  # on damaged files Pillow raises nearly every type
+        raise ValueError(_unreadable(name, error)) from error
+    with opened:
+        yield opened
+
+
+def _decoded(image: Image.Image, name: str) -> np.ndarray:
+    """The upright pixels of a PIL image, ``[H, W]`` or ``[H, W, 3]``: uint8, or float32 in [0, 1]."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(_too_large(name, image.size))
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode in WITH_ALPHA or ("transparency" in image.info and not image.mode.startswith("I")):
+            image = _on_white(image)
+        if not image.mode.startswith(("I", "F")):
+            return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        values = np.asarray(image, dtype=np.float32)
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(name)) from error
+    except Exception as error:  # as in open_image; here the pixels are decoded
+        raise ValueError(_unreadable(name, error)) from error
+    if image.mode == "F":
+        return values
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:  # "I" also holds integers of 32 bits
+        raise ValueError(
+            f"{name} holds integers from {values.min():.6g} to {values.max():.6g}: which one is white is not known; "
+            "give 8 or 16 bits, or floats in [0, 1]"
+        )
+    return values / 65535
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """An image with transparent pixels as a viewer shows it on a white page, RGB."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    above = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
+
+
+def _too_large(name: str, size: Size | None = None) -> str:
+    found = "it has more" if size is None else f"it has {size[0]:,} × {size[1]:,}"
+    return f"{name} is too large: at most {MAX_PIXELS:,} pixels are read, {found}"
+
+
+def _unreadable(name: str, why: str | Exception) -> str:
+    return f"{name} is no image that Pillow can read: {printable(why) or type(why).__name__}"
+
+
+def _from_array(array: np.ndarray) -> Tensor:
+    """``[H, W]`` or ``[H, W, C]`` as a tensor ``[C, H, W]``, uint8, bool or float32."""
+    if array.ndim not in (2, 3):
+        raise ValueError(f"an array of shape {array.shape} is no image: give [H, W] or [H, W, C]")
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)  # torch knows neither other byte orders nor long doubles
+    elif array.dtype not in (np.uint8, np.bool_):
+        raise ValueError(_unknown_scale("an array", array.dtype))
+    array = np.array(array, order="C")  # torch takes neither read-only arrays nor strides below zero
+    return torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
+
+
+def _checked(image: Tensor, name: str) -> Tensor:
+    """A tensor as float32 ``[N, C, H, W]``, its values in [0, 1]."""
+    if image.layout != torch.strided or image.is_meta or image.is_quantized:
+        raise ValueError(f"a tensor ({image.layout}, {image.device}, {image.dtype}) is no image: give a dense one")
+    if not (image.is_floating_point() or image.dtype in (torch.uint8, torch.bool)):
+        raise ValueError(_unknown_scale("a tensor", image.dtype))
     tensor = (image.float() / 255 if image.dtype == torch.uint8 else image.float()).detach()
     tensor = tensor[None] if tensor.dim() == 3 else tensor
     if tensor.dim() != 4 or 0 in tensor.shape:
         raise ValueError(f"a tensor of shape {list(image.shape)} is no image: give [C, H, W] or [N, C, H, W]")
-    low, high = tensor.aminmax()
+    low, high = tensor.aminmax()  # NaN if one is
     if not (low >= -1e-4 and high <= 1 + 1e-4):
-        raise ValueError(f"the image's values run from {low:.3g} to {high:.3g}: give floats in [0, 1], or uint8")
+        raise ValueError(f"{name}'s values run from {low:.3g} to {high:.3g}: give floats in [0, 1], or uint8")
     return tensor.clamp(0, 1)
 
 
+def _unknown_scale(what: str, dtype: object) -> str:
+    return f"{what} of {dtype} is no image: which value is white is not known; give uint8, or floats in [0, 1]"
+
+
 def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
-    """Pictures ``[N, C, H, W]`` at another size; as ``ImageFile`` says."""
+    """Images ``[N, C, H, W]`` at another size.
+
+    Args:
+        pictures: values in [0, 1].
+        size: ``None`` keeps the size; a number is the length of the smaller side in pixels; (height, width) scales
+            until the image covers that shape and cuts out the middle.
+    """
     if size is None:
         return pictures
     whole, top, left, (height, width) = _fitted(pictures.shape[-2:], size)
@@ -59,7 +168,7 @@ def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
 
 
 def fitted_part(picture: Sequence[int], size: int | Sequence[int]) -> tuple[int, int, int, int]:
-    """Which part of a picture of (height, width) ``fit`` leaves: (top, left, height, width), in its own pixels."""
+    """The part of an image of (height, width) that ``fit`` keeps: (top, left, height, width), in its own pixels."""
     whole, *corner, target = _fitted(picture, size)
     starts, lengths = [], []
     for pixels, scaled, start, wanted in zip(picture, whole, corner, target):
@@ -69,7 +178,7 @@ def fitted_part(picture: Sequence[int], size: int | Sequence[int]) -> tuple[int,
 
 
 def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, int, int, Size]:
-    """The size to which a picture of (height, width) is scaled, and top, left and size of what is cut out of it."""
+    """The size to which an image of (height, width) is scaled, and top, left and size of the part cut out of it."""
     height, width = picture
     if isinstance(size, int):
         scale = as_size(size)[0] / min(height, width)
@@ -79,3 +188,125 @@ def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, in
         scale = max(target[0] / height, target[1] / width)
     whole = (max(round(height * scale), target[0]), max(round(width * scale), target[1]))
     return whole, (whole[0] - target[0]) // 2, (whole[1] - target[1]) // 2, target
+
+
+def norm(
+    image: Any,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    input_range: tuple[float, float] = (0, 255),
+    unsqueeze: bool = True,
+    grad: bool = True,
+) -> Tensor:
+    """Normalise an image for a network: scale to [0, 1], subtract the mean, divide by the standard deviation.
+
+    Args:
+        image: PIL image, array ``[H, W, C]`` or tensor ``[C, H, W]`` or ``[N, C, H, W]``.
+        mean: per channel.
+        std: per channel.
+        input_range: lowest and highest value of ``image``.
+        unsqueeze: give a single image a batch axis.
+        grad: whether the result requires a gradient.
+    """
+    if not isinstance(image, Tensor):
+        array = np.array(image, order="C")
+        image = torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
+    low, high = input_range
+    image = (image.float() - low) / (high - low)
+    shape = (-1, 1, 1)
+    image = (image - image.new_tensor(mean).view(shape)) / image.new_tensor(std).view(shape)
+    if unsqueeze and image.dim() == 3:
+        image = image[None]
+    return image.detach().requires_grad_() if grad else image
+
+
+def denorm(
+    image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Image.Image | list[Image.Image]:
+    """The PIL image from which ``norm`` made ``[C, H, W]`` or ``[1, C, H, W]``; a list of them for a batch."""
+    shape = (-1, 1, 1)
+    image = image.detach().float().cpu()
+    image = image * image.new_tensor(std).view(shape) + image.new_tensor(mean).view(shape)
+    if image.dim() == 3:
+        return to_pil(image)
+    pictures = [to_pil(one) for one in image]
+    return pictures[0] if len(pictures) == 1 else pictures
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """``[C, H, W]`` in [0, 1] as a PIL image: RGB for 3 channels, otherwise grey, the channels side by side."""
+    data = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    if data.shape[0] == 3:
+        return Image.fromarray(data.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(torch.cat(list(data), dim=1).numpy())
+
+
+def grid(
+    pictures: Sequence[Image.Image], columns: int | None = None, labels: Sequence[str] = (), gap: int = 2
+) -> Image.Image:
+    """PIL images of one size in rows on white, each with a line of text under it if there are labels."""
+    if len(pictures) == 1 and not labels:
+        return pictures[0]
+    width, height = pictures[0].size
+    columns = _columns(len(pictures), columns)
+    line = _line_height(width) if labels else 0
+    font = ImageFont.load_default(size=_points(width))
+    mode = "RGB" if labels or any(picture.mode != "L" for picture in pictures) else "L"
+    sheet = Image.new(mode, grid_size(len(pictures), (height, width), columns, bool(labels), gap)[::-1], "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, picture in enumerate(pictures):
+        x, y = i % columns * (width + gap), i // columns * (height + line + gap)
+        sheet.paste(picture, (x, y))
+        if i < len(labels):
+            text = _shortened(printable(labels[i]), width, draw, font)
+            draw.text((x + width / 2, y + height + line / 2), text, "black", font, anchor="mm")
+    return sheet
+
+
+def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool = False, gap: int = 2) -> Size:
+    """(height, width) of the ``grid`` of so many pictures of ``size`` (height, width)."""
+    if count == 1 and not labelled:
+        return size
+    columns, (height, width) = _columns(count, columns), size
+    row = height + gap + (_line_height(width) if labelled else 0)
+    return math.ceil(count / columns) * row - gap, columns * (width + gap) - gap
+
+
+def _columns(count: int, columns: int | None) -> int:
+    """As many as asked for; by default the number near a square that leaves the fewest empty places."""
+    if columns is None:
+        root = math.ceil(math.sqrt(count))
+        columns = min(range(root, root * 3 // 2 + 1), key=lambda n: (-count % n, n))
+    return min(columns, count)
+
+
+def _points(width: int) -> int:
+    """Size of the font of labels under pictures of this width."""
+    return max(9, min(width // 10, 14))
+
+
+def _line_height(width: int) -> int:
+    return _points(width) * 3 // 2
+
+
+def _shortened(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:
+    """A text cut, and ended with an ellipsis, where it is wider than ``width`` pixels."""
+    text = text[: width + 1]  # a character is wider than a pixel; measuring a long text takes long
+    while text and draw.textlength(text, font) > width:
+        text = text[:-2] + "…" if len(text) > 2 else ""
+    return text
+
+
+def write_picture(image: Image.Image, file: Any, ending: str, settings: dict[str, Any] | None = None) -> None:
+    """Encode one PIL image in the format of an ending (``.png``, ``.webp``, ``.jpg``); PNG carries the settings."""
+    if ending == ".png":
+        text = PngInfo()
+        if settings:
+            # JSON's own escapes, for file names that are no valid Unicode
+            written = json.dumps(settings, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+            text.add_itxt("optvis", written)
+        image.save(file, "PNG", pnginfo=text)
+    elif ending == ".webp":
+        image.save(file, "WEBP", quality=90)
+    else:
+        image.convert("RGB").save(file, "JPEG", quality=92)

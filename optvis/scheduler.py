@@ -1,29 +1,37 @@
-"""Many pictures, few places in the network: who is at work, who waits, who is done."""
+"""Continuous batching: many pictures, few slots in the network; a picture that is done makes room for the next."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .checks import Size
+from .network import Probed
+from .objectives import Objective
 from .params import Param
 from .rng import Rng
 from .stages import Stage
 
 CHECK = 4
-"""After so many steps it is asked whether a picture may leave."""
+"""After every so many steps it is asked whether a picture may leave."""
 PATIENCE = 16
-"""So many steps that bring nothing make a plateau."""
+"""So many steps without improvement make a plateau."""
+OPEN_STEPS = 16
+"""Every 16th step uses the exact ReLU gradient to find pictures whose gradient is zero. Until such a picture responds,
+the other steps let gradients through inactive ReLUs, as Lucid does in its first 16 steps."""
 
 Until = Callable[[int, Sequence[float]], bool]
 """From a picture's number and its scores under unseen transforms so far, whether it is good enough for its stage."""
 
 
 def plateau(picture: int, scores: Sequence[float]) -> bool:
-    """Whether the last ``PATIENCE`` steps brought less than 2 %."""
+    """True if the last ``PATIENCE`` steps improved the score by less than 2 %."""
     last = PATIENCE // CHECK
     if len(scores) <= last:
         return False
@@ -32,18 +40,18 @@ def plateau(picture: int, scores: Sequence[float]) -> bool:
 
 
 class Group:
-    """Pictures that entered a stage together.
+    """Pictures that entered a stage together, with all that belongs to them.
 
     Attributes:
         pictures: their numbers.
-        param: what is optimised.
-        draws: their random numbers.
-        optimiser: of the stage at hand; ``None`` while they wait for it.
-        age: steps in this stage.
-        history: ``[k]`` scores of each step, of all stages.
+        param: their parameterisation.
+        rng: their random numbers.
+        optimiser: of the current stage; ``None`` while they wait for it.
+        age: steps taken in this stage.
+        history: ``[k]`` scores of each step, over all stages.
         frames: ``{step: [k, C, H, W]}``.
-        unseen: ``[k]`` scores under unseen transforms, of each check in this stage.
-        silent: whether some picture may be silent, so that shut ReLUs let gradients through.
+        unseen: ``[k]`` scores under unseen transforms, at each check in this stage.
+        silent: True while the gradient of some picture may be zero.
     """
 
     def __init__(self, pictures: Sequence[int], param: Param, rng: Rng) -> None:
@@ -58,14 +66,14 @@ class Group:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def enter(self, size: tuple[int, int], optimiser: Callable[[Param], torch.optim.Optimizer]) -> None:
+    def enter(self, size: Size, optimiser: Callable[[Param], torch.optim.Optimizer]) -> None:
         """Begin a stage."""
         if self.param.size != size:
             self.param = self.param.grow(size)
         self.optimiser, self.age, self.unseen = optimiser(self.param), 0, []
 
     def leaving(self, stage: Stage, until: Until | None) -> list[int]:
-        """Which are done with a stage, counted within the cohort."""
+        """Positions within the group of the pictures that are done with a stage."""
         if self.age >= stage.steps:
             return list(range(len(self)))
         if until is None or not self.unseen:
@@ -74,7 +82,7 @@ class Group:
         return [i for i, picture in enumerate(self.pictures) if until(picture, scores[i])]
 
     def take(self, which: Sequence[int], optimiser: Callable[[Param], torch.optim.Optimizer]) -> Group:
-        """Some of the pictures, with all that is theirs; ``which`` counts within the cohort."""
+        """Some of the pictures, by their positions within the group."""
         if len(which) == len(self):
             return self
         which, taken = list(which), copy.copy(self)
@@ -92,7 +100,7 @@ class Group:
 def _hand_over(
     old: torch.optim.Optimizer, old_param: Param, new: torch.optim.Optimizer, new_param: Param, which: list[int]
 ) -> None:
-    """Give what an optimiser remembers of some pictures to another one; what belongs to all together is forgotten."""
+    """Give one optimiser's state of some pictures to another; state that belongs to all together is dropped."""
     for a, b in zip(old_param.parameters(), new_param.parameters()):
         state = old.state.get(a, {})
         if all(isinstance(value, (Tensor, int, float)) for value in state.values()):
@@ -102,8 +110,89 @@ def _hand_over(
             }
 
 
+class Turn:
+    """One step of the pictures in the slots.
+
+    Attributes:
+        size: (height, width) of the pictures.
+        groups: their groups.
+        objective: theirs, bound to the layer shapes at this size.
+        probed: what the network's layers put out at this size.
+        rng: their random numbers.
+        scores: ``[N]``, those of the last step.
+    """
+
+    def __init__(self, size: Size, groups: Sequence[Group], objective: Objective, probed: Probed, rng: Rng) -> None:
+        self.size, self.groups, self.objective, self.probed, self.rng = size, groups, objective, probed, rng
+        self.scores = torch.empty(0)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What is optimised."""
+        return [parameter for group in self.groups for parameter in group.param.parameters()]
+
+    @property
+    def opens_relus(self) -> bool:
+        """True if gradients pass inactive ReLUs in this step."""
+        return any(group.silent and group.age % OPEN_STEPS for group in self.groups)
+
+    def images(self) -> Tensor:
+        """``[N, C, H, W]`` in [0, 1]."""
+        images = [group.param() for group in self.groups]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def step(self, uphill: Callable[[], Tensor]) -> None:
+        """A step of each group's optimiser; ``uphill`` computes the gradients of all."""
+        first, *others = [group.optimiser for group in self.groups if group.optimiser is not None]
+        first.step(uphill)  # type: ignore[arg-type]
+        for optimiser in others:
+            again = inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty
+            optimiser.step(uphill) if again else optimiser.step()  # type: ignore[arg-type, call-arg]
+
+    def forget_gradients(self) -> None:
+        """Begin a step without gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def change_gradients(self, changes: Sequence[Callable[..., Any]]) -> None:
+        """Apply functions to the gradient of each parameter, one after another."""
+        for parameter in self.parameters if changes else ():
+            for change in changes:
+                parameter.grad = change(parameter.grad)
+
+    def record(self, thresh: Sequence[int]) -> None:
+        """Note the scores of a step, and keep frames where ``thresh`` asks for them."""
+        self.scores = self.scores.detach()
+        if self.scores.device.type == "cpu" or any(group.age % CHECK == 0 for group in self.groups):
+            self.check_finite()  # waits for a GPU, and so only every few steps
+        plain = not self.opens_relus
+        for group, scores in zip(self.groups, self.scores.split([len(group) for group in self.groups])):
+            group.history.append(scores)
+            group.age += 1
+            if group.silent and plain:
+                group.silent = bool(silent_pictures(group.param))
+            if len(group.history) in thresh:
+                group.frames[len(group.history)] = group.param().detach().cpu()
+
+    def check_finite(self) -> None:
+        """Raises ``RuntimeError`` where a score is NaN or infinite."""
+        if not torch.isfinite(self.scores).all():
+            raise RuntimeError(
+                f"the scores of {self.objective!r} are {self.scores.tolist()[:4]} after {len(self.groups[0].history)} "
+                "steps: a transform, gradient transform or objective gave NaN or infinity, or lr is too high"
+            )
+
+
+def silent_pictures(param: Param) -> list[int]:
+    """Positions of the pictures whose last gradient is zero everywhere."""
+    gradients = [p.grad.flatten(1).abs().amax(1) for p in param.parameters() if p.grad is not None]
+    if not gradients:
+        return []
+    return [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]
+
+
 class _Queue:
-    """Those that wait for a stage, and those at work in it."""
+    """The groups that wait for a stage, and those at work in it."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -116,68 +205,78 @@ class _Queue:
 
 
 class Scheduler:
-    """Brings pictures through the stages, ``batch`` at once.
+    """Brings pictures through the stages, ``slots`` at once.
 
-    A picture leaves a stage after the stage's steps, or as soon as ``until`` says so; its place goes to the next that
-    waits. Work is done where a full batch is together, at the last such stage, so that pictures are finished early.
+    A picture leaves a stage after the stage's steps, or as soon as ``until`` says so, and the next one takes its slot.
+    The last stage for which a full batch is waiting goes first, so that pictures finish early; pictures are made only
+    when they are due, so that memory does not grow with their number.
 
     Args:
-        everyone: a cohort of all pictures, before the first stage.
-        stages: sizes and most steps.
-        batch: pictures at once.
+        count: number of pictures.
+        begin: makes the group of some pictures, before the first stage.
+        stages: sizes and numbers of steps.
+        slots: pictures at once.
         until: lets a picture leave a stage early; ``None`` for never.
         optimiser: makes one for a parameterisation.
     """
 
     def __init__(
         self,
-        everyone: Group,
+        count: int,
+        begin: Callable[[Sequence[int]], Group],
         stages: Sequence[Stage],
-        batch: int,
+        slots: int,
         until: Until | None,
         optimiser: Callable[[Param], torch.optim.Optimizer],
     ) -> None:
-        self.batch, self.until, self._optimiser = batch, until, optimiser
+        self.slots, self.until, self._begin, self._optimiser = slots, until, begin, optimiser
         self._queues = [_Queue(stage) for stage in stages]
-        self._queues[0].waiting = [
-            everyone.take(range(i, min(i + batch, len(everyone))), optimiser) for i in range(0, len(everyone), batch)
-        ]
-        self.done: list[Group] = []
+        self._unmade = [range(i, min(i + slots, count)) for i in reversed(range(0, count, slots))]
+        self._done: list[Group] = []
         self.at_work: list[Group] = []
 
-    def turns(self) -> Iterator[Stage]:
-        """Again and again the stage at which the next step is due; ``at_work`` holds the cohorts that take it."""
+    def turns(self) -> Iterator[tuple[Size, Sequence[Group]]]:
+        """Again and again the size of the stage that is due and the groups that take a step in it."""
         while True:
             queue = self._due()
             if queue is None:
                 return
             self._fill(queue)
             self.at_work = list(queue.active)
-            yield queue.stage
-            self._let_go(queue)
+            yield queue.stage.size, self.at_work
+            self._release(queue)
 
     def shrink(self) -> bool:
-        """Half as many at once from now on, for want of memory; says whether that could be done."""
+        """Use half as many slots from now on, for want of memory; False where that is not possible."""
         count = sum(map(len, self.at_work))
         if count < 2:
             return False
-        self.batch = math.ceil(count / 2)
+        self.slots = math.ceil(count / 2)
         queue = next(queue for queue in self._queues if queue.active == self.at_work)
         queue.waiting, queue.active = queue.active + queue.waiting, []
         return True
 
-    def finished(self) -> list[Group]:
-        """Those that are done; as long as there are none, those at work."""
-        return self.done or self.at_work
+    def collect(self) -> list[Group]:
+        """The groups that have finished since the last call."""
+        done, self._done = self._done, []
+        return done
 
     def _due(self) -> _Queue | None:
-        filled = [queue for queue in self._queues if queue.count]
-        full = [queue for queue in filled if queue.count >= self.batch]
+        filled = [queue for queue in self._queues if self._count(queue)]
+        full = [queue for queue in filled if self._count(queue) >= self.slots]
         return full[-1] if full else filled[0] if filled else None
 
+    def _count(self, queue: _Queue) -> int:
+        unmade = sum(map(len, self._unmade)) if queue is self._queues[0] else 0
+        return queue.count + unmade
+
     def _fill(self, queue: _Queue) -> None:
-        free = self.batch - sum(map(len, queue.active))
-        while free > 0 and queue.waiting:
+        free = self.slots - sum(map(len, queue.active))
+        while free > 0:
+            if not queue.waiting and self._unmade and queue is self._queues[0]:
+                queue.waiting.append(self._begin(self._unmade.pop()))
+            if not queue.waiting:
+                return
             first = queue.waiting.pop(0)
             if len(first) > free:
                 queue.waiting.insert(0, first.take(range(free, len(first)), self._optimiser))
@@ -187,7 +286,7 @@ class Scheduler:
             queue.active.append(first)
             free -= len(first)
 
-    def _let_go(self, queue: _Queue) -> None:
+    def _release(self, queue: _Queue) -> None:
         stage, stay = queue.stage, []
         for group in queue.active:
             leaving = group.leaving(stage, self.until)
@@ -195,7 +294,7 @@ class Scheduler:
                 gone = group.take(leaving, self._optimiser)
                 gone.optimiser = None
                 at = self._queues.index(queue) + 1
-                (self.done if at == len(self._queues) else self._queues[at].waiting).append(gone)
+                (self._done if at == len(self._queues) else self._queues[at].waiting).append(gone)
             left = [i for i in range(len(group)) if i not in leaving]
             if left:
                 stay.append(group.take(left, self._optimiser))
@@ -203,7 +302,7 @@ class Scheduler:
 
 
 def joined(groups: Sequence[Group]) -> tuple[list[int], Param, Tensor, dict[int, Tensor]]:
-    """All pictures in the order of their numbers: these, one parameterisation, history and frames.
+    """All pictures of several groups in the order of their numbers: these, one parameterisation, history and frames.
 
     The history ``[steps, N]`` is NaN where a picture had left already.
     """
@@ -224,8 +323,3 @@ def _padded(group: Group, steps: int) -> Tensor:
         return torch.full((steps, len(group)), math.nan)
     history = torch.stack(group.history).float().cpu()
     return torch.cat([history, history.new_full((steps - len(history), len(group)), math.nan)])
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether it says that memory ran out, on a GPU or here."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

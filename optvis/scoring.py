@@ -1,4 +1,4 @@
-"""What looks at images, and scores whose gradient is known before it is asked for."""
+"""Score functions: from images to ``[N]`` scores, with gradients that are known before they are asked for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ScoreFunction = Callable[[Tensor, Rng], Tensor]
 """From images ``[N, C, H, W]`` and random numbers to scores ``[N]``."""
 
 
-def scores_and_gradient(see: ScoreFunction, image: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+def scores_and_gradient(score: ScoreFunction, image: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
     """``[N]`` scores, and the gradient ``[N, C, H, W]`` of their sum."""
     with torch.enable_grad():
         image = image.detach().requires_grad_()
-        scores = see(image, rng)
+        scores = score(image, rng)
         (gradient,) = torch.autograd.grad(scores.sum(), image)
     return scores.detach(), gradient
 

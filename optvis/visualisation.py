@@ -1,24 +1,23 @@
-"""The result of a run: images, scores and how they came about; saving, showing, and ``norm`` and ``denorm``."""
+"""The result of a run: images, scores and how they came about; saving and showing."""
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 from torch import Tensor
 
-IMAGENET_STATS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FORMATS = (".png", ".webp", ".jpg", ".jpeg", ".gif", ".npy")
+from .display import has_screen, notebook_display
+from .files import check_path, write_whole
+from .images import grid, open_image, to_pil, write_picture
 
 
 class Visualisation:
@@ -30,7 +29,6 @@ class Visualisation:
         history: ``[steps, N]``, the objective at each step, under transforms.
         frames: ``{step: [N, C, H, W]}``, the images kept at each ``thresh``.
         settings: everything that made it, with versions; JSON can hold it.
-        labels: what each picture shows, for ``grid``.
         pictures: the numbers of the pictures; not all are here where a run of many was ended early.
     """
 
@@ -40,16 +38,14 @@ class Visualisation:
         scores: Tensor,
         history: Tensor,
         frames: dict[int, Tensor] | None = None,
-        settings: dict[str, Any] | None = None,
-        labels: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
         pictures: Sequence[int] | None = None,
     ) -> None:
         self.param = param
         self.scores = scores
         self.history = history
         self.frames = frames or {}
-        self.settings = settings or {}
-        self.labels = tuple(labels)
+        self.settings = dict(settings or {})
         self.pictures = list(range(len(scores)) if pictures is None else pictures)
 
     @cached_property
@@ -58,8 +54,27 @@ class Visualisation:
         with torch.no_grad():
             return self.param().float().clamp(0, 1).cpu()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each picture shows, for ``grid``; empty where all show the same."""
+        return tuple(self.settings.get("labels", ()))
+
+    @property
+    def interrupted(self) -> bool:
+        """True if Ctrl-C ended the run."""
+        return bool(self.settings.get("interrupted", False))
+
     def __len__(self) -> int:
-        return self.images.shape[0]
+        return len(self.scores)
+
+    def split(self) -> Iterator[Visualisation]:
+        """A visualisation of each picture by itself."""
+        for i, picture in enumerate(self.pictures):
+            settings = {**self.settings, "labels": list(self.labels[i : i + 1])}
+            frames = {step: images[i : i + 1] for step, images in self.frames.items()}
+            yield Visualisation(
+                self.param.take([i]), self.scores[i : i + 1], self.history[:, i : i + 1], frames, settings, [picture]
+            )
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{score:.4g}" for score in self.scores.tolist()[:4]) + (
@@ -125,151 +140,19 @@ class Visualisation:
         return path
 
 
-def write_picture(image: Image.Image, file: Any, ending: str, settings: dict[str, Any] | None = None) -> None:
-    """One PIL image in the format of an ending; PNG carries the settings as text."""
-    if ending == ".png":
-        text = PngInfo()
-        if settings:
-            text.add_itxt("optvis", json.dumps(settings, ensure_ascii=False))
-        image.save(file, "PNG", pnginfo=text)
-    elif ending == ".webp":
-        image.save(file, "WEBP", quality=90)
-    else:
-        image.convert("RGB").save(file, "JPEG", quality=92)
-
-
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings that a saved PNG carries.
 
     Raises:
-        ValueError: the file carries none.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no picture, or carries none.
     """
-    with Image.open(path) as image:
+    with open_image(path) as image:
         text = getattr(image, "text", {}).get("optvis")
-    if text is None:
-        raise ValueError(f"{str(path)!r} carries no settings of optvis: only its .png files do")
-    return json.loads(text)
-
-
-def check_path(path: str | os.PathLike[str], endings: Sequence[str] = FORMATS) -> Path:
-    """Whether a file can be written there, asked before the work begins; raises as ``Visualisation.save`` does."""
-    path = Path(path).expanduser()
-    if path.suffix.lower() not in endings:
-        raise ValueError(f"cannot save {path.name!r}: the ending must be one of {', '.join(endings)}")
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise PermissionError(f"cannot save to {str(path)!r}: no permission to write there")
-    return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def to_pil(image: Tensor) -> Image.Image:
-    """``[C, H, W]`` in [0, 1] as a PIL image; neither 1 nor 3 channels become grey pictures side by side."""
-    data = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-    if data.shape[0] == 3:
-        return Image.fromarray(data.permute(1, 2, 0).contiguous().numpy(), "RGB")
-    return Image.fromarray(torch.cat(list(data), dim=1).numpy(), "L")
-
-
-def grid(
-    pictures: Sequence[Image.Image], columns: int | None = None, labels: Sequence[str] = (), gap: int = 2
-) -> Image.Image:
-    """Pictures of one size in rows on white, each with a line of text under it where there are labels."""
-    if columns is None:
-        root = math.ceil(math.sqrt(len(pictures)))
-        columns = min(range(root, root * 3 // 2 + 1), key=lambda n: (-len(pictures) % n, n))  # the fewest empty places
-    columns = min(columns, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
-    width, height = pictures[0].size
-    if len(pictures) == 1 and not labels:
-        return pictures[0]
-    points = max(9, min(width // 10, 14))
-    font = ImageFont.load_default(size=points)
-    line = points * 3 // 2 if labels else 0
-    mode = "RGB" if labels or any(picture.mode != "L" for picture in pictures) else "L"
-    sheet = Image.new(mode, (columns * (width + gap) - gap, rows * (height + line + gap) - gap), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i, picture in enumerate(pictures):
-        x, y = i % columns * (width + gap), i // columns * (height + line + gap)
-        sheet.paste(picture, (x, y))
-        if i < len(labels):
-            text = labels[i]
-            while text and draw.textlength(text, font) > width:
-                text = text[:-2] + "…" if len(text) > 2 else ""
-            draw.text((x + width / 2, y + height + line / 2), text, "black", font, anchor="mm")
-    return sheet
-
-
-def norm(
-    image: Any,
-    mean: Sequence[float] = IMAGENET_STATS[0],
-    std: Sequence[float] = IMAGENET_STATS[1],
-    input_range: tuple[float, float] = (0, 255),
-    unsqueeze: bool = True,
-    grad: bool = True,
-) -> Tensor:
-    """Bring an image to what a network takes: scaled to [0, 1], minus the mean, over the standard deviation.
-
-    Args:
-        image: PIL image, array ``[H, W, C]`` or tensor ``[C, H, W]`` or ``[N, C, H, W]``.
-        mean: per channel.
-        std: per channel.
-        input_range: lowest and highest value of ``image``.
-        unsqueeze: give a single image a batch axis.
-        grad: whether the result requires a gradient.
-    """
-    if not isinstance(image, Tensor):
-        array = np.array(image, order="C")
-        image = torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
-    low, high = input_range
-    image = (image.float() - low) / (high - low)
-    shape = (-1, 1, 1)
-    image = (image - image.new_tensor(mean).view(shape)) / image.new_tensor(std).view(shape)
-    if unsqueeze and image.dim() == 3:
-        image = image[None]
-    return image.detach().requires_grad_() if grad else image
-
-
-def denorm(
-    image: Tensor, mean: Sequence[float] = IMAGENET_STATS[0], std: Sequence[float] = IMAGENET_STATS[1]
-) -> Image.Image | list[Image.Image]:
-    """The PIL image that ``norm`` made ``[C, H, W]`` or ``[1, C, H, W]`` from; a list of them for a batch."""
-    shape = (-1, 1, 1)
-    image = image.detach().float().cpu()
-    image = image * image.new_tensor(std).view(shape) + image.new_tensor(mean).view(shape)
-    if image.dim() == 3:
-        return to_pil(image)
-    pictures = [to_pil(one) for one in image]
-    return pictures[0] if len(pictures) == 1 else pictures
-
-
-def has_screen() -> bool:
-    """Whether the system's viewer has a screen to show pictures on."""
-    if os.name != "posix" or os.uname().sysname == "Darwin":
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def notebook_display() -> Any:
-    """The ``display`` of a running notebook, or ``None``; loads nothing that is not loaded already."""
-    import sys
-
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None or "IPKernelApp" not in shell.config:
-        return None
-    from IPython.display import display
-
-    return display
+        settings = json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{str(path)!r} carries no settings of optvis: only its .png files do")
+    return settings

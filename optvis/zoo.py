@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import pickle
+import re
+import sys
+import traceback
 from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
@@ -12,21 +16,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .files import expanded
+from .text import printable
+
 FORMS = "demo, torchvision:NAME, timm:NAME, hf:NAME or FILE.py:FUNCTION"
 
 
 def load_network(name: str, weights: str | PathLike[str] | None = None) -> nn.Module:
     """A network in eval mode.
 
+    ``demo`` leaves torch's random state alone. The other libraries draw initial weights from it before they load.
+
     Args:
-        name: ``demo`` (bundled), ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` (a Hugging Face name or folder),
-            or ``FILE.py:FUNCTION``, a function without arguments that gives a network.
+        name: ``demo`` (bundled), ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` (a Hugging Face name or folder; its
+            own Python code is never run), or ``FILE.py:FUNCTION``, a function without arguments that returns a
+            network.
         weights: a file of weights, ``.safetensors`` or ``.pth`` (read with ``weights_only``). Without it the
             pretrained weights are used, which are downloaded once.
 
     Raises:
-        ValueError: an unknown name, or weights that do not fit; the message names the nearest choice.
-        ImportError: the package for it is not installed; the message says what to install.
+        ValueError: an unknown name, weights that do not fit, or a file that cannot be run; the message names the
+            nearest choice.
+        ImportError: a package is not installed; the message says what to install.
         OSError: weights that cannot be downloaded or read.
     """
     kind, _, rest = name.partition(":")
@@ -48,8 +59,13 @@ def load_network(name: str, weights: str | PathLike[str] | None = None) -> nn.Mo
 
 
 def load_weights(network: nn.Module, path: str | PathLike[str]) -> None:
-    """Fill a network from a ``.safetensors`` or ``.pth`` file; nothing is changed where the file does not fit."""
-    path = Path(path)
+    """Fill a network from a ``.safetensors`` or ``.pth`` file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds anything but weights, or they do not fit; the network is then unchanged.
+    """
+    path = expanded(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {str(path)!r}")
     if path.suffix == ".safetensors":
@@ -57,28 +73,51 @@ def load_weights(network: nn.Module, path: str | PathLike[str]) -> None:
 
         try:
             state: Any = load_file(path)
-        except Exception as error:
-            raise ValueError(f"{str(path)!r} is no safetensors file: {error}") from error
+        except Exception as error:  # of safetensors' own type, which it does not document
+            raise ValueError(f"{str(path)!r} is no safetensors file: {printable(error)}") from error
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(f"{str(path)!r} cannot be read as weights alone: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # damaged files raise nearly every type
+            raise ValueError(f"{str(path)!r} cannot be read as weights alone: {_reason(error)}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ValueError(f"{str(path)!r} holds no state dict: save network.state_dict()")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unknown = [key for key in state if key not in own]
     wrong = [key for key in state if key in own and state[key].shape != own[key].shape]
-    if missing or unknown or wrong:
-        parts = [f"{len(keys)} {what} ({keys[0]}, …)" for what, keys in
-                 (("missing", missing), ("unknown", unknown), ("of another shape", wrong)) if keys]  # fmt: skip
+    types = [key for key in state if key in own and not _same_kind(state[key], own[key])]
+    kinds = {"missing": missing, "unknown": unknown, "of another shape": wrong, "of another type": types}
+    parts = [f"{len(keys)} {kind} ({keys[0]}, …)" for kind, keys in kinds.items() if keys]
+    if parts:
         raise ValueError(f"the weights in {path.name!r} do not fit {type(network).__name__}: {', '.join(parts)}")
     network.load_state_dict(state, strict=False)
+
+
+def _same_kind(value: Tensor, own: Tensor) -> bool:
+    """True if copying ``value`` into ``own`` loses nothing but precision."""
+    kinds = [(tensor.is_floating_point(), tensor.is_complex(), tensor.layout) for tensor in (value, own)]
+    return kinds[0] == kinds[1]
+
+
+def _reason(error: Exception) -> str:
+    """Why weights could not be read, in a line. Torch's own advice, to unpickle the file all the same, is left out."""
+    text = str(error)
+    if "TorchScript" in text:
+        return "it is a TorchScript archive; save network.state_dict() instead"
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:
+        found = re.search(r"GLOBAL ([\w.]+)", text)
+        if found is None:
+            return "it is damaged, or no file of torch.save"
+        return (
+            f"it holds Python objects ({found[1]}) beside tensors. They are not unpickled, because that can run any "
+            "code; save network.state_dict() instead"
+        )
+    return printable(text.split("\n")[0]) or type(error).__name__
 
 
 def _torchvision(name: str, pretrained: bool) -> nn.Module:
@@ -90,8 +129,8 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
     weights = getattr(models.get_model_weights(name), "DEFAULT", None)
     try:
         network = models.get_model(name, weights=weights if pretrained else None)
-    except OSError as error:  # URLError among them
-        raise OSError(f"the weights of {name} could not be downloaded ({error}): give a file with --weights") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # URLError is an OSError
+        raise _no_weights(name, error) from error
     if weights is not None:
         # torchvision keeps these beside the network, not in it.
         preset = weights.transforms()
@@ -109,38 +148,64 @@ def _timm(name: str, pretrained: bool) -> nn.Module:
         raise ValueError(f"timm has no network {name!r}: {_nearest(name, timm.list_models())}")
     try:
         return timm.create_model(name, pretrained=pretrained)
-    except (OSError, RuntimeError) as error:
-        raise OSError(f"the weights of {name} could not be loaded ({error}): give a file with --weights") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise _no_weights(name, error) from error
+
+
+def _no_weights(name: str, error: Exception) -> OSError:
+    return OSError(f"the weights of {name} could not be loaded ({_reason(error)}): give a file with --weights")
 
 
 def _hf(name: str, pretrained: bool) -> nn.Module:
     transformers = _needs("transformers", "hf")
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         kinds = config.architectures or []
         classifies = any(kind.endswith("ForImageClassification") for kind in kinds)
         auto = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
-        return auto.from_pretrained(name) if pretrained else auto.from_config(config)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise OSError(f"Hugging Face has no network {name!r} here, or it could not be loaded: {first}") from error
+        make = auto.from_pretrained if pretrained else auto.from_config
+        return make(name if pretrained else config, trust_remote_code=False)
+    except Exception as error:  # transformers, safetensors and torch raise many types
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"hf:{name} needs Python code of its own, which is never run here, because it could do anything on "
+                "this machine. Read it, build the network in a function of yours and give FILE.py:FUNCTION"
+            ) from error
+        raise OSError(
+            f"Hugging Face has no network {name!r} here, or it could not be loaded: {_reason(error)}"
+        ) from error
 
 
 def _from_file(path: str, function: str) -> nn.Module:
-    if not Path(path).is_file():
+    file = expanded(path)
+    if not file.is_file():
         raise FileNotFoundError(f"there is no file {path!r}")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    spec = importlib.util.spec_from_file_location(f"optvis file {file.resolve()}", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be run: {_in_file(error, file)}") from error
     make = getattr(module, function, None)
     if not callable(make):
         names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise ValueError(f"{path} has no function {function!r}: {_nearest(function, names)}")
-    network = make()
+    try:
+        network = make()
+    except Exception as error:
+        raise ValueError(f"{function} of {path} fails: {_in_file(error, file)}") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{function} of {path} gives a {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+def _in_file(error: Exception, file: Path) -> str:
+    """An error and the line of the file that raised it."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    line = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {printable(str(error))}{line}"
 
 
 def _needs(package: str, extra: str) -> Any:

@@ -23,8 +23,8 @@ from optvis.attribution.inputs import Photographs, read_photographs
 from optvis.attribution.plotting import KINDS
 from optvis.attribution.result import ENDINGS, Attribution, compare
 from optvis.attribution.targets import Target, of_classes
-from optvis.images import read_image
-from optvis.visualisation import read_settings, to_pil
+from optvis.images import read_image, to_pil
+from optvis.visualisation import read_settings
 
 SETTINGS = {"method": "gradcam", "layer": ["features/3"], "note": "rougeâtre"}
 

@@ -1,6 +1,7 @@
 """The bundled network: its pictures, its files, how it is trained."""
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -31,6 +32,31 @@ def test_pictures_leave_the_global_random_numbers_alone() -> None:
     before = torch.get_rng_state()
     make_pictures(30)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_loading_a_network_leaves_the_global_random_numbers_alone(name: str) -> None:
+    """Not put back, but never drawn: another thread draws all the while."""
+    torch.manual_seed(0)
+    expected, drawn = torch.rand(20_000), []
+    torch.manual_seed(0)
+    thread = Thread(target=lambda: drawn.extend(torch.rand(1) for _ in range(20_000)))
+    thread.start()
+    for _ in range(20):
+        LOADERS[name]()
+    thread.join()
+    assert torch.equal(torch.cat(drawn), expected)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_loaded_network_is_complete(name: str) -> None:
+    """Where it is built and what type it has are the user's."""
+    network = LOADERS[name]()
+    state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    assert all(value.device.type == "cpu" and torch.isfinite(value).all() for value in state.values())
+    assert all(value.requires_grad for value in network.parameters())
+    with torch.device("meta"):
+        assert next(LOADERS[name]().parameters()).is_meta
 
 
 @pytest.mark.parametrize("name", PATTERNS)

@@ -474,7 +474,7 @@ def test_seeds_that_do_not_fit_are_an_error(kind: Callable[..., Param]) -> None:
         (torch.full((3, 4, 4), 255.0), ValueError, "values run from 255 to 255: give floats in"),
         (torch.full((3, 4, 4), -0.5), ValueError, "values run from -0.5"),
         (torch.full((3, 4, 4), float("nan")), ValueError, "values run from nan"),
-        (np.full((4, 4), 300, dtype=np.int64), ValueError, "values run from 300"),
+        (np.full((4, 4), 300, dtype=np.int64), ValueError, "an array of int64 is no image"),
         (42, TypeError, "no image: 42; give a path, PIL image, array or tensor"),
         ("nowhere/photo.png", FileNotFoundError, "there is no file 'nowhere/photo.png'"),
     ],

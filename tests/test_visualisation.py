@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from optvis import PixelParam, Visualisation, denorm, norm
-from optvis.visualisation import FORMATS, check_path, grid, read_settings, to_pil, write_whole
+from optvis.files import FORMATS, check_path, write_whole
+from optvis.images import grid, to_pil
+from optvis.visualisation import read_settings
 
 SETTINGS = {"objective": "Channel('a', 1)", "size": [12, 16], "lr": 0.05, "note": "rougeâtre – 赤", "wd": None}
 

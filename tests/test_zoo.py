@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,73 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     assert not sprung.exists()
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickled_network_is_refused_without_advice_to_unpickle_it(tmp_path: Path, legacy: bool) -> None:
+    torch.save(seeded(Tiny), tmp_path / "whole.pth", _use_new_zipfile_serialization=not legacy)
+    message = r"it holds Python objects \(small_networks\.Tiny\) .*; save network\.state_dict\(\) instead$"
+    with pytest.raises(ValueError, match=message) as caught:
+        load_weights(seeded(Tiny), tmp_path / "whole.pth")
+    assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_other_files_that_hold_no_weights(tmp_path: Path) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pth"))
+    whole = write(seeded(Tiny).state_dict(), tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.pth").write_bytes(b"")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": 1}))
+    (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    write({1: torch.ones(2)}, tmp_path / "numbers.pth")  # type: ignore[dict-item]
+    for name, message in (
+        ("script", r"it is a TorchScript archive; save network\.state_dict\(\) instead"),
+        ("cut", "PytorchStreamReader failed"),
+        ("empty", "EOFError"),
+        ("plain", r"it is damaged, or no file of torch\.save"),
+        ("trap", "cannot be read as weights alone"),
+        ("numbers", "holds no state dict"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}\.pth' .*{message}") as caught:
+            load_weights(seeded(Tiny), tmp_path / f"{name}.pth")
+        assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
+def test_weights_of_another_type_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    network, state = seeded(Tiny), dict(seeded(Tiny).state_dict())
+    state["head.bias"] = state["head.bias"].to(dtype)
+    with pytest.raises(ValueError, match=r"1 of another type \(head\.bias, …\)"):
+        load_weights(network, write(state, tmp_path / "weights.pth"))  # type: ignore[arg-type]
+    half = {key: value.half() for key, value in seeded(Tiny, seed=3).state_dict().items()}
+    load_weights(network, write(half, tmp_path / "half.pth"))  # type: ignore[arg-type]
+    assert torch.equal(network.head.bias, half["head.bias"].float())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def make(:", r"odd\.py cannot be run: SyntaxError: .*line 1"),
+        ("import no_such_package", r"cannot be run: ModuleNotFoundError: No module named 'no_such_package' \(line 1\)"),
+        ("def make():\n    return 1 / 0", r"make of .*odd\.py fails: ZeroDivisionError: division by zero \(line 2\)"),
+        ("def make():\n    return make()", r"make of .*odd\.py fails: RecursionError: .* \(line 2\)"),
+        ("raise KeyError('\\x1b[31m')", r"cannot be run: KeyError: '\\x1b\[31m' \(line 1\)"),
+    ],
+)
+def test_a_file_that_cannot_be_run(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "odd.py").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_network(f"{tmp_path / 'odd.py'}:make")
+
+
+def test_a_file_with_a_dataclass(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n"
+        "@dataclass\nclass Config:\n    width: int = 4\ndef make():\n    return nn.Conv2d(3, Config().width, 1)\n"
+    )
+    assert load_network(f"{tmp_path / 'nets.py'}:make").out_channels == 4
+
+
 def test_a_torchvision_network_with_weights_from_a_file_knows_its_normalisation(tmp_path: Path) -> None:
     from torchvision.models import squeezenet1_1
 
@@ -172,6 +241,47 @@ def test_a_hugging_face_network_from_a_folder(tmp_path: Path) -> None:
     network = load_network(f"hf:{tmp_path / 'net'}")
     assert type(network) is type(saved) and not network.training
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), saved.parameters()))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    import transformers
+
+    config = transformers.ResNetConfig(embedding_size=4, hidden_sizes=[4, 6], depths=[1, 1], layer_type="basic")
+    seeded(transformers.ResNetForImageClassification, config).save_pretrained(tmp_path / "net")
+    return tmp_path / "net"
+
+
+def test_code_of_a_hugging_face_folder_is_never_run(tmp_path: Path, saved: Path) -> None:
+    code = f"from pathlib import Path\nPath({str(tmp_path / 'sprung')!r}).touch()\n"
+    for name in ("configuration", "modelling"):
+        (saved / f"{name}.py").write_text(code)
+    config = json.loads((saved / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "configuration.Config", "AutoModelForImageClassification": "modelling.Net"}
+    (saved / "config.json").write_text(json.dumps(config))
+    assert type(load_network(f"hf:{saved}")).__name__ == "ResNetForImageClassification"  # that of transformers
+    (saved / "config.json").write_text(json.dumps({**config, "model_type": "of its own"}))
+    for weights in (None, saved / "model.safetensors"):
+        with pytest.raises(ValueError, match=r"hf:.*net needs Python code of its own, which is never run here"):
+            load_network(f"hf:{saved}", weights)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_pickles_of_a_hugging_face_folder_are_not_unpickled(tmp_path: Path, saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    torch.save({"a": Trap(tmp_path / "sprung")}, saved / "pytorch_model.bin")
+    with pytest.raises(OSError, match=r"it could not be loaded: it holds Python objects \(\w+\)") as caught:
+        load_network(f"hf:{saved}")
+    assert "weights_only" not in str(caught.value) and not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("model.safetensors", "notes"), ("config.json", '{"model_type": "resnet", "depths": "x"}')]
+)
+def test_a_damaged_hugging_face_folder(saved: Path, name: str, text: str) -> None:
+    (saved / name).write_text(text)
+    with pytest.raises(OSError, match=r"Hugging Face has no network '.*net' here, or it could not be loaded: \w"):
+        load_network(f"hf:{saved}")
 
 
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

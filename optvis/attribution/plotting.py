@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..visualisation import has_screen, notebook_display
+from ..display import has_screen, notebook_display
 from .inputs import Box
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import as_count, as_size
-from ..visualisation import check_path, grid, to_pil, write_picture, write_whole
+from ..files import check_path, write_whole
+from ..images import grid, to_pil, write_picture
 from .inputs import Box, Photographs
 from .plotting import KINDS, SIGNS, choice, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from safetensors.torch import load_file
 
 from optvis.demo.networks import DemoNetwork, JudgeNetwork
@@ -14,15 +15,22 @@ __all__ = ["COLOURS", "PATTERNS", "DemoNetwork", "JudgeNetwork", "demo_network",
 
 
 def demo_network() -> DemoNetwork:
-    """The bundled network, trained, in eval mode."""
-    return _load(DemoNetwork(), "demo")
+    """The bundled network, trained, in eval mode. Torch's random state is left alone."""
+    return _load(DemoNetwork, "demo")
 
 
 def judge_network() -> JudgeNetwork:
-    """A network of another make and seed, trained, in eval mode: it names what pictures made from the first show."""
-    return _load(JudgeNetwork(), "judge")
+    """A network of another architecture and seed, trained, in eval mode; it classifies pictures made from the first.
+
+    Torch's random state is left alone.
+    """
+    return _load(JudgeNetwork, "judge")
 
 
-def _load(network: _Bundled, name: str) -> _Bundled:
+def _load(kind: type[_Bundled], name: str) -> _Bundled:
+    home = torch.get_default_device()
+    with torch.device("meta"):  # initial weights there draw no random numbers
+        network = kind()
+    network.to_empty(device=home)
     network.load_state_dict(load_file(Path(__file__).with_name(f"{name}.safetensors")))  # half to float as it copies
     return network.eval()

@@ -1,10 +1,12 @@
-"""Reading a network: addresses of its layers, the tap, what it takes, freezing it and handing it back."""
+"""Reading a network: addresses of its layers, its shadow, what it takes, and the forward pass."""
 
 from .addresses import Address, find_layer, unwrap
 from .channel_noise import channel_noise
 from .fast_conv import fast_first_conv
-from .frozen import frozen
-from .probe import LayerShape, NetworkInput, Probe
+from .forward import Forward, Pass, isolated, to_the_end
+from .inputs import Extra, NetworkInput
+from .probe import LayerShape, Probe, Probed, out_of_memory
+from .shadow import shadow
 from .soft_relu import soft_relu
 from .summary import get_layer_names
 from .tap import Tap
@@ -12,16 +14,23 @@ from .working_copy import working_copy
 
 __all__ = [
     "Address",
+    "Extra",
+    "Forward",
     "LayerShape",
     "NetworkInput",
+    "Pass",
     "Probe",
+    "Probed",
     "Tap",
     "channel_noise",
     "fast_first_conv",
     "find_layer",
-    "frozen",
     "get_layer_names",
+    "isolated",
+    "out_of_memory",
+    "shadow",
     "soft_relu",
+    "to_the_end",
     "unwrap",
     "working_copy",
 ]

@@ -124,5 +124,7 @@ def _is_alias(network: nn.Module, address: str) -> bool:
 
 def module_at(network: nn.Module, address: str) -> nn.Module:
     """The module at an address that ``find_layer`` gave."""
-    layers = layers_of(network)
-    return layers[address] if address in layers else unwrap(network).get_submodule(address.replace("/", "."))
+    try:
+        return unwrap(network).get_submodule(address.replace("/", "."))
+    except AttributeError:  # a part that torch.compile wraps
+        return layers_of(network)[address]

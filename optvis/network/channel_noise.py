@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..rng import Rng
 from .overrides import Overrides
 
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
@@ -68,3 +70,28 @@ class weighted_channels(Overrides):
         if len(args) > 1:
             self.channels.append(len(args[1]))
         return function(*args, **kwargs)
+
+
+def random_noise(amount: float, expected: Sequence[int], rng: Rng, dtype: torch.dtype) -> Overrides:
+    """``channel_noise`` for one forward pass, with factors between 1 - ``amount`` and 1 + ``amount``.
+
+    Args:
+        amount: 0 for none.
+        expected: numbers of channels of the layers, in the order of their calls, as ``weighted_channels`` notes them.
+        rng: random numbers of the pictures.
+        dtype: the type in which the network computes.
+    """
+    if not amount:
+        return Overrides({})
+    shared = 1 if len(rng.generators) == 1 else None
+
+    def draw(channels: int) -> Tensor:
+        return rng.uniform(1 - amount, 1 + amount, channels)[:shared].to(dtype)
+
+    drawn = iter(draw(sum(expected)).split(list(expected), 1))  # all at once: a network has many layers
+
+    def gain(channels: int) -> Tensor:
+        numbers = next(drawn, None)
+        return numbers if numbers is not None and numbers.shape[1] == channels else draw(channels)
+
+    return channel_noise(gain)

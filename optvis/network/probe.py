@@ -1,118 +1,23 @@
-"""What a network takes and what its layers put out, found by looking and by one forward pass."""
+"""What a network's layers put out, found by a few forward passes on plain images."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from .addresses import unwrap
+from ..checks import Size
 from .channel_noise import weighted_channels
-from .tap import Tap
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class NetworkInput:
-    """What a network takes: channels, its own size (height, width) in pixels where it has one, mean and std."""
-
-    channels: int
-    size: tuple[int, int] | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    device: torch.device
-    dtype: torch.dtype
-
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """The size of a picture where none is asked for: the network's own, or 224 px."""
-        return self.size or (224, 224)
-
-    @classmethod
-    def of(
-        cls,
-        network: nn.Module,
-        mean: float | Sequence[float] | None = None,
-        std: float | Sequence[float] | None = None,
-    ) -> NetworkInput:
-        """Read from the first convolution and from timm, torchvision and Hugging Face configurations.
-
-        Mean and standard deviation default to ImageNet's (their average where the network does not take RGB).
-
-        Raises:
-            ValueError: the number of mean or std values does not fit the network's channels, or an std is not
-                positive.
-        """
-        inner = unwrap(network)
-        weight = next((p for p in inner.parameters() if p.is_floating_point()), torch.empty(0))
-        channels = _channels(inner)
-        own_mean, own_std = _normalisation(inner, channels)
-        return cls(
-            channels=channels,
-            size=_own_size(inner),
-            mean=_values("mean", mean, channels) or own_mean,
-            std=_values("std", std, channels) or own_std,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-
-
-def _values(name: str, given: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
-    if given is None:
-        return None
-    values = tuple(float(v) for v in given) if isinstance(given, (Sequence, Tensor)) else (float(given),) * channels
-    if len(values) != channels:
-        raise ValueError(f"{name} has {len(values)} values {values}, but the network takes {channels} channels")
-    if name == "std" and min(values) <= 0:
-        raise ValueError(f"std must be positive in every channel, not {values}")
-    return values
-
-
-def _config(network: nn.Module) -> dict[str, Any]:
-    for name in ("pretrained_cfg", "default_cfg"):  # timm
-        config = getattr(network, name, None)
-        if config is not None:
-            return config if isinstance(config, dict) else vars(config)
-    return {}
-
-
-def _channels(network: nn.Module) -> int:
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)):
-            return module.in_channels if module.in_channels else 3
-    return int((_config(network).get("input_size") or (3,))[0])
-
-
-def _own_size(network: nn.Module) -> tuple[int, int] | None:
-    size = _config(network).get("input_size") or getattr(network, "input_size", None)
-    if size is None:
-        size = getattr(network, "image_size", None)  # torchvision's ViT
-    if size is None:
-        size = getattr(getattr(network, "config", None), "image_size", None)  # Hugging Face
-    if isinstance(size, int):
-        return size, size
-    if isinstance(size, (tuple, list)) and len(size) >= 2 and all(isinstance(n, int) for n in size):
-        return int(size[-2]), int(size[-1])
-    return None
-
-
-def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    config = _config(network)
-    mean, std = config.get("mean"), config.get("std")
-    if mean is None:
-        mean, std = getattr(network, "image_mean", None), getattr(network, "image_std", None)
-    if mean is None and hasattr(getattr(network, "transform", None), "image_mean"):
-        mean, std = [0.0] * channels, [1.0] * channels  # torchvision's detectors normalise within
-    if mean is not None and std is not None and len(mean) == len(std) == channels:
-        return tuple(float(v) for v in mean), tuple(float(v) for v in std)
-    if channels == 3:
-        return IMAGENET_MEAN, IMAGENET_STD
-    return (sum(IMAGENET_MEAN) / 3,) * channels, (sum(IMAGENET_STD) / 3,) * channels
+from .inputs import Extra, NetworkInput, channel_names, with_extra
+from .layout import Call, Layout, batch_layout, channel_axis, patch_grid, two_images
+from .own_random import OwnRandom
+from .tap import Tap, first_tensor
 
 
 @dataclass(frozen=True)
@@ -120,70 +25,113 @@ class LayerShape:
     """What one layer puts out for one image.
 
     Attributes:
-        shape: ``(C,)``, ``(C, H, W)`` or ``(C, T)``, the channel first, whatever the layer's own order.
-        axis: where the channel stands in the layer's own output, the batch being axis 0.
+        shape: ``(C,)``, ``(C, H, W)`` or ``(C, T)``, the channel first, whatever the layer's own order. ``(C, rows,
+            ...)`` where windows of an image stand in the batch.
+        layout: the layer's own order.
         calls: how often the layer is called in one forward pass.
         grid: for tokens, ``(height, width)`` of the grid of patches, which are the last ``height * width`` tokens.
         names: names of the channels, where the network has them.
     """
 
     shape: tuple[int, ...]
-    axis: int
+    layout: Layout
     calls: int
-    grid: tuple[int, int] | None = None
+    grid: Size | None = None
     names: tuple[str, ...] | None = None
 
     def channels_first(self, activation: Tensor) -> Tensor:
         """The layer's own output as float32 ``[N, C, ...]``."""
-        activation = activation if self.axis == 1 else activation.movedim(self.axis, 1)
-        return activation.float()
+        return self.layout.channels_first(activation).float()
 
 
-@dataclass
-class Probe:
-    """Runs a network once on a plain image and says what its layers put out.
-
-    Args:
-        network: the network, frozen.
-        layers: addresses of the layers asked for.
-        extra: further inputs of the network, after the image (positional or by name).
-        channel_axis: where the channel stands, for every layer or by address; found by looking where not given.
+@dataclass(frozen=True)
+class Probed:
+    """What the passes of a probe have shown.
 
     Attributes:
-        weighted: how many channels each convolution and fully connected layer puts out on the way to the last of the
-            layers.
+        layers: what each layer puts out.
+        weighted: how many channels each convolution and fully connected layer puts out on the way to the last layer.
+        random: True if the network draws random numbers.
+        alone: True if the network computes something else for an image in a batch than for the image alone, or takes
+            no batch: it is then shown one image at a time.
+        checkpointed: True if the network computes activations again on the way back (``torch.utils.checkpoint``),
+            out of reach of what is put in the place of functions.
     """
 
-    network: nn.Module
-    layers: Sequence[str]
-    given: NetworkInput
-    device: torch.device
-    extra: Sequence[Any] | Mapping[str, Any] = ()
-    channel_axis: int | Mapping[str, int] | None = None
-    weighted: Sequence[int] = ()
-    _sizes: dict[tuple[int, int], dict[str, LayerShape] | Exception] = field(default_factory=dict)
+    layers: Mapping[str, LayerShape]
+    weighted: tuple[int, ...]
+    random: bool
+    alone: bool
+    checkpointed: bool
 
-    def at(self, size: tuple[int, int]) -> dict[str, LayerShape]:
-        """Shapes by address for an image of ``size`` (height, width); raises what the network raises."""
+
+@dataclass(frozen=True)
+class _Seen:
+    """One forward pass: what the layers put out, how often they were called, and the calls before each."""
+
+    activations: Mapping[str, Tensor]
+    calls: Mapping[str, int]
+    before: Mapping[str, Sequence[Call]]
+    weighted: tuple[int, ...]
+    random: bool
+    checkpointed: bool
+
+
+class Probe:
+    """Finds out what a network's layers put out; each size is looked at once.
+
+    Args:
+        network: a shadow.
+        layers: addresses of the layers.
+        given: what the network takes.
+        extra: further inputs of the network, after the image (positional or by name).
+        channel_axis: where the channel stands, for every layer or by address; found where not given.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        given: NetworkInput,
+        extra: Extra = (),
+        channel_axis: int | Mapping[str, int] | None = None,
+    ) -> None:
+        self.network, self.layers, self.given, self.extra, self.channel_axis = (
+            network,
+            layers,
+            given,
+            extra,
+            channel_axis,
+        )
+        self._sizes: dict[Size, Probed | Exception] = {}
+        self._layouts: dict[str, Layout] = {}
+        self._alone = False
+
+    def at(self, size: Size) -> Probed:
+        """What the layers put out for an image of ``size`` (height, width); raises what the network raises."""
         if size not in self._sizes:
             try:
                 self._sizes[size] = self._run(size)
             except Exception as error:
+                if out_of_memory(error):
+                    raise
                 self._sizes[size] = error
         found = self._sizes[size]
         if isinstance(found, Exception):
             raise found
         return found
 
-    def works_at(self, size: tuple[int, int]) -> bool:
-        """Whether the network runs as far as the layers on an image of ``size``."""
+    def works_at(self, size: Size) -> bool:
+        """True if the network runs as far as the layers on an image of ``size``."""
         try:
             self.at(size)
-        except Exception:
+        except Exception as error:
+            if out_of_memory(error):
+                raise
             return False
         return True
 
-    def network_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+    def network_size(self, size: Size) -> Size | None:
         """The one size (height, width) that the network takes, or ``None`` where it takes ``size`` as it is.
 
         Raises:
@@ -194,6 +142,8 @@ class Probe:
             return None
         error = self._sizes[size]
         assert isinstance(error, Exception)
+        if isinstance(error, UnclearLayout):
+            raise error
         for own in [self.given.size] if self.given.size else [(224, 224), (299, 299), (256, 256), (384, 384), (32, 32)]:
             if own is not None and own != size and self.works_at(own):
                 larger = (2 * own[0], 2 * own[1])
@@ -211,129 +161,178 @@ class Probe:
             raise error
         raise ValueError(
             f"{type(self.network).__name__} does not run on an image of {self.given.channels} × {size[0]} × {size[1]} "
-            f"({self.given.dtype}, {self.device}): {error}"
+            f"({self.given.dtype}, {self.given.device}): {error}"
         ) from error
 
-    def _smallest(self, works: tuple[int, int]) -> int:
+    def _smallest(self, works: Size) -> int:
         low, high = 1, max(works)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self.works_at((middle, middle)) else (middle, high)
         return high
 
-    def _run(self, size: tuple[int, int]) -> dict[str, LayerShape]:
-        activations, calls = self._forward(size)
-        return {
-            address: self.shape_of(address, activation, calls[address], size)
-            for address, activation in activations.items()
+    def _run(self, size: Size) -> Probed:
+        seen = self._forward(self._grey(size), self.layers)
+        new = [layer for layer in self.layers if layer not in self._layouts]
+        if new:
+            self._find_layouts(seen, new, size)
+        layers = {
+            layer: self._shape(layer, activation, seen.calls[layer], size)
+            for layer, activation in seen.activations.items()
         }
+        return Probed(layers, seen.weighted, seen.random, self._alone, seen.checkpointed)
 
-    def shape_of(self, address: str, activation: Tensor, calls: int, size: tuple[int, int]) -> LayerShape:
-        """Read off what a layer put out for images of ``size``; the network is run again only where this is not clear.
+    def _shape(self, layer: str, activation: Tensor, calls: int, size: Size) -> LayerShape:
+        layout = self._layouts[layer]
+        layout = layout._replace(rows=activation.shape[layout.batch])
+        shape = tuple(layout.channels_first(activation).shape[1:])
+        grid = patch_grid(shape[1], size) if len(shape) == 2 and layout.rows == 1 else None
+        return LayerShape(shape, layout, calls, grid, channel_names(self.network, layer, shape[0]))
 
-        Raises:
-            ValueError: it has no channels.
-        """
-        if activation.dim() < 2:
-            raise ValueError(
-                f"layer {address!r} puts out {list(activation.shape)}, which has no channels: choose another layer"
+    def _find_layouts(self, seen: _Seen, layers: Sequence[str], size: Size) -> None:
+        """Where batch and channels stand: by a pass with two images, and where that is not enough by other sizes."""
+        for layer in layers:
+            if seen.activations[layer].dim() < 2:
+                raise UnclearLayout(
+                    f"layer {layer!r} puts out {list(seen.activations[layer].shape)}, which has no channels: choose "
+                    "another layer"
+                )
+        two = self._two(size)
+        found: dict[str, Layout] = {}
+        for layer in layers:
+            one = seen.activations[layer]
+            batch = None
+            if two is not None and layer in two.activations and two.calls[layer] == seen.calls[layer]:
+                batch = batch_layout(one, two.activations[layer], exact=not seen.random)
+            if batch is None:
+                if one.shape[0] != 1:
+                    raise UnclearLayout(
+                        f"layer {layer!r} puts out {list(one.shape)} for one image"
+                        + (
+                            f" and {list(two.activations[layer].shape)} for two"
+                            if two and layer in two.activations
+                            else ""
+                        )
+                        + ", in which the images cannot be told apart: choose another layer"
+                    )
+                self._alone = True
+            axis, rows, image_major = batch or (0, 1, True)
+            found[layer] = Layout(axis, self._channel(layer, axis, seen, size), rows, image_major)
+        self._layouts.update(found)
+
+    def _two(self, size: Size) -> _Seen | None:
+        """A pass with two images; ``None`` where the network takes one at a time."""
+        try:
+            return self._forward(two_images(self._grey(size)), self.layers)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            return None
+
+    def _channel(self, layer: str, batch: int, seen: _Seen, size: Size) -> int:
+        shape = tuple(seen.activations[layer].shape)
+        rank = len(shape)
+        given = self.channel_axis.get(layer) if isinstance(self.channel_axis, Mapping) else self.channel_axis
+        axes = [axis for axis in range(rank) if axis != batch]
+        if given is not None:
+            if not -rank <= given < rank or given % rank == batch:
+                raise UnclearLayout(
+                    f"channel_axis {given} of layer {layer!r}: its output {list(shape)} has the axes "
+                    f"{', '.join(map(str, axes))} to choose from"
+                )
+            return given % rank
+        if len(axes) == 1:
+            return axes[0]
+        still = [axis for axis in axes if axis not in self._moving(layer, shape, size)]
+        if len(still) == 1:
+            return still[0]
+        module = self.network.get_submodule(layer.replace("/", "."))
+        found = channel_axis(module, shape, still or axes, seen.before[layer])
+        if found is None:
+            raise UnclearLayout(
+                f"layer {layer!r} ({type(module).__name__}) puts out {list(shape)}, and which axis holds the channels "
+                f"cannot be told: write channel_axis= with one of {', '.join(map(str, still or axes))}"
             )
-        axis = self._axis(address, activation, size)
-        first = activation.movedim(axis, 1)
-        return LayerShape(
-            shape=tuple(first.shape[1:]),
-            axis=axis,
-            calls=calls,
-            grid=_grid(first.shape[2], size) if first.dim() == 3 else None,
-            names=channel_names(self.network, address, first.shape[1]),
-        )
+        return found
 
-    def _forward(self, size: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, int]]:
-        mid_grey = torch.zeros(1, self.given.channels, *size, device=self.device, dtype=self.given.dtype)
-        mid_grey.requires_grad_()
-        inputs, named = with_extra(mid_grey, self.extra)
+    def _moving(self, layer: str, shape: tuple[int, ...], size: Size) -> list[int]:
+        """Axes that follow the size of the image; none where the network runs at no other size."""
+        for other in ((size[0] * 2, size[1] * 2), (size[0] + 32, size[1] + 32), (size[0] // 2, size[1] // 2)):
+            try:
+                seen = self._forward(self._grey(other), [layer]).activations[layer]
+            except Exception as error:
+                if out_of_memory(error):
+                    raise
+                continue  # a network of one size says nothing this way
+            if seen.dim() == len(shape) and tuple(seen.shape) != shape:
+                return [axis for axis in range(seen.dim()) if seen.shape[axis] != shape[axis]]
+        return []
 
-        def note_passed() -> None:
-            self.weighted = tuple(passed.channels)
+    def _grey(self, size: Size) -> Tensor:
+        return torch.zeros(1, self.given.channels, *size, device=self.given.device, dtype=self.given.dtype)
 
-        with Tap(self.network, self.layers, on_capture=note_passed) as tap, weighted_channels() as passed:
-            activations = tap(*inputs, **named)
-            calls = tap.calls
-        for address, activation in activations.items():
+    def _forward(self, image: Tensor, layers: Sequence[str]) -> _Seen:
+        inputs, named = with_extra(image.detach().requires_grad_(), self.extra)
+        calls: list[Call] = []
+        before: dict[str, list[Call]] = {}
+        weighted: list[int] = []
+        checkpointed = False
+
+        def note(module: nn.Module, given: Any, output: Any) -> None:
+            nonlocal checkpointed
+            checkpointed = checkpointed or _within_checkpoint()
+            tensor = first_tensor(output)
+            if tensor is not None:
+                calls.append(Call(module, tuple(tensor.shape)))
+
+        def on_capture(layer: str) -> None:
+            before[layer] = list(calls)
+            weighted[:] = passed.channels
+
+        hooks = [module.register_forward_hook(note) for module in self.network.modules() if _hookable(module)]
+        drawn = OwnRandom(torch.Generator().manual_seed(0))
+        try:
+            with Tap(self.network, layers, on_capture=on_capture) as tap, weighted_channels() as passed, drawn:
+                activations = tap(*inputs, **named)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for layer, activation in activations.items():
             if not activation.requires_grad:
-                raise ValueError(
-                    f"no gradient reaches the image from layer {address!r} of {type(self.network).__name__}: it does "
+                raise UnclearLayout(
+                    f"no gradient reaches the image from layer {layer!r} of {type(self.network).__name__}: it does "
                     "not depend on the image, or the network runs it under no_grad or detaches it"
                 )
             if not torch.isfinite(activation).all():
-                raise ValueError(_not_finite(self.network, address))
-        return {address: activation.detach() for address, activation in activations.items()}, calls
-
-    def _axis(self, address: str, activation: Tensor, size: tuple[int, int]) -> int:
-        """The channel is the axis that does not follow the image's size, and otherwise the usual one."""
-        given = self.channel_axis.get(address) if isinstance(self.channel_axis, Mapping) else self.channel_axis
-        rank = activation.dim()
-        if given is not None:
-            if not -rank < given < rank or given % rank == 0:
-                raise ValueError(
-                    f"channel_axis {given} of layer {address!r}: its output {list(activation.shape)} has "
-                    f"the axes 1 to {rank - 1} to choose from"
-                )
-            return given % rank
-        if rank == 2:
-            return 1
-        shape = activation.shape
-        if rank == 4 and size[0] == size[1] and (shape[1] == shape[2]) != (shape[2] == shape[3]):
-            return 3 if shape[1] == shape[2] else 1
-        for other in ((size[0] * 2, size[1] * 2), (size[0] + 32, size[1] + 32), (size[0] // 2, size[1] // 2)):
-            try:
-                seen = self._forward(other)[0][address]
-            except Exception:
-                continue  # a network of one size says nothing this way
-            still = [i for i in range(1, rank) if seen.dim() == rank and seen.shape[i] == shape[i]]
-            if len(still) == 1:
-                return still[0]
-        return 2 if rank == 3 else 1
+                raise UnclearLayout(_not_finite(self.network, layer))
+        detached = {layer: activation.detach() for layer, activation in activations.items()}
+        return _Seen(detached, tap.calls, before, tuple(weighted), drawn.used, checkpointed)
 
 
-def with_extra(image: Tensor, extra: Sequence[Any] | Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and named inputs for a batch of images; extra tensors of batch 1 are repeated for each image."""
-
-    def fit(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        value = value.to(image.device)
-        if value.dim() and value.shape[0] == 1 and image.shape[0] > 1:
-            value = value.expand(image.shape[0], *value.shape[1:])
-        return value
-
-    if isinstance(extra, Mapping):
-        return (image,), {name: fit(value) for name, value in extra.items()}
-    return (image, *(fit(value) for value in extra)), {}
+class UnclearLayout(ValueError):
+    """What a layer puts out cannot be optimised, whatever the size of the image."""
 
 
-def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """The grid of square patches that explains a number of tokens with the fewest further (class, register) ones."""
-    best: tuple[int, tuple[int, int]] | None = None
-    for patch in range(1, min(size) + 1):
-        grid = (size[0] // patch, size[1] // patch)
-        further = tokens - grid[0] * grid[1]
-        if 0 <= further <= 16 and (best is None or further < best[0]):
-            best = (further, grid)
-    return best[1] if best else None
+def _hookable(module: nn.Module) -> bool:
+    return not isinstance(module, torch.jit.ScriptModule)
 
 
-def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
-    """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
-    names = getattr(network, "output_names", None)
-    if isinstance(names, Mapping):
-        fitting = [values for values in names.values() if len(values) == channels]
-        lone = fitting[0] if address == "" and len(fitting) == 1 else None  # the network's own output
-        names = names.get(address, lone)
-    if names is None and address in ("", "classifier", "fc", "head"):
-        labels = getattr(getattr(network, "config", None), "id2label", None)
-        names = [labels[i] for i in sorted(labels)] if isinstance(labels, Mapping) else None
-    return tuple(names) if names is not None and len(names) == channels else None
+def _within_checkpoint() -> bool:
+    """True if the running code was called by ``torch.utils.checkpoint``."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename == torch.utils.checkpoint.__file__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True if an error says that memory ran out, on a GPU or here."""
+    text = str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    )
 
 
 def _not_finite(network: nn.Module, address: str) -> str:

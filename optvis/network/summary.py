@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..text import printable
 from .addresses import layers_of
-from .frozen import frozen
-from .probe import NetworkInput
-from .tap import Tap
+from .forward import Forward, isolated, to_the_end
+from .inputs import NetworkInput
 
 
 def get_layer_names(
@@ -39,7 +39,7 @@ def get_layer_names(
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
             cells = [cell.rjust(w) if i == 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))]
-            print("  ".join(cells).rstrip())
+            print(printable("  ".join(cells).rstrip()))
     return [address for address in layers if address]
 
 
@@ -48,6 +48,7 @@ def _shapes(network: nn.Module, input_size: int | Sequence[int]) -> dict[str, st
     given = NetworkInput.of(network)
     channels = size[0] if len(size) == 3 else given.channels
     layers = [address for address in layers_of(network) if address]
-    with frozen(network), torch.no_grad(), Tap(network, layers, missing_ok=True) as tap:
-        seen = tap(torch.zeros(1, channels, *size[-2:], device=given.device, dtype=given.dtype))
+    image = torch.zeros(1, channels, *size[-2:], device=given.device, dtype=given.dtype)
+    with isolated(given.device), torch.no_grad():
+        seen = Forward.of(network, given).run(image, layers, to_the_end(layers), missing_ok=True).seen
     return {address: " × ".join(str(n) for n in tensor.shape) for address, tensor in seen.items()}

@@ -38,7 +38,7 @@ class Tap:
             once all have been. ``None`` runs the whole network; an error that it raises after all layers have been
             captured does not matter then.
         missing_ok: layers that are not called, or give no tensor, are left out instead of being an error.
-        on_capture: called whenever a layer has been captured.
+        on_capture: called with the address of each layer when it has been captured.
         leaves: gradients begin at the layers: what they put out becomes a leaf where it needs no gradient yet.
     """
 
@@ -48,7 +48,7 @@ class Tap:
         layers: Sequence[str],
         calls: Mapping[str, int] | None = None,
         missing_ok: bool = False,
-        on_capture: Callable[[], None] | None = None,
+        on_capture: Callable[[str], None] | None = None,
         leaves: bool = False,
     ) -> None:
         self.network = unwrap(network)
@@ -59,6 +59,7 @@ class Tap:
         self.on_capture = on_capture
         self.leaves = leaves
         self.calls: dict[str, int] = {}
+        self.output: Any = None
         self._captured: dict[str, Tensor] = {}
         self._looking = False
         self._hooks: list[RemovableHandle] = []
@@ -80,9 +81,9 @@ class Tap:
 
     def __call__(self, *inputs: Any, **named: Any) -> dict[str, Tensor]:
         """One forward pass; returns the captured activations, in the order of the layers."""
-        self.calls, self._captured, self._looking = {}, {}, True
+        self.calls, self.output, self._captured, self._looking = {}, None, {}, True
         try:
-            self.network(*inputs, **named)
+            self.output = self.network(*inputs, **named)
         except _Stop:
             pass
         except Exception:
@@ -107,7 +108,7 @@ class Tap:
                 tensor = tensor.detach().requires_grad_()
             self._captured[address] = tensor
             if self.on_capture is not None:
-                self.on_capture()
+                self.on_capture(address)
         if done:
             raise _Stop
         # What follows may change its input in place, and gets a copy.

@@ -1,12 +1,10 @@
 """A copy of a network to work with: batch norm folded, weights cast once and laid out for speed.
 
-Only what the forward pass uses as far as the layers asked for is copied; all else is shared with the caller's
-network, which is not changed.
+Only weights that the forward pass uses as far as the layers asked for are copied; all others are shared.
 """
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,45 +15,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .addresses import module_at
+from .precision import choose_precision
+from .shadow import shadow
 
 Look = Callable[[nn.Module, torch.dtype, torch.memory_format], Mapping[str, Tensor]]
 """Shows a network some image of a type and a layout, and says what its layers put out."""
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 """How far what a copy's layers put out may be from the network's own, as a fraction of its norm."""
-
-
-def choose_precision(name: str, device: torch.device, own: torch.dtype) -> torch.dtype:
-    """The type in which a network works.
-
-    Args:
-        name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 where the device computes in it natively
-            (AMX, AVX-512 BF16, Ampere and newer), so that the same machine always decides alike, and otherwise what
-            the network has.
-        device: where it runs.
-        own: type of the network's weights.
-
-    Raises:
-        ValueError: no such precision.
-    """
-    if name in PRECISIONS:
-        return PRECISIONS[name]
-    if name != "auto":
-        raise ValueError(f"precision {name!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
-    return torch.bfloat16 if own == torch.float32 and _has_bf16(device) else own
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-        return any(check is not None and check() for check in checks)
-    return False
 
 
 def working_copy(
@@ -67,7 +36,7 @@ def working_copy(
     the network itself is the last resort.
 
     Args:
-        network: frozen.
+        network: a shadow.
         layers: addresses whose activations must stay what they are.
         look: see ``Look``.
         device: where the network runs.
@@ -165,29 +134,33 @@ def _observed(network: nn.Module) -> Iterator[_Observed]:
 def _copied(
     network: nn.Module, seen: _Observed, dtype: torch.dtype, layout: torch.memory_format, folded: Mapping[Any, Any]
 ) -> nn.Module:
-    """A copy that shares with the network all that was not used; ``folded`` is as ``_Observed.foldable`` gives it."""
-    tensors = [*network.parameters(), *network.buffers()]
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
-    made = copy.deepcopy(network, memo)
-    values = {id(t): t.detach() for t in tensors if seen.uses[id(t)] and t.is_floating_point()}
+    """A shadow of the network with the weights that were used; ``folded`` is as ``_Observed.foldable`` gives it."""
+    made = shadow(network)
+    twins = dict(zip(network.modules(), made.modules()))
+    tensors = dict(zip(_tensors_of(network), _tensors_of(made)))
+    values = {twin: t for t, twin in tensors.items() if seen.uses[id(t)] and t.is_floating_point()}
     for norm, conv in folded.items():
-        twin = memo[id(conv)]
-        values[id(conv.weight)], bias = _fold(conv, norm)
-        twin.bias = nn.Parameter(bias, requires_grad=False)
-        values[id(twin.bias)] = bias
-    gone = {memo[id(norm)] for norm in folded}
-    ready = {key: _laid_out(value.to(dtype), layout) for key, value in values.items()}
+        weight, bias = _fold(conv, norm)
+        twins[conv].bias = nn.Parameter(bias, requires_grad=False)  # type: ignore[assignment]
+        values[tensors[conv.weight]] = weight
+        values[twins[conv].bias] = bias  # type: ignore[index]
+    gone = {twins[norm] for norm in folded}
+    ready = {twin: _laid_out(value.to(dtype), layout) for twin, value in values.items()}
     for module in list(made.modules()):
         for name, child in module._modules.items():
             if child in gone:
                 module._modules[name] = nn.Identity().eval()
         for name, parameter in module._parameters.items():
-            if id(parameter) in ready:
-                module._parameters[name] = nn.Parameter(ready[id(parameter)], requires_grad=False)
+            if parameter in ready:
+                module._parameters[name] = nn.Parameter(ready[parameter], requires_grad=False)
         for name, buffer in module._buffers.items():
-            if id(buffer) in ready:
-                module._buffers[name] = ready[id(buffer)]
+            if buffer in ready:
+                module._buffers[name] = ready[buffer]
     return made
+
+
+def _tensors_of(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
 
 
 def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
@@ -214,33 +187,3 @@ def _alike(made: Mapping[str, Tensor], truth: Mapping[str, Tensor], tolerance: f
         if other.shape != value.shape or not (other - value).norm() <= tolerance * value.norm().clamp_min(1e-6):
             return False
     return True
-
-
-class _ScaledUp(torch.autograd.Function):
-    """Passes activations on; its backward scales their gradients, picture by picture, and notes by how much."""
-
-    @staticmethod
-    def forward(ctx: Any, factor: list[Tensor], *activations: Tensor) -> tuple[Tensor, ...]:
-        ctx.factor = factor
-        return tuple(activation.view_as(activation) for activation in activations)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        peak = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in gradients]).amax(0)
-        factor = torch.exp2(torch.floor(torch.log2(_PEAK / peak.clamp_min(1e-30))))
-        ctx.factor.append(factor)
-        return None, *(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
-
-
-_PEAK = 1.0
-"""Gradients in float16 begin at about this: some way from what overflows, further from what vanishes."""
-
-
-def scaled_gradients(image: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Activations, float32 ``[N, ...]``, whose gradients do not vanish in float16 on their way to ``image``.
-
-    They are scaled up by a power of two where they enter the network, and back where they leave it.
-    """
-    factor: list[Tensor] = []
-    image.register_hook(lambda gradient: gradient / factor.pop().view(-1, *[1] * (gradient.dim() - 1)))
-    return _ScaledUp.apply(factor, *activations)

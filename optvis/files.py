@@ -1,0 +1,146 @@
+"""Files: where one can be written, and writing it whole."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+
+from .text import printable
+
+FORMATS = (".png", ".webp", ".jpg", ".jpeg", ".gif", ".npy")
+
+LARGEST_SIDE = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535}
+"""The largest width and height in pixels that a format, as Pillow writes it, can hold."""
+
+
+def expanded(path: str | PathLike[str]) -> Path:
+    """A path with ``~`` expanded; raises ``ValueError`` if it cannot be a path."""
+    try:
+        if "\0" in os.fspath(path):
+            raise RuntimeError("it holds a null character")
+        return Path(path).expanduser()
+    except RuntimeError as error:  # also: no home folder of that name
+        raise ValueError(f"{str(path)!r} is no path: {error}") from error
+
+
+def check_path(path: str | PathLike[str], endings: Sequence[str] = FORMATS) -> Path:
+    """The path, with ``~`` expanded, if a file can be written there; creates and removes a file to find out.
+
+    Raises:
+        ValueError: another ending, or no path.
+        OSError: no file can be written there; the message says why.
+    """
+    path = expanded(path)
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"cannot save {path.name!r}: the ending must be one of {', '.join(endings)}")
+    try:
+        _check_place(path)
+    except OSError as error:
+        if error.errno is None:
+            raise  # an error of _check_place's own
+        why = f"no file can be created there ({error.strerror})"
+        raise type(error)(f"cannot save to {str(path)!r}: {why}") from error
+    return path
+
+
+def _check_place(path: Path) -> None:
+    target = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {str(path)!r}: there is no folder {str(_parent(path, target))!r}")
+    try:
+        old = target.stat().st_mode
+    except FileNotFoundError:  # other errors, as of too long a name, are the caller's
+        old = None
+    if old is not None and not stat.S_ISREG(old):
+        raise OSError(f"cannot save to {str(path)!r}: it is not a regular file")
+    if not os.access(target.parent, os.W_OK) or (old is not None and not os.access(target, os.W_OK)):
+        raise PermissionError(f"cannot save to {str(path)!r}: no permission to write there")
+    beside = _beside(target)
+    try:
+        beside.touch(exist_ok=False)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _parent(path: Path, target: Path) -> Path:
+    """The folder that is missing, as the user named it where that is the reason."""
+    return target.parent if path.parent.is_dir() else path.parent
+
+
+def _beside(target: Path) -> Path:
+    """A short new name in the folder of a file: with it the file's own name may be as long as the system allows."""
+    return target.with_name(f".optvis-{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
+def check_picture_size(path: str | PathLike[str], width: int, height: int) -> None:
+    """Raise ``ValueError`` if the format of the ending cannot hold an image of this size in pixels."""
+    ending = Path(path).suffix.lower()
+    largest = LARGEST_SIDE.get(ending)
+    if largest is not None and max(width, height) > largest:
+        raise ValueError(
+            f"cannot save {Path(path).name!r}: the picture has {width:,} × {height:,} px, and {ending} holds at most "
+            f"{largest:,} a side; save it as .png"
+        )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, then rename: a reader sees the old file or the new one, never half of one.
+
+    A symbolic link stays, and its target is written. The mode of an old file is kept.
+    """
+    target = Path(os.path.realpath(path))
+    beside = _beside(target)
+    try:
+        beside.write_bytes(data)
+        if target.exists():
+            beside.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_or_rescue(path: Path, encode: Callable[[], bytes], as_png: Callable[[], bytes]) -> None:
+    """Write a picture whole; where this fails, write it as a PNG elsewhere.
+
+    Args:
+        path: the file to write.
+        encode: gives its content.
+        as_png: gives the content of the PNG, which is written beside it, or else into the temporary folder.
+
+    Raises:
+        OSError: it could not be written. The message names the PNG that was written instead, if one was.
+    """
+    try:
+        write_whole(path, encode())
+    except Exception as error:  # encoders raise many types; the picture took long to draw
+        why = getattr(error, "strerror", None) or printable(error) or type(error).__name__
+        failed = f"{str(path)!r} could not be written ({why})"
+        kept = _rescued(path, as_png)
+        if kept is None:
+            raise OSError(f"{failed}, nor could a PNG beside it or in {tempfile.gettempdir()!r}") from error
+        raise OSError(f"{failed}; the picture was saved as {str(kept)!r} instead") from error
+
+
+def _rescued(path: Path, as_png: Callable[[], bytes]) -> Path | None:
+    """A new file that holds the PNG, or ``None`` where none could be written."""
+    try:
+        data = as_png()
+    except Exception:
+        return None
+    for folder in (path.parent, Path(tempfile.gettempdir())):
+        names = (f"{path.stem[:50]}-rescued{n or ''}.png" for n in itertools.count())
+        try:
+            kept = next(folder / name for name in names if not os.path.lexists(folder / name))
+            write_whole(kept, data)
+            return kept
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,45 @@
+"""Ctrl-C between steps: the first one asks a run to end, the second one ends it at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Interrupt:
+    """Whether the user has asked a run to end.
+
+    Attributes:
+        requested: True after the first Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self, number: int = signal.SIGINT, frame: Any = None) -> None:
+        """Ask for the end; raises ``KeyboardInterrupt`` where that was asked for already."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """Within the block a first Ctrl-C sets ``requested`` and a second one raises ``KeyboardInterrupt``.
+
+    Signals reach the main thread alone: in any other, and where the program handles Ctrl-C in its own way, the block
+    changes nothing.
+    """
+    interrupt = Interrupt()
+    handles = threading.current_thread() is threading.main_thread()
+    if not handles or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupt
+        return
+    signal.signal(signal.SIGINT, interrupt.request)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,164 @@
+"""What a network takes: channels, size, normalisation, further inputs; read from the network and its configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import Size
+from .addresses import unwrap
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Extra = Sequence[Any] | Mapping[str, Any]
+"""What a network takes beside the image: positional inputs that follow it, or named ones."""
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """What a network takes: channels, its own size (height, width) in pixels where it has one, mean and std."""
+
+    channels: int
+    size: Size | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def default_size(self) -> Size:
+        """The size of a picture where none is asked for: the network's own, or 224 px."""
+        return self.size or (224, 224)
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+    ) -> NetworkInput:
+        """Read from the first convolution and from timm, torchvision and Hugging Face configurations.
+
+        Mean and standard deviation default to ImageNet's (their average where the network does not take RGB).
+
+        Raises:
+            ValueError: the number of mean or std values does not fit the network's channels, a mean is not finite, or
+                an std is not positive and finite.
+        """
+        inner = unwrap(network)
+        weight = next((p for p in inner.parameters() if p.is_floating_point()), None)
+        channels = _channels(inner)
+        own_mean, own_std = _normalisation(inner, channels)
+        return cls(
+            channels=channels,
+            size=_own_size(inner),
+            mean=_values("mean", own_mean if mean is None else mean, channels),
+            std=_values("std", own_std if std is None else std, channels),
+            device=torch.device("cpu") if weight is None else weight.device,
+            dtype=torch.float32 if weight is None else weight.dtype,
+        )
+
+
+def _values(name: str, given: Any, channels: int) -> tuple[float, ...]:
+    listed = given.tolist() if hasattr(given, "tolist") else given
+    try:
+        values = tuple(map(float, listed)) if isinstance(listed, Sequence) else (float(listed),) * channels
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} {given!r}: give a number, or one for each of {channels} channels") from None
+    if len(values) != channels:
+        raise ValueError(f"{name} has {len(values)} values {values}, but the network takes {channels} channels")
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{name} must be finite in every channel, not {values}: give {name}=")
+    if name == "std" and min(values) <= 0:
+        raise ValueError(f"std must be positive in every channel, not {values}: give std=")
+    return values
+
+
+def _config(network: nn.Module) -> dict[str, Any]:
+    for name in ("pretrained_cfg", "default_cfg"):  # timm
+        config = getattr(network, name, None)
+        if config is not None:
+            return config if isinstance(config, dict) else vars(config)
+    return {}
+
+
+def _channels(network: nn.Module) -> int:
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)):
+            return module.in_channels if module.in_channels else 3
+    return int((_config(network).get("input_size") or (3,))[0])
+
+
+def _own_size(network: nn.Module) -> Size | None:
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None)  # timm's transformers, as they were built
+    if size is None:
+        size = _config(network).get("input_size") or getattr(network, "input_size", None)
+    if size is None:
+        size = getattr(network, "image_size", None)  # torchvision's ViT
+    if size is None:
+        size = getattr(getattr(network, "config", None), "image_size", None)  # Hugging Face
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, (tuple, list)) and len(size) >= 2 and all(isinstance(n, int) for n in size):
+        return int(size[-2]), int(size[-1])
+    return None
+
+
+def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    config = _config(network)
+    mean, std = config.get("mean"), config.get("std")
+    if mean is None:
+        mean, std = getattr(network, "image_mean", None), getattr(network, "image_std", None)
+    if mean is None and hasattr(getattr(network, "transform", None), "image_mean"):
+        mean, std = [0.0] * channels, [1.0] * channels  # torchvision's detectors normalise within
+    if mean is not None and std is not None and len(mean) == len(std) == channels:
+        return tuple(float(v) for v in mean), tuple(float(v) for v in std)
+    if channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (sum(IMAGENET_MEAN) / 3,) * channels, (sum(IMAGENET_STD) / 3,) * channels
+
+
+def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and named inputs for a batch of images; extra tensors of batch 1 are repeated for each image."""
+
+    def fit(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.to(image.device)
+        if value.dim() and value.shape[0] == 1 and image.shape[0] > 1:
+            value = value.expand(image.shape[0], *value.shape[1:])
+        return value
+
+    if isinstance(extra, Mapping):
+        return (image,), {name: fit(value) for name, value in extra.items()}
+    return (image, *(fit(value) for value in extra)), {}
+
+
+def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
+    """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
+    names = getattr(network, "output_names", None)
+    if isinstance(names, Mapping):
+        fitting = [values for values in names.values() if len(values) == channels]
+        lone = fitting[0] if address == "" and len(fitting) == 1 else None  # the network's own output
+        names = names.get(address, lone)
+    if names is None and address in ("", "classifier", "fc", "head"):
+        labels = getattr(getattr(network, "config", None), "id2label", None)
+        names = [labels[i] for i in sorted(labels)] if isinstance(labels, Mapping) else None
+    return tuple(names) if names is not None and len(names) == channels else None
+
+
+def usable_device(device: torch.device | str) -> torch.device:
+    """The device with its number, ``cuda:0`` for ``cuda``; raises ``ValueError`` where there is none such."""
+    try:
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    if found.type == "meta":
+        raise ValueError("device 'meta' cannot be used: it computes nothing")
+    return found

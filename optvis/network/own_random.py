@@ -1,0 +1,71 @@
+"""Random numbers that a network or a transform draws by itself, from a generator of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_aten = torch.ops.aten
+_WITH_GENERATOR = {
+    _aten.rand.default: _aten.rand.generator,
+    _aten.randn.default: _aten.randn.generator,
+    _aten.randint.default: _aten.randint.generator,
+    _aten.randint.low: _aten.randint.low_generator,
+    _aten.randperm.default: _aten.randperm.generator,
+}
+_IN_PLACE = {
+    _aten.rand_like.default: "uniform_",
+    _aten.randn_like.default: "normal_",
+}
+
+
+class OwnRandom(TorchDispatchMode):
+    """Within the block random operators draw from ``generator``; the global random state is neither used nor changed.
+
+    The mode sees operators below autograd, so that dropout, ``torch.rand`` and a module of kornia are all reached. It
+    costs a call of Python for each operator: use it only where something is drawn.
+
+    Attributes:
+        used: True once something was drawn.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator, self.used = generator, False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        names = [argument.name for argument in func._schema.arguments]
+        given = {**dict(zip(names, args)), **kwargs}
+        if not given.get("dropout_p", 1.0) or given.get("training", given.get("train", True)) is False:
+            return func(*args, **kwargs)  # attention and dropout that draw nothing
+        self.used = True
+        if func in _WITH_GENERATOR:
+            return _WITH_GENERATOR[func](*args, generator=self._on(kwargs.get("device")), **kwargs)
+        if func in _IN_PLACE:
+            made = torch.empty_like(*args, **kwargs)
+            return getattr(made, _IN_PLACE[func])(generator=self._on(made.device))
+        tensor = next((value for value in given.values() if isinstance(value, torch.Tensor)), None)
+        generator = self._on(tensor.device if tensor is not None else kwargs.get("device"))
+        if "generator" in names:
+            return func(*args, **{**kwargs, "generator": generator})
+        if func is _aten.native_dropout.default:
+            share = 1 - given["p"]
+            kept = torch.empty_like(given["input"], dtype=torch.bool).bernoulli_(share, generator=generator)
+            return given["input"] * kept / max(share, 1e-12), kept
+        seed = int(torch.randint(2**31, (), generator=self._on("cpu")))
+        with torch.random.fork_rng(devices=[tensor.device] if tensor is not None and tensor.is_cuda else []):
+            torch.manual_seed(seed)  # an operator that takes no generator
+            return func(*args, **kwargs)
+
+    def _on(self, device: torch.device | str | None) -> torch.Generator:
+        """The generator, or one on another device that is seeded by it."""
+        device = torch.device(device or "cpu")
+        if device.type == self.generator.device.type:
+            return self.generator
+        return torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=self.generator)))

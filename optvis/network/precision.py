@@ -1,0 +1,70 @@
+"""The type in which a network computes, and gradients that do not vanish in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_precision(name: str, device: torch.device, own: torch.dtype) -> torch.dtype:
+    """The type in which a network works.
+
+    Args:
+        name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 where the device computes in it natively
+            (AMX, AVX-512 BF16, Ampere and newer), so that the same machine always decides alike, and otherwise what
+            the network has.
+        device: where it runs.
+        own: type of the network's weights.
+
+    Raises:
+        ValueError: no such precision.
+    """
+    if name in PRECISIONS:
+        return PRECISIONS[name]
+    if name != "auto":
+        raise ValueError(f"precision {name!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
+    return torch.bfloat16 if own == torch.float32 and _has_bf16(device) else own
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+        return any(check is not None and check() for check in checks)
+    return False
+
+
+class _ScaledUp(torch.autograd.Function):
+    """Passes activations on; its backward scales their gradients, picture by picture, and notes by how much."""
+
+    @staticmethod
+    def forward(ctx: Any, factor: list[Tensor], *activations: Tensor) -> tuple[Tensor, ...]:
+        ctx.factor = factor
+        return tuple(activation.view_as(activation) for activation in activations)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        peak = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in gradients]).amax(0)
+        factor = torch.exp2(torch.floor(torch.log2(_PEAK / peak.clamp_min(1e-30))))
+        ctx.factor.append(factor)
+        return None, *(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
+
+
+_PEAK = 1.0
+"""Gradients in float16 begin at about this: some way from what overflows, further from what vanishes."""
+
+
+def scaled_gradients(image: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Activations, float32 ``[N, ...]``, whose gradients do not vanish in float16 on their way to ``image``.
+
+    They are scaled up by a power of two where they enter the network, and back where they leave it.
+    """
+    factor: list[Tensor] = []
+    image.register_hook(lambda gradient: gradient / factor.pop().view(-1, *[1] * (gradient.dim() - 1)))
+    return _ScaledUp.apply(factor, *activations)

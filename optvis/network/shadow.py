@@ -1,0 +1,234 @@
+"""A shadow of a network: new module objects over the same weights, so that the network itself is only read."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from .addresses import unwrap
+
+_OPAQUE = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    type,
+    types.ModuleType,
+    torch.dtype,
+    torch.device,
+    torch.fx.Graph,
+)
+_CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
+"""Names of flags that save memory by computing activations again in the backward pass, out of reach of overrides, in
+timm, torchvision, Hugging Face and OpenMMLab."""
+_MOST_OBJECTS = 20_000
+"""A search for references back into the network gives up after so many objects."""
+
+
+def shadow(network: nn.Module) -> nn.Module:
+    """New module objects that compute what ``network`` computes, over the same weights.
+
+    Weights are detached aliases, which take no memory and need no gradient; buffers and other tensors are copies;
+    hooks, flags and containers are new. Every module is in eval mode, and wrappers (``DataParallel``,
+    ``torch.compile``) are left out. What is done to the shadow never shows in the network. Scripted parts cannot be
+    shadowed and are copied whole.
+
+    As ``torch.nn.DataParallel`` replicates modules, but for attributes that refer to other modules of the network
+    (lists of modules, bound methods, closures, partial functions, weak references), which refer to the shadow's.
+
+    Raises:
+        ValueError: the network has weights without values (lazy modules, the meta device), weights spread over several
+            processes (FSDP), or an attribute that points back into the network and cannot be copied.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        return _Shadower(unwrap(network)).root
+
+
+def scripted_parts(network: nn.Module) -> list[str]:
+    """Addresses of parts of a network, or of its shadow, that are compiled by TorchScript."""
+    return [
+        name.replace(".", "/") for name, part in network.named_modules() if isinstance(part, torch.jit.ScriptModule)
+    ]
+
+
+class _Shadower:
+    """Makes one shadow; ``copies`` maps the ``id`` of what belongs to the network to its counterpart."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.kind = type(network).__name__
+        self.copies: dict[int, Any] = {}
+        self.kept: list[Any] = []  # originals, so that no id in ``copies`` is taken by another object
+        self.tree = {id(module) for module in network.modules()}
+        self.tree |= {id(parameter) for parameter in network.parameters()}
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            if is_lazy(tensor):
+                raise ValueError(
+                    f"{name!r} of {self.kind} has no values yet (a lazy module): run the network once on an image"
+                )
+            if tensor.is_meta:
+                raise ValueError(f"{name!r} of {self.kind} is on the meta device, without values: load the weights")
+        self.root: nn.Module = self.copy(network)
+
+    def copy(self, value: Any) -> Any:
+        """The counterpart of a value: itself where it has nothing to do with the network's modules and tensors."""
+        if isinstance(value, _OPAQUE):
+            return value
+        if id(value) in self.copies:
+            return self.copies[id(value)]
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        if isinstance(value, Tensor):
+            return self._note(value, _alias(value))
+        if type(value) is list:
+            made = self._note(value, [])
+            made.extend(map(self.copy, list(value)))
+            return made
+        if type(value) in (tuple, set, frozenset, deque):
+            return self._note(value, type(value)(map(self.copy, list(value))))
+        if type(value) in (dict, OrderedDict):
+            made = self._note(value, type(value)())
+            made.update((key, self.copy(part)) for key, part in list(value.items()))
+            return made
+        return self._other(value)
+
+    def _note(self, value: Any, made: Any) -> Any:
+        self.kept.append(value)
+        self.copies[id(value)] = made
+        return made
+
+    def _module(self, module: nn.Module) -> nn.Module:
+        if isinstance(module._modules.get("_orig_mod"), nn.Module):  # compiled: what was compiled, uncompiled
+            return self._note(module, self.copy(module._modules["_orig_mod"]))
+        if any(kind.__name__ in ("FullyShardedDataParallel", "FSDPModule") for kind in type(module).__mro__):
+            raise ValueError(
+                f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            made = copy.deepcopy(module).eval()
+            for parameter in made.parameters():
+                parameter.requires_grad_(False)
+            return self._note(module, made)
+        made = self._note(module, object.__new__(type(module)))
+        attached = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
+        made.__dict__.update(
+            # A trainer holds the whole training run.
+            (name, None if attached and name in ("_trainer", "_fabric") else self.copy(value))
+            for name, value in list(module.__dict__.items())
+        )
+        made.__dict__.update(training=False, _compiled_call_impl=None)
+        made.__dict__.update(
+            (name, False) for name in _CHECKPOINTING & made.__dict__.keys() if made.__dict__[name] is True
+        )
+        return made
+
+    def _other(self, value: Any) -> Any:
+        """The counterpart of a function, method or object: another one only where it refers to the network."""
+        if hasattr(value, "_torchdynamo_orig_callable"):  # compiled: what was compiled, uncompiled
+            return self._note(value, self.copy(value._torchdynamo_orig_callable))
+        if not self._refers(value):
+            return value
+        if isinstance(value, types.MethodType):
+            return self._note(value, types.MethodType(self.copy(value.__func__), self.copy(value.__self__)))
+        if isinstance(value, functools.partial):
+            named = {name: self.copy(part) for name, part in value.keywords.items()}
+            return self._note(value, functools.partial(self.copy(value.func), *map(self.copy, value.args), **named))
+        if isinstance(value, weakref.ref):
+            return self._note(value, weakref.ref(self.copy(value())))
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, defaultdict):
+            made = self._note(value, defaultdict(self.copy(value.default_factory)))
+            made.update((key, self.copy(part)) for key, part in list(value.items()))
+            return made
+        try:
+            return self._note(value, copy.deepcopy(value, _Memo(self)))
+        except Exception as error:
+            raise ValueError(
+                f"{self.kind} holds a {type(value).__name__} that points back into the network and cannot be copied "
+                f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): remove it before drawing"
+            ) from error
+
+    def _function(self, function: types.FunctionType) -> types.FunctionType:
+        cells = tuple(types.CellType() for _ in function.__closure__ or ())
+        made = types.FunctionType(
+            function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
+        )
+        self._note(function, made)
+        made.__defaults__, made.__kwdefaults__ = self.copy(function.__defaults__), self.copy(function.__kwdefaults__)
+        made.__dict__.update((name, self.copy(value)) for name, value in function.__dict__.items())
+        for cell, old in zip(cells, function.__closure__ or ()):
+            if not _empty(old):
+                cell.cell_contents = self.copy(old.cell_contents)
+        return made
+
+    def _refers(self, value: Any) -> bool:
+        """Whether a module or weight of the network can be reached from a value."""
+        seen, waiting = {id(value)}, [value]
+        while waiting and len(seen) < _MOST_OBJECTS:
+            for part in _parts(waiting.pop()):
+                if id(part) in self.tree:
+                    return True
+                if id(part) not in seen and not isinstance(part, (*_OPAQUE, Tensor)):
+                    seen.add(id(part))
+                    waiting.append(part)
+        return False
+
+
+class _Memo(dict[int, Any]):
+    """What ``copy.deepcopy`` asks for objects that have a counterpart already."""
+
+    def __init__(self, shadower: _Shadower) -> None:
+        super().__init__(shadower.copies)
+        for kept in shadower.kept:
+            # Modules and weights that have no counterpart yet are shadowed, not copied.
+            if isinstance(kept, nn.Module):
+                self.update((id(part), shadower.copy(part)) for part in kept.modules())
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """A weight without memory of its own; a copy of any other tensor, which a forward pass may change in place."""
+    if isinstance(tensor, nn.Parameter):
+        same = tensor.clone() if tensor.is_inference() else tensor.detach()
+        if type(tensor) is not nn.Parameter and type(same) is Tensor:
+            made = Tensor._make_subclass(type(tensor), same, False)  # type: ignore[arg-type]
+            made.__dict__.update(tensor.__dict__)
+            return made
+        return nn.Parameter(same, requires_grad=False)
+    return tensor.detach() if tensor.requires_grad else tensor.detach().clone()
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What an object holds."""
+    if isinstance(value, types.MethodType):
+        yield from (value.__self__, value.__func__)
+    elif isinstance(value, types.FunctionType):
+        yield from (cell.cell_contents for cell in value.__closure__ or () if not _empty(cell))
+        yield from (value.__defaults__, value.__kwdefaults__)
+    elif isinstance(value, functools.partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, weakref.ref):
+        yield value()
+    elif isinstance(value, dict):
+        yield from list(value.values())
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        yield from list(value)
+    if hasattr(value, "__dict__"):
+        yield from list(vars(value).values())
+
+
+def _empty(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is cell
+    except ValueError:
+        return True

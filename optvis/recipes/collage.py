@@ -1,0 +1,60 @@
+"""One labelled picture of many channels of a layer, or of many objectives."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import nn
+
+from ..engine import OptVis
+from ..network import find_layer
+from ..objectives import Channel, Objective, as_objective
+from ..params import ImageParam
+from ..visualisation import Visualisation
+
+
+def collage(
+    network: nn.Module,
+    layer: str | nn.Module | Objective | Sequence[Any],
+    channels: Iterable[int | str] | None = range(64),
+    size: int | Sequence[int] | None = None,
+    batch: int | None = None,
+    seed: int = 0,
+    verbose: bool | str = True,
+    **options: Any,
+) -> Visualisation:
+    """Many channels of a layer, or many objectives, with a label under each; ``.save("collage.png")`` writes it.
+
+    ::
+
+        collage(network, "features/12", channels=range(16)).save("collage.png")
+        collage(network, Class("", ["goldfish", "flamingo"])).save("classes.png")
+
+    Args:
+        network: any ``nn.Module`` that takes images.
+        layer: address or module; or an objective for several pictures (``Class``, ``Channel`` with a list, a list of
+            objectives), and then ``channels`` is not used.
+        channels: indices or names, as many as you like; those behind the layer's last are an error. ``None`` for all.
+        size: of each picture, in pixels or (height, width); by default the network's own, or 224.
+        batch: pictures at once, as for ``vis``.
+        seed: every picture is drawn from the same random numbers as it would be alone.
+        verbose: as for ``vis``.
+        options: further arguments of ``OptVis`` and of ``vis`` (``mean``, ``device``, ``stages``, ``lr``, ...).
+    """
+    own = {name: options.pop(name) for name in _OWN & options.keys()}
+    if isinstance(layer, (str, nn.Module)):
+        address = find_layer(network, layer)
+        if channels is None:
+            channels = range(OptVis(network, address, **own).shapes()[address].shape[0])
+        layer = Channel(address, tuple(channels))
+    optvis = OptVis(network, as_objective(layer), **own)
+    count = optvis.objective.pictures or 1
+    param = None if size is None else ImageParam(
+        size, count, channels=optvis.input.channels, seed=[seed + twin for twin in optvis.objective.twins(count)]
+    )  # fmt: skip
+    return optvis.vis(param, seed=seed, verbose=verbose, batch=batch, **options)
+
+
+_OWN = inspect.signature(OptVis).parameters.keys() - {"network", "objective"}
