@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from optvis import Channel, Class, DeepDream, Direction, Layer, Neuron, OptVis, TotalVariation
-from optvis.attribution import attribute
 from optvis.network.addresses import Address, channel_of, find_layer
 from optvis.objectives import as_objective
 
@@ -72,6 +71,12 @@ def test_a_channel_is_a_number_or_a_name(text: str, channel: int | str) -> None:
     assert channel_of(text) == channel
 
 
+def attributed(network: nn.Module) -> Any:
+    from optvis.attribution import attribute
+
+    return attribute(network, torch.rand(1, 3, 16, 16), "gradcam", 1, layer="features/0:1")
+
+
 WITH_CHANNEL: dict[str, Callable[[nn.Module], Any]] = {
     "find_layer": lambda network: find_layer(network, "features/0:1"),
     "Layer": lambda _: Layer("features/0:1"),
@@ -84,7 +89,7 @@ WITH_CHANNEL: dict[str, Callable[[nn.Module], Any]] = {
     "from_dream": lambda network: OptVis.from_dream(network, "features/0:1"),
     "from_class": lambda network: OptVis.from_class(network, 2, layer="features/0:1"),
     "channel_axis": lambda network: OptVis(network, "features/0", channel_axis={"features/0:1": 1}),
-    "attribute": lambda network: attribute(network, torch.rand(1, 3, 16, 16), "gradcam", 1, layer="features/0:1"),
+    "attribute": attributed,
 }
 
 

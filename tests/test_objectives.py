@@ -752,8 +752,14 @@ def test_names_reach_the_terminal_without_escapes() -> None:
         assert "\x1b" not in str(error.value)
 
 
+@pytest.mark.parametrize("objective", [Channel(IMAGE, 0), Neuron(IMAGE, 0), Class(IMAGE, 0), Direction(IMAGE, [1.0])])
+def test_the_image_has_no_channels_to_choose_from(objective: Objective) -> None:
+    with pytest.raises(ValueError, match=r"^\w+\('@image', .* needs a layer: the image itself has no channels"):
+        objective.bound(SHAPES, SHAPES)
+
+
 def test_total_variation_needs_a_map() -> None:
-    with pytest.raises(ValueError, match=r"layer 'fc' puts out \(7,\), no map, and has no total variation"):
+    with pytest.raises(ValueError, match="layer 'fc' puts out one number for each channel, which has no total"):
         TotalVariation("fc").bound(SHAPES, SHAPES)
 
 

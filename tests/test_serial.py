@@ -209,7 +209,7 @@ def test_every_kind_of_transform_is_tried() -> None:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Peak(Objective):
+class Spike(Objective):
     layer: str
     channel: Any = None
     floor: float = 0.0
@@ -245,7 +245,7 @@ class Secretive(T.Transform):
 
 
 def test_classes_of_the_user() -> None:
-    assert there_and_back(2 * Peak("a", [1, 2], 0.5)) == 2 * Peak("a", (1, 2), 0.5)
+    assert there_and_back(2 * Spike("a", [1, 2], 0.5)) == 2 * Spike("a", (1, 2), 0.5)
     param = Corners((9, 8), 3, batch=2, channels=4, seed=[5, 6])
     assert to_data(param, {})["kind"].endswith("test_serial.Corners")
     same(there_and_back(param), param)
@@ -255,9 +255,9 @@ def test_classes_of_the_user() -> None:
 
 
 def test_a_class_of_a_script_is_found_in_a_module() -> None:
-    assert from_data({"kind": "__main__.Peak", "layer": "a"}, {}) == Peak("a")
-    with pytest.raises(ValueError, match=r"transform 'elsewhere.Peak' is loaded: did you mean '.*test_serial.Peak'"):
-        from_data({"kind": "elsewhere.Peak", "layer": "a"}, {})
+    assert from_data({"kind": "__main__.Spike", "layer": "a"}, {}) == Spike("a")
+    with pytest.raises(ValueError, match=r"transform 'elsewhere.Spike' is loaded: did you mean '.*test_serial.Spike'"):
+        from_data({"kind": "elsewhere.Spike", "layer": "a"}, {})
 
 
 # Other values

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..checks import as_number, real, whole
 from ..network.addresses import IMAGE as IMAGE
 from ..network.addresses import Address
-from .fields import Shape, as_channel, as_position, as_vector, channel_index, fitting_vector, place
+from .fields import Shape, as_channel, as_position, as_vector, channel_index, check_vector, place
 
 Self = TypeVar("Self", bound="Objective")
 
@@ -97,14 +97,23 @@ class Objective:
         """
         changed: dict[str, Any] = {}
         for f in fields(self):
-            value, (layer, *_) = getattr(self, f.name), self.layers
-            if f.name == "channel" and value is not None:
-                changed["channel"] = channel_index(value, layer, full[layer])
-            elif f.name == "vector":
-                fitting_vector(value, layer, full[layer])
-            elif f.name == "position":
-                changed["position"] = place(value, layer, shapes[layer], full[layer])
+            value = getattr(self, f.name)
+            if f.name in ("channel", "vector", "position"):
+                layer, final = self.layers[0], self.shape_in(full)
+                if f.name == "position":
+                    changed["position"] = place(value, layer, self.shape_in(shapes), final)
+                elif f.name == "vector":
+                    check_vector(value, layer, final)
+                elif value is not None:
+                    changed["channel"] = channel_index(value, layer, final)
         return self._with(**changed)
+
+    def shape_in(self, shapes: Mapping[str, Shape]) -> Shape:
+        """The shape of the objective's own layer; raises ``ValueError`` for the image, which is none."""
+        layer = self.layers[0]
+        if layer == IMAGE:
+            raise ValueError(f"{self!r} needs a layer: the image itself has no channels to choose from")
+        return shapes[layer]
 
     def take(self, pictures: Sequence[int]) -> Objective:
         """The objective of only these pictures of its batch."""
