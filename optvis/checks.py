@@ -167,5 +167,5 @@ def _within(low: float | None, high: float | None, ends: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(_plain(value))
+    text = repr(_plain(value)).replace("\n", " ")
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -120,8 +120,8 @@ def test_dream_begins_with_the_photograph(folder: Path, layer: str) -> None:
 BAD = {
     "unknown layer": (["vis", NET, "feature/2:3"], "no layer 'feature/2' in Small: did you mean 'features/2'"),
     "channel out of range": (["vis", NET, "features/2:8"], "no channel 8 in layer 'features/2': it has 8"),
-    "unknown name": (["vis", NET, "head:dig"], "no channel named 'dig': did you mean dog"),
-    "unknown class": (["vis", NET, "--class", "dig"], "no channel named 'dig': did you mean dog"),
+    "unknown name": (["vis", NET, "head:dig"], "no channel named 'dig': did you mean 'dog'"),
+    "unknown class": (["vis", NET, "--class", "dig"], "no channel named 'dig': did you mean 'dog'"),
     "unknown network": (["vis", "resnet", "a"], "no network 'resnet': give demo, torchvision:NAME"),
     "unknown function": (["layers", "nets.py:Smal"], "has no function 'Smal': did you mean Small?"),
     "no such file": (["layers", "net.py:Small"], "there is no file 'net.py'"),

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ from optvis import (
 from optvis.network import LayerShape, find_layer
 from optvis.objectives import Sum, as_objective
 from optvis.objectives.algebra import IMAGE
+from optvis.objectives.layers import index, pick
 
 N, C, H, W = 3, 4, 5, 6
 
@@ -154,6 +155,9 @@ def score(objective: Any) -> Tensor:
 
 def ids(objectives: Any) -> list[str]:
     return [repr(objective) for objective, *_ in objectives]
+
+
+BITS = [(objective, score(objective)) for objective, _ in CLOSED_FORMS]
 
 
 @pytest.mark.parametrize(("objective", "expected"), CLOSED_FORMS, ids=ids(CLOSED_FORMS))
@@ -348,12 +352,15 @@ def test_other_known_names() -> None:
         (lambda: Channel("a", []), ValueError, "an empty list of channels"),
         (lambda: Neuron("a", range(0)), ValueError, "an empty list of channels"),
         (lambda: Channel("a", 1.5), TypeError, "a channel is a number or a name, not 1.5"),
+        (lambda: Channel("a", [[1], 2]), TypeError, r"a channel is a number or a name, not \[1\]"),
+        (lambda: Channel("a", np.bool_(True)), TypeError, "a channel is a number or a name, not"),
         (lambda: Channel("a", True), TypeError, "a channel is a number or a name, not True"),
         (lambda: Neuron("a", 1, 1.5), TypeError, "position is a whole number or a pair of them, not 1.5"),
         (lambda: Neuron("a", 1, (1, 2.5)), TypeError, "position is a whole number or a pair of them, not 2.5"),
         (lambda: Neuron("a", 1, "centre"), TypeError, "not 'centre'"),
         (lambda: Direction("a", [0.0, 0.0]), ValueError, r"not all zero; got \[2\]"),
         (lambda: Direction("a", [1.0, float("nan")]), ValueError, "a finite vector"),
+        (lambda: Direction("a", ["x"]), ValueError, "a finite vector"),
         (lambda: Direction("a", torch.ones(1, 2, 3)), ValueError, r"\[C\] or \[N, C\].*got \[1, 2, 3\]"),
         (lambda: Direction("a", [1.0], "euclid"), ValueError, "no similarity 'euclid': choose one of 'dot', 'cosine'"),
     ],
@@ -590,23 +597,189 @@ def test_a_patch_is_carried_to_a_coarser_grid(
         assert Neuron("a", 1, token).bound(coarse, full).position == token
 
 
-def test_a_new_kind_takes_a_few_lines() -> None:
+@dataclass(frozen=True, eq=False, repr=False)
+class Peak(Objective):
+    layer: str | nn.Module
+    channel: Any
+    floor: float = 0.0
+
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
+        return pick(self.activation(activations), self.channel).flatten(1).amax(1).clamp(min=self.floor)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Along(Objective):
+    layer: str
+    vector: Any
+
+    def score(self, activations: Mapping[str, Tensor]) -> Tensor:
+        return (self.activation(activations) * self.vector).sum(1)
+
+
+def test_a_new_kind_has_all_bookkeeping_from_its_fields() -> None:
+    peak, peaks = Peak("map", -1), Peak("map", [2, 0, 2], 0.5)
+    torch.testing.assert_close(score(2 * peak - 1), 2 * MAP[:, 3].amax((1, 2)).clamp(min=0) - 1)
+    torch.testing.assert_close(score(peaks), torch.stack([MAP[i, c].max() for i, c in enumerate((2, 0, 2))]))
+    assert repr(peaks) == "Peak('map', (2, 0, 2), floor=0.5)" and Peak("a", 1) == Peak("a", 1) != Peak("b", 1)
+    assert (peak.pictures, peaks.pictures, peaks.layers, peaks.placed) == (None, 3, ("map",), False)
+    assert peaks.take([1, 0]) == Peak("map", (0, 2), 0.5) and peak.take([1]) == peak
+    assert peaks.twins(3) == [0, 0, 1] and peak.twins(3) == [0, 1, 2]
+    assert Peak("fc.x", "gold").located(lambda layer: "fc").bound(SHAPES, SHAPES) == Peak("fc", 4)
+    assert isinstance(Peak("a", 1) + Peak("b", 2), Sum)
+    with pytest.raises(ValueError, match="no channel 4 in layer 'map'"):
+        Peak("map", 4).bound(SHAPES, SHAPES)
+    with pytest.raises(ValueError, match="floor nan: give a finite number"):
+        Peak("map", 4, float("nan"))
+    with pytest.raises(ValueError, match="'map:1' names channel 1"):
+        Peak("map:1", 4)
+
+
+def test_a_new_kind_with_vectors() -> None:
+    assert Along("fc", torch.ones(2, 7)).pictures == 2 and Along("fc", torch.eye(7)[[1, 1, 2]]).twins(3) == [0, 1, 0]
+    with pytest.raises(ValueError, match="the direction has 3 numbers, layer 'fc' has 7 channels"):
+        Along("fc", [1, 2, 3]).bound(SHAPES, SHAPES)
+    torch.testing.assert_close(score(Along("fc", range(7))), FC @ torch.arange(7.0))
+
+
+def test_values_for_batches_of_different_lengths_in_one_objective() -> None:
     @dataclass(frozen=True, eq=False, repr=False)
-    class Peak(Objective):
+    class Both(Objective):
         layer: str
-        floor: float = 0.0
+        channel: Any
+        vector: Any
 
-        @property
-        def layers(self) -> tuple[str, ...]:
-            return (self.layer,)
+    assert Both("fc", [1, 2], torch.ones(2, 7)).take([1]) == Both("fc", [2], torch.ones(1, 7))
+    with pytest.raises(ValueError, match=r"has values for batches of \[2, 3\] pictures"):
+        Both("fc", [1, 2], torch.ones(3, 7))
 
-        def score(self, seen: Mapping[str, Tensor]) -> Tensor:
-            return seen[self.layer].flatten(1).amax(1).clamp(min=self.floor)
 
-    torch.testing.assert_close(score(2 * Peak("fc") - 1), 2 * FC.amax(1) - 1)
-    assert repr(Peak("a", 0.5)) == "Peak('a', 0.5)" and Peak("a") == Peak("a") != Peak("b")
-    assert Peak("fc.x").located(lambda layer: "fc") == Peak("fc")
-    assert isinstance(Peak("a") + Peak("b"), Sum)
+def test_an_objective_without_a_layer_says_what_is_missing() -> None:
+    @dataclass(frozen=True, eq=False, repr=False)
+    class Nothing(Objective):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Nothing has no field 'layer': define its property 'layers'"):
+        _ = Nothing().layers
+
+
+def test_coupled_terms_make_coupled_objectives() -> None:
+    @dataclass(frozen=True, eq=False, repr=False)
+    class Spread(Objective):
+        layer: str
+        coupled = True
+
+    spread = Spread("map")
+    assert spread.coupled and (A - 2 * spread).coupled and Batch((A, A + spread)).coupled
+    assert not any(objective.coupled for objective, _ in CLOSED_FORMS) and not (A + B).coupled
+
+
+def test_an_objective_keeps_its_own_copy_of_a_vector() -> None:
+    vector = torch.ones(4)
+    objective = Direction("map", vector)
+    vector.zero_()
+    assert torch.equal(objective.vector, torch.ones(4))
+
+
+def test_channels_made_in_inference_mode_serve_a_step_later() -> None:
+    activation = torch.randn(3, 11, 2, 2, requires_grad=True)
+    with torch.inference_mode():
+        pick(activation, (7, 8, 9))
+    pick(activation, (7, 8, 9)).sum().backward()
+    assert activation.grad is not None and activation.grad.any()
+
+
+# Numbers of NumPy and torch, and numbers that are none
+
+
+@pytest.mark.parametrize("number", [2, np.int8(2), np.float64(2), np.array(2), np.array(2.0), torch.tensor(2.0)])
+def test_numbers_of_every_library(number: Any) -> None:
+    for made in (number * A, A * number, A / (1 / number)):
+        assert made == 2 * A and repr(made) == "2 * Channel('map', 1)"
+    assert A + number == A + 2 == number + A and A - number == A - 2
+
+
+@pytest.mark.parametrize("channel", [np.int64(3), np.array(3), torch.tensor(3), 3])
+def test_whole_numbers_of_every_library(channel: Any) -> None:
+    for objective, same in (
+        (Channel("a", channel), Channel("a", 3)),
+        (Channel("a", [channel, 1]), Channel("a", (3, 1))),
+        (Neuron("a", channel, (channel, channel)), Neuron("a", 3, (3, 3))),
+        (Class("a", channel), Class("a", 3)),
+        (LayerObjective("a", channel, channel), Neuron("a", 3, 3)),
+    ):
+        assert objective == same and repr(objective) == repr(same)
+    assert Channel("a", np.arange(3)) == Channel("a", torch.arange(3)) == Channel("a", (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), np.float32("nan"), 10**400, 1e39], ids=lambda n: str(n)[:9]
+)
+def test_numbers_that_are_not_finite(number: Any) -> None:
+    for make in (
+        lambda: number * A,
+        lambda: (A + B) * number,
+        lambda: A + number,
+        lambda: Direction("a", VECTOR, power=number),
+        lambda: L1("a", center=number),
+        lambda: Class("a", 1, rival=number),
+        lambda: Class("a", 1, temperature=number),
+    ):
+        with pytest.raises(ValueError, match=r"(factor|constant|power|center|rival|temperature) .*: give a finite n"):
+            make()
+    with pytest.raises(ValueError, match=r"factor 1.*e\+60: give a finite number"):
+        1e30 * (1e30 * A)
+    with pytest.raises(ValueError, match="an objective is divided by a number other than 0"):
+        A / 0
+
+
+@pytest.mark.parametrize("kind", [Channel, Neuron, Class])
+@pytest.mark.parametrize("channels", [range(10**11), range(10**30), range(1_000_001), [0] * 1_000_001])
+def test_too_many_channels_are_refused_before_they_are_listed(kind: Any, channels: Any) -> None:
+    with pytest.raises(ValueError, match=r"too many channels, .*: a batch has at most 1000000 pictures"):
+        kind("a", channels)
+
+
+def test_a_million_channels_are_not() -> None:
+    objective = Channel("a", range(1_000_000))
+    assert objective.pictures == 1_000_000 and objective.twins(1_000_000)[-1] == 0
+
+
+def test_names_reach_the_terminal_without_escapes() -> None:
+    shapes = {"fc": LayerShape((2,), 1, 1, names=("\x1b[31mred", "blue"))}
+    for name in ("red", "\x1b[31mred!", "zzzzzzzzz"):
+        with pytest.raises(ValueError, match="layer 'fc' has no channel named") as error:
+            Channel("fc", name).bound(shapes, shapes)
+        assert "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize("objective", [Channel(IMAGE, 0), Neuron(IMAGE, 0), Class(IMAGE, 0), Direction(IMAGE, [1.0])])
+def test_the_image_has_no_channels_to_choose_from(objective: Objective) -> None:
+    with pytest.raises(ValueError, match=r"^\w+\('@image', .* needs a layer: the image itself has no channels"):
+        objective.bound(SHAPES, SHAPES)
+
+
+def test_total_variation_needs_a_map() -> None:
+    with pytest.raises(ValueError, match="layer 'fc' puts out one number for each channel, which has no total"):
+        TotalVariation("fc").bound(SHAPES, SHAPES)
+
+
+@pytest.fixture(params=[(torch.float64, "cpu"), (torch.float32, "meta"), (torch.float64, "meta")], ids=str)
+def other_defaults(request: pytest.FixtureRequest) -> Iterator[None]:
+    dtype, device = request.param
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(device)
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+
+
+@pytest.mark.usefixtures("other_defaults")
+@pytest.mark.parametrize(("objective", "expected"), BITS, ids=ids(CLOSED_FORMS))
+def test_torch_defaults_do_not_matter(objective: Objective, expected: Tensor) -> None:
+    index.cache_clear()
+    scores = score(objective)
+    assert scores.dtype == torch.float32 and scores.device.type == "cpu" and torch.equal(scores, expected)
+    assert Direction("map", [1.0, 2.0, 3.0, 4.0]).vector.device.type == "cpu"
 
 
 @pytest.mark.parametrize("options", [{"rival": -0.5}, {"rival": float("nan")}, {"temperature": -1}])

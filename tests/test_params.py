@@ -491,3 +491,104 @@ def test_a_file_that_is_no_image_is_an_error(photo: np.ndarray, tmp_path: Path) 
     for path in (tmp_path / "text.png", tmp_path / "half.png", tmp_path):
         with pytest.raises(ValueError, match="is no image that Pillow can read"):
             ImageFile(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ImageParam(10**9), "size 1000000000: .* at most 268435456 pixels in all"),
+        (lambda: ImageParam(4096, batch=1000), "1000 pictures of 3 channels are too large for one parameterisation"),
+        (lambda: ImageParam(8, batch=10**7), "batch 10000000: give a whole number of at most 1000000"),
+        (lambda: ImageFile(torch.rand(3, 8, 8), batch=-3), "batch -3: give a whole number of at least 1"),
+        (lambda: FourierParam(8, noise_scale=float("nan")), "noise_scale nan: give a finite number of at least 0"),
+        (lambda: PixelParam(8, noise_scale=float("inf")), "noise_scale inf: give a finite number of at least 0"),
+        (lambda: PixelParam(8, noise_scale=-1), "noise_scale -1: give a number of at least 0"),
+        (lambda: FourierParam(8, decay=float("nan")), "decay nan: give a finite number from -8 to 8"),
+        (lambda: FourierParam(8, decay=100), "decay 100: give a number from -8 to 8"),
+        (lambda: CPPNParam(8, width=0), "width 0: give a whole number of at least 1"),
+        (lambda: CPPNParam(8, width=10**6), "width 1000000: give a whole number of at most 4096"),
+        (lambda: CPPNParam(8, depth=1.5), r"depth 1\.5: give a whole number of at least 0"),
+        (lambda: CPPNParam(8, depth=10**9), "depth 1000000000: give a whole number of at most 1000"),
+        (lambda: PixelParam(8, seed=1.5), r"seed 1\.5: give a whole number"),
+        (lambda: PixelParam(8, seed=True), "seed True: give a whole number"),
+        (lambda: PixelParam(8, seed=2**64), "seed 18446744073709551616: give a whole number of at most"),
+    ],
+)
+def test_numbers_out_of_range_are_errors(make: Callable[[], Param], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# Numbers of NumPy, and torch's defaults
+
+
+@kinds
+@pytest.mark.parametrize("whole", [np.int64, np.array, torch.tensor])
+def test_whole_numbers_of_every_library(kind: Callable[..., Param], whole: Callable[[int], Any]) -> None:
+    param = kind(whole(9), batch=whole(2), channels=whole(3), seed=whole(4))
+    plain = kind(9, batch=2, channels=3, seed=4)
+    assert repr(param) == repr(plain) and param.seed == plain.seed == (4, 5)
+    assert torch.equal(param(), plain()) and torch.equal(param.grow((whole(5), 6))(), plain.grow((5, 6))())
+
+
+def test_a_photograph_takes_the_numbers_of_every_library(photo: np.ndarray) -> None:
+    assert ImageFile(photo, np.int64(12)).size == ImageFile(photo, np.array(12)).size == (12, 18)
+    assert ImageFile(photo, np.array([12, 12]), batch=np.int64(2)).size == (12, 12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device"), [(torch.float64, "cpu"), (torch.float32, "meta"), (torch.float64, "meta")]
+)
+@kinds
+def test_torch_defaults_do_not_matter(kind: Callable[..., Param], dtype: torch.dtype, device: str) -> None:
+    def pictures_made() -> list[Tensor]:
+        param = kind((9, 12), batch=2, seed=3, **({} if isinstance(kind(8), CPPNParam) else {"noise_scale": 1.0}))
+        made = [param(), param.grow((14, 13))(), Param.join([param, param]).take([3, 0])()]
+        if hasattr(param, "encode"):
+            made.append(param.encode(image)())
+        return made
+
+    image = pictures(2, 3, 9, 12)
+    expected = pictures_made()
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(device)
+    try:
+        found = pictures_made()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert all(one.dtype == torch.float32 and one.device.type == "cpu" for one in found)
+    assert all(map(torch.equal, found, expected))
+
+
+# A kind of one's own
+
+
+class Corners(Param):
+    """A few numbers, drawn large."""
+
+    def __init__(self, size: Any, corners: int = 2, **options: Any) -> None:
+        super().__init__(size, **options)
+        self.corners = corners
+        self.values = torch.nn.Parameter(self.noise(self.channels, corners, corners))
+
+    def forward(self) -> Tensor:
+        return torch.nn.functional.interpolate(self.values, self.size, mode="bilinear").sigmoid()
+
+
+def test_a_new_kind_takes_a_few_lines() -> None:
+    param = Corners((8, 10), 3, batch=3, seed=5)
+    assert repr(param) == "Corners(batch=3, size=(8, 10), corners=3, channels=3)"
+    assert torch.equal(param.take([2])(), Corners((8, 10), 3, seed=7)())
+    assert torch.equal(Param.join([Corners(8, seed=4), Corners(8, seed=9)])(), Corners(8, batch=2, seed=[4, 9])())
+    grown = param.grow(20)
+    assert grown.size == (20, 20) and grown.corners == 3 and torch.equal(grown.values, param.values)
+    with pytest.raises(ValueError, match="of one kind, size and options can be joined"):
+        Param.join([Corners(8), Corners(8, 3)])
+
+
+def test_the_seeds_go_with_their_pictures() -> None:
+    param = PixelParam(8, 3, seed=5)
+    assert param.take([2, 0]).seed == (7, 5)
+    assert Param.join([param, PixelParam(8, seed=1)]).seed == (5, 6, 7, 1)
+    assert param.grow(12).seed == param.seed == (5, 6, 7)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -519,3 +520,28 @@ def test_amounts_that_are_none_are_errors(make: Callable[[], Any], message: str)
 def test_what_cannot_be_called_is_no_transform() -> None:
     with pytest.raises(TypeError, match="3 is no transform: give a callable from images to images"):
         Compose([Jitter(), 3])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device"), [(torch.float64, "cpu"), (torch.float32, "meta"), (torch.float64, "meta")]
+)
+@pytest.mark.parametrize("size", [None, (21, 20)])
+@pytest.mark.parametrize("make", [*TRANSFORMS.values(), lambda: ColorJitter(hue=0.3)], ids=[*TRANSFORMS, "hue"])
+def test_torch_defaults_do_not_matter(make: Any, size: Any, dtype: torch.dtype, device: str) -> None:
+    image = photo(2, 3, 24, 30)
+    transform = Compose([make()])
+    expected = transform(image, Rng([1, 2]), size)
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(device)
+    try:
+        found = transform(image, Rng([1, 2]), size)
+        assert make()(image).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert found.dtype == torch.float32 and found.device.type == "cpu" and torch.equal(found, expected)
+
+
+def test_numbers_of_every_library() -> None:
+    for number in (np.float32(0.5), np.array(0.5), torch.tensor(0.5)):
+        assert repr(Jitter(number)) == repr(Jitter(0.5)) and repr(Noise(number)) == repr(Noise(0.5))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import as_number, real
-from ..network.addresses import IMAGE, Address
-from .fields import Shape, as_channel, as_position, as_vector, channel_index, fitting_vector, place
+from ..checks import as_number, real, whole
+from ..network.addresses import IMAGE as IMAGE
+from ..network.addresses import Address
+from .fields import Shape, as_channel, as_position, as_vector, channel_index, check_vector, place
 
 Self = TypeVar("Self", bound="Objective")
 
@@ -97,14 +97,23 @@ class Objective:
         """
         changed: dict[str, Any] = {}
         for f in fields(self):
-            value, (layer, *_) = getattr(self, f.name), self.layers
-            if f.name == "channel" and value is not None:
-                changed["channel"] = channel_index(value, layer, full[layer])
-            elif f.name == "vector":
-                fitting_vector(value, layer, full[layer])
-            elif f.name == "position":
-                changed["position"] = place(value, layer, shapes[layer], full[layer])
+            value = getattr(self, f.name)
+            if f.name in ("channel", "vector", "position"):
+                layer, final = self.layers[0], self.shape_in(full)
+                if f.name == "position":
+                    changed["position"] = place(value, layer, self.shape_in(shapes), final)
+                elif f.name == "vector":
+                    check_vector(value, layer, final)
+                elif value is not None:
+                    changed["channel"] = channel_index(value, layer, final)
         return self._with(**changed)
+
+    def shape_in(self, shapes: Mapping[str, Shape]) -> Shape:
+        """The shape of the objective's own layer; raises ``ValueError`` for the image, which is none."""
+        layer = self.layers[0]
+        if layer == IMAGE:
+            raise ValueError(f"{self!r} needs a layer: the image itself has no channels to choose from")
+        return shapes[layer]
 
     def take(self, pictures: Sequence[int]) -> Objective:
         """The objective of only these pictures of its batch."""
@@ -329,9 +338,10 @@ def _clean(name: str, value: Any) -> Any:
     """The value of a field, checked by the field's name."""
     if name in ("channel", "vector", "position"):
         return {"channel": as_channel, "vector": as_vector, "position": as_position}[name](value)
-    if isinstance(value, Real) and not isinstance(value, bool):
-        return int(value) if isinstance(value, Integral) else as_number(name, value)
-    return value
+    if real(value) is None:
+        return value
+    number = as_number(name, value)
+    return number if whole(value) is None else int(value)
 
 
 def _taken(value: Any, pictures: Sequence[int]) -> Any:

@@ -52,10 +52,10 @@ class Class(Channel):
         return score
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
-        (layer,) = self.layers
-        if full[layer].shape[0] < 2:
+        count = self.shape_in(full).shape[0]
+        if count < 2:
             raise ValueError(
-                f"layer {layer!r} puts out {full[layer].shape[0]} number: there is no other class to tell from; "
+                f"layer {self.layers[0]!r} puts out {count} number: there is no other class to tell from; "
                 "use Channel(layer, 0), or -Channel(layer, 0)"
             )
         return super().bound(shapes, full)

@@ -89,11 +89,10 @@ def as_vector(vector: Any) -> Tensor:
     return vector
 
 
-def fitting_vector(vector: Tensor, layer: str, shape: Shape) -> Tensor:
-    """``vector``; raises ``ValueError`` where it has not one number for each channel of the layer."""
+def check_vector(vector: Tensor, layer: str, shape: Shape) -> None:
+    """Raise ``ValueError`` where a vector has not one number for each channel of the layer."""
     if vector.shape[-1] != shape.shape[0]:
         raise ValueError(f"the direction has {vector.shape[-1]} numbers, layer {layer!r} has {shape.shape[0]} channels")
-    return vector
 
 
 # Positions

@@ -29,9 +29,8 @@ class TotalVariation(Objective):
         return sum(mean(image.diff(dim=d).abs()) for d in range(2, image.dim()))  # type: ignore
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
-        (layer,) = self.layers
-        if layer != IMAGE and len(full[layer].shape) == 1:
-            raise ValueError(f"layer {layer!r} puts out {full[layer].shape}, no map, and has no total variation")
+        if self.layer != IMAGE and len(self.shape_in(full).shape) == 1:
+            raise ValueError(f"layer {self.layer!r} puts out one number for each channel, which has no total variation")
         return super().bound(shapes, full)
 
 

@@ -88,8 +88,7 @@ class Neuron(Objective):
         return activation.mean(1) if self.channel is None else pick(activation, self.channel)
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
-        (layer,) = self.layers
-        if len(full[layer].shape) == 1 and self.channel is None and isinstance(self.position, int):
+        if len(self.shape_in(full).shape) == 1 and self.channel is None and isinstance(self.position, int):
             # A fully connected layer: the neuron's number is that of the unit.
             return self._with(channel=self.position, position=None).bound(shapes, full)
         return super().bound(shapes, full)

@@ -22,8 +22,8 @@ class Param(nn.Module):
     """A module whose call gives images ``[N, C, H, W]`` in [0, 1].
 
     Subclasses define ``forward``, and ``grow`` if the shape of their parameters depends on the size. They keep each
-    argument of their constructor as an attribute of the same name. All parameters have the pictures along their first
-    axis, and are float32.
+    argument of their constructor as an attribute of the same name, which the constructor takes again. All parameters
+    have the pictures along their first axis.
 
     Attributes:
         size: (height, width) in pixels.
@@ -65,11 +65,11 @@ class Param(nn.Module):
         Raises:
             AttributeError: the class does not keep one of them as an attribute.
         """
-        return {name: getattr(self, name) for name in _argument_names(type(self))}
+        return {name: getattr(self, name) for name in argument_names(type(self))}
 
     def options(self) -> dict[str, Any]:
         """The arguments of the constructor, apart from the number of pictures and their noise."""
-        names = [name for name in _argument_names(type(self)) if name not in ("batch", "seed", "noise_scale")]
+        names = [name for name in argument_names(type(self)) if name not in ("batch", "seed", "noise_scale")]
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     @torch.no_grad()
@@ -132,9 +132,16 @@ class Param(nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
-def _argument_names(kind: type) -> list[str]:
-    parameters = inspect.signature(kind).parameters.values()
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+def argument_names(kind: type) -> list[str]:
+    """The named arguments of a constructor, with those that ``**options`` passes on to the base classes."""
+    names: dict[str, None] = {}
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names.update({p.name: None for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)})
+            if all(p.kind != p.VAR_KEYWORD for p in parameters):
+                break
+    return list(names)
 
 
 def _listed(options: dict[str, Any]) -> str:
