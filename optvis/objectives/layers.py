@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -232,7 +233,7 @@ def _read_string(text: str) -> Objective:
 
 def channel_of(text: str) -> int | str:
     """A channel as it is written: a number, or a name."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
 
 
 def _whole(position: Any) -> Any:
