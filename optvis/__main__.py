@@ -20,6 +20,9 @@ def main() -> None:
         code = run()
     except KeyboardInterrupt:  # while modules are imported
         code = 130
+    # A KeyboardInterrupt that passed through exec, as while a dataclass is made, is remembered although it was caught:
+    # Python then ends itself by SIGINT in place of this exit code. Another exec makes it forget.
+    exec("")
     sys.exit(code)
 
 

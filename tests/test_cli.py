@@ -337,6 +337,14 @@ def Started():
     assert "interrupted after" in err and read_settings("a.png")["steps"] > 1
 
 
+def test_an_interrupt_within_exec_is_an_exit_code(folder: Path) -> None:
+    """As in the middle of an import."""
+    (folder / "odd.py").write_text("import signal\nexec('signal.raise_signal(signal.SIGTERM)')\n")
+    command = [sys.executable, "-m", "optvis", "layers", "odd.py:make"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert (done.returncode, done.stderr) == (143, "optvis: interrupted; nothing was saved\n")
+
+
 def test_a_picture_of_nan_is_not_saved(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "nan.py").write_text(
         network_file(32, 32)
