@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+import io
 import sys
-from contextvars import ContextVar
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from . import get_layer_names
@@ -18,10 +18,13 @@ from .attribution.result import ENDINGS
 from .bench import bench as measure
 from .engine import OptVis, usable_device
 from .files import check_path
+from .images import MAX_PIXELS
 from .objectives import Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam, Param
 from .recipes import collage as make_collage
-from .visualisation import Visualisation
+from .terminal import ERRORS, Call, complain, current, say
+from .text import printable
+from .visualisation import Visualisation, read_settings
 from .zoo import FORMS, load_network
 
 app = typer.Typer(
@@ -33,12 +36,13 @@ app = typer.Typer(
 )
 
 
-# Newer versions of typer bring a click of their own, whose errors are not those of the package click.
 _UsageError: Any = typer.BadParameter.__base__
+"""Newer versions of typer bring a click of their own, whose errors are not those of the package click."""
 
+MAX_COUNT = 1_000_000
+"""The most channels, steps and pictures at once that a command takes."""
 
-_ARGUMENTS: ContextVar[list[str]] = ContextVar("_ARGUMENTS")
-"""What the command was called with; a picture carries it."""
+MAX_SEED = 2**63 - 1
 
 
 class Kind(str, Enum):
@@ -50,21 +54,26 @@ class Kind(str, Enum):
 
 
 Network = Annotated[str, typer.Argument(help=f"{FORMS}; may be left out for demo.", metavar="NETWORK")]
-Weights = Annotated[Path | None, typer.Option(help="File of weights: .safetensors, or .pth of weights alone.")]
+Weights = Annotated[Path | None, typer.Option(help="File of weights: .safetensors, or .pth of a state dict.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg .gif .npy")]
 Size = Annotated[str | None, typer.Option(help="Pixels: 224, or HEIGHTxWIDTH.")]
-Steps = Annotated[int | None, typer.Option(help="Steps in all.", min=1)]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Steps = Annotated[int | None, typer.Option(help="Number of steps.", min=1, max=MAX_COUNT)]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0, max=MAX_SEED)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...")]
-Precision = Annotated[str, typer.Option(help="Of the network's arithmetic: auto, fp32, bf16 or fp16.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the step: a minute or two, then quicker steps.")]
-Tile = Annotated[int | None, typer.Option(help="Show large pictures in tiles of so many pixels.", min=1)]
+Precision = Annotated[str, typer.Option(help="Precision of the network: auto, fp32, bf16 or fp16.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the step: takes a minute or two, later steps are faster.")
+]
+Tile = Annotated[
+    int | None, typer.Option(help="Largest tile, in pixels, that the network sees at once.", min=1, max=MAX_COUNT)
+]
+Batch = Annotated[int | None, typer.Option(help="Pictures at once; fewer if memory runs out.", min=1, max=MAX_COUNT)]
 KindOption = Annotated[Kind, typer.Option("--param", help="What is optimised.")]
 
 
 @app.command(epilog="Examples: optvis layers | optvis layers torchvision:vgg11 --size 224")
 def layers(network: Network = "demo", size: Size = None, weights: Weights = None) -> None:
-    """List a network's layers; with --size also the shape that each puts out."""
+    """List a network's layers; with --size also the shape of the output of each."""
     get_layer_names(load_network(network, weights), _size(size))
 
 
@@ -78,7 +87,7 @@ def vis(
     layer: Annotated[str | None, typer.Argument(help="LAYER or LAYER:CHANNEL, by number or name.")] = None,
     out: Out = Path("vis.png"),
     class_: Annotated[
-        str | None, typer.Option("--class", help="A class, told from the others: number or name.")
+        str | None, typer.Option("--class", help="A class, in contrast to the others: number or name.")
     ] = None,
     size: Size = None,
     steps: Steps = None,
@@ -88,15 +97,17 @@ def vis(
     device: Device = None,
     precision: Precision = "auto",
     tile: Tile = None,
-) -> None:
-    """Draw what a layer, one of its channels, or a class looks for."""
+) -> int:
+    """Draw what a layer, one of its channels, or a class responds to most."""
     if layer is None and class_ is None:
         network, layer = "demo", network
     check_path(out)
     objective = as_objective(layer) if class_ is None else Class(layer or "", channel_of(class_))
     optvis = OptVis(load_network(network, weights), objective, device=device)
     start = _param(param, _size(size), optvis, seed)
-    _write(optvis.vis(start, thresh=steps, seed=seed, precision=precision, tile=tile), out, network)
+    current().stage = "drawing"
+    result = optvis.vis(start, thresh=steps, seed=seed, precision=precision, tile=tile)
+    return _write(result, out, network, weights)
 
 
 @app.command(
@@ -108,28 +119,33 @@ def collage(
     out: Out = Path("collage.png"),
     channels: Annotated[str, typer.Option(help="Numbers and ranges, 0-15,20, or 'all'.")] = "0-63",
     classes: Annotated[
-        str | None, typer.Option(help="Classes instead: numbers and ranges, or names, with commas.")
+        str | None, typer.Option(help="Classes instead of channels: numbers and ranges, or names; commas between.")
     ] = None,
     size: Size = None,
     steps: Steps = None,
     seed: Seed = 0,
-    batch: Annotated[int | None, typer.Option(help="Pictures at once; fewer where memory runs out.", min=1)] = None,
-    until: Annotated[str | None, typer.Option(help="'plateau': each only until it gets no better.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures at once; fewer if memory runs out.", min=1, max=MAX_COUNT)
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="'plateau': stop each picture when it no longer improves.")] = None,
     weights: Weights = None,
     device: Device = None,
     precision: Precision = "auto",
     compile: Compile = False,
-) -> None:
+) -> int:
     """Draw many channels of a layer, or many classes, into one labelled picture."""
     if layer is None and classes is None:
         network, layer = "demo", network
     check_path(out)
-    wanted = None if channels == "all" else _channels(channels)
+    wanted = None if channels == "all" else _channels("channels", channels)
+    loaded = load_network(network, weights)
+    pixels = _size(size)
+    current().stage = "drawing"
     result = make_collage(
-        load_network(network, weights),
+        loaded,
         Class(layer or "", _classes(classes)) if classes is not None else layer or "",
         wanted,
-        _size(size),
+        pixels,
         batch,
         seed,
         device=device,
@@ -138,31 +154,55 @@ def collage(
         until=until,
         compile=compile,
     )
-    _write(result, out, network)
+    return _write(result, out, network, weights)
 
 
 @app.command(epilog="Example: optvis dream torchvision:squeezenet1_1 features/9 photo.jpg -o dream.jpg --size 400")
 def dream(
     network: Network,
     layer: Annotated[str, typer.Argument(help="LAYER, or LAYER:CHANNEL for one channel's dream.")],
-    image: Annotated[str | None, typer.Argument(help="The photograph to begin with.")] = None,
+    image: Annotated[str | None, typer.Argument(help="The photograph to start from.")] = None,
     out: Out = Path("dream.png"),
     size: Size = None,
-    steps: Annotated[int, typer.Option(help="Steps in all.", min=1)] = 64,
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=1, max=MAX_COUNT)] = 64,
     lr: Annotated[float, typer.Option(help="Learning rate: how far it departs from the photograph.")] = 0.02,
     seed: Seed = 0,
     weights: Weights = None,
     device: Device = None,
     precision: Precision = "auto",
     tile: Tile = None,
-) -> None:
-    """See more of what a layer sees in a photograph."""
+) -> int:
+    """Amplify what a layer responds to in a photograph."""
     network, layer, image = ("demo", network, layer) if image is None else (network, layer, image)
     check_path(out)
     start = ImageFile(image, _size(size))
     loaded = load_network(network, weights)
     optvis = OptVis(loaded, layer, device=device) if ":" in layer else OptVis.from_dream(loaded, layer, device=device)
-    _write(optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision, tile=tile), out, network)
+    current().stage = "drawing"
+    result = optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision, tile=tile)
+    return _write(result, out, network, weights)
+
+
+@app.command(epilog="Examples: optvis redraw rings.png | optvis redraw channel.png nets.py:make -o again.png")
+def redraw(
+    file: Annotated[Path, typer.Argument(help="A .png that optvis saved.", metavar="FILE")],
+    network: Annotated[
+        str | None, typer.Argument(help=f"{FORMS}; by default the one that the file names.", metavar="NETWORK")
+    ] = None,
+    out: Out = Path("redrawn.png"),
+    weights: Weights = None,
+) -> int:
+    """Draw a saved picture again from the settings that it carries."""
+    check_path(out)
+    settings = read_settings(file)
+    name = network or _named_network(settings.get("network"), file)
+    if weights is None and network is None and settings.get("weights"):
+        weights = Path(str(settings["weights"]))
+    loaded = load_network(name, weights)
+    from .visualisation import redraw as draw_again  # type: ignore[attr-defined]
+
+    current().stage = "drawing"
+    return _write(draw_again(file, loaded), out, name, weights)
 
 
 @app.command(
@@ -175,35 +215,44 @@ def attribute(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg, .npy values, .json settings")
     ] = Path("attribution.png"),
-    method: Annotated[str, typer.Option(help="How: gradcam, layercam, integrated_gradients, ...")] = "gradcam",
-    target: Annotated[str | None, typer.Option(help="A class, by number or name; its highest by default.")] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="For CAMs: address; the last with a map by default.")] = None,
+    method: Annotated[str, typer.Option(help="gradcam, layercam, integrated_gradients, ...")] = "gradcam",
+    target: Annotated[str | None, typer.Option(help="A class, by number or name; the highest by default.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="For CAMs: the layer's address; by default the last with a map.")
+    ] = None,
     weights: Weights = None,
     device: Device = None,
-) -> None:
-    """Show which parts of a picture made a network say what it said."""
+) -> int:
+    """Show which parts of a picture a network's output depends on."""
     network, image = ("demo", network) if image is None else (network, image)
     check_path(out, ENDINGS)
     loaded = load_network(network, weights)
     wanted = None if target is None else channel_of(target)
     loaded = loaded if device is None else loaded.to(usable_device(device))
+    current().stage = "drawing"
     result = attribute_image(loaded, image, method, wanted, layer or None)
-    result.settings = _settings(result, network)
-    path = result.save(out)
-    where = f" at {', '.join(result.layer)}" if result.layer else ""
-    print(f"{path}: {result.method}{where} for {result.target.labels[0]}, score {result.scores[0]:.4g}")
+    result.settings = _settings(result, network, weights)
+    current().stage = "saving"
+    with current().interrupts.held():
+        path = result.save(out)
+        where = f" at {', '.join(result.layer)}" if result.layer else ""
+        say(f"{path}: {result.method}{where} for {result.target.labels[0]}, score {result.scores[0]:.4g}")
+        current().stage = "saved"
+    return current().interrupts.code or 0
 
 
 @app.command(epilog="Examples: optvis bench | optvis bench torchvision:resnet18 --layer layer3 --batch 8")
 def bench(
     network: Network = "demo",
-    layer: Annotated[list[str] | None, typer.Option(help="Layers; an early, a middle and the last by default.")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels; the network's own, or 224, by default.", min=8)] = None,
-    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1)] = 1,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Layers; by default an early one, a middle one and the last.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels; by default the network's own, or 224.", min=8)] = None,
+    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1, max=MAX_COUNT)] = 1,
     weights: Weights = None,
 ) -> None:
-    """Print what a step costs on this machine, beside a bare loop in plain torch."""
-    measure(load_network(network, weights), layer, size, batch)
+    """Compare the cost of a step with that of a minimal loop in plain torch, on this machine."""
+    measure(load_network(network, weights), layer, _size(None if size is None else str(size)), batch)
 
 
 def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Param | None:
@@ -216,59 +265,108 @@ def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Param | None:
     return ImageParam(size, batch, fft=kind is Kind.fourier, channels=channels, seed=seed)
 
 
+def _number(text: str) -> int | None:
+    """A whole number of at least 0, written in ASCII digits; ``None`` for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 def _size(text: str | None) -> Any:
     if text is None:
         return None
-    parts = text.lower().split("x")
-    if not all(part.isdigit() and int(part) for part in parts) or len(parts) > 2:
+    sides = [_number(part) for part in text.lower().split("x")]
+    if not all(sides) or len(sides) > 2:
         raise ValueError(f"size {text!r}: give pixels, as 224, or HEIGHTxWIDTH, as 120x160")
-    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
+    height, width = sides[0], sides[-1]
+    if height * width > MAX_PIXELS:  # type: ignore[operator]
+        raise ValueError(f"size {text!r}: a picture has at most {MAX_PIXELS:,} pixels")
+    return height if len(sides) == 1 else (height, width)
 
 
-def _channels(text: str) -> list[int]:
-    wanted: list[int] = []
+def _channels(name: str, text: str) -> list[int]:
+    ranges: list[range] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise ValueError(f"channels {text!r}: give numbers and ranges, as 0-15,20, or 'all'")
-        wanted.extend(range(int(first), int(last or first) + 1))
-    return wanted
+        first, dash, last = (side.strip() for side in part.partition("-"))
+        start, end = _number(first), _number(last if dash else first)
+        if start is None or end is None or end < start:
+            raise ValueError(f"{name} {text!r}: give numbers and ranges, as 0-15,20{_OR_ALL.get(name, '')}")
+        ranges.append(range(start, end + 1))
+    count = sum(one.stop - one.start for one in ranges)  # len() does not take what is larger than an index
+    if count > MAX_COUNT:
+        raise ValueError(f"{name} {text!r}: these are {count:,}, at most {MAX_COUNT:,} can be drawn")
+    return [number for one in ranges for number in one]
+
+
+_OR_ALL = {"channels": ", or 'all'", "classes": ", or names"}
 
 
 def _classes(text: str) -> tuple[int | str, ...]:
     if any(part.strip()[:1].isdigit() for part in text.split(",")):
-        return tuple(_channels(text))
+        return tuple(_channels("classes", text))
     return tuple(part.strip() for part in text.split(","))
 
 
-def _settings(result: Visualisation | Attribution, network: str) -> dict[str, Any]:
-    return {**result.settings, "network": network, "command": shlex.join(["optvis", *_ARGUMENTS.get()])}
+def _named_network(name: Any, file: Path) -> str:
+    """The network that a picture's settings name. Python files are not taken from there: a picture runs no code."""
+    name, drawn = str(name), f"{str(file)!r} was drawn from {str(name)!r}"
+    if ".py:" in name:
+        raise ValueError(f"{drawn}, which is Python code: if you trust it, give it after the file")
+    if name != "demo" and ":" not in name:
+        raise ValueError(f"{drawn}, and does not say where to find it: give {FORMS} after the file")
+    return name
 
 
-def _write(result: Visualisation, out: Path, network: str) -> None:
-    result.settings = _settings(result, network)
-    path = result.save(out)
-    height, width = result.images.shape[-2:]
-    count = len(result)
-    print(f"{path}: {count} picture{'s' if count > 1 else ''} of {width} × {height} px, "
-          f"score {result.scores.mean():.4g}")  # fmt: skip
+def _settings(result: Visualisation | Attribution, network: str, weights: Path | None) -> dict[str, Any]:
+    return {
+        **result.settings,
+        "network": network,
+        "weights": None if weights is None else str(weights),
+        "command": current().command,
+    }
+
+
+def _write(result: Visualisation, out: Path, network: str, weights: Path | None) -> int:
+    """Save the pictures and say so; returns the exit code."""
+    call = current()
+    with call.interrupts.held():
+        interrupted = getattr(result, "interrupted", False) or call.interrupts.code is not None
+        if interrupted and not len(result.history):
+            raise KeyboardInterrupt  # there is nothing but the start
+        call.stage = "saving"
+        if not torch.isfinite(result.images).all():
+            raise FloatingPointError("the picture holds NaN or infinite values; nothing was saved")
+        result.settings = _settings(result, network, weights)
+        path = result.save(out)
+        height, width = result.images.shape[-2:]
+        count = f"{len(result)} picture{'s' if len(result) > 1 else ''}"
+        say(f"{path}: {count} of {width} × {height} px, score {result.scores.mean():.4g}")
+        if interrupted:
+            complain(f"interrupted after {len(result.history)} steps; what was drawn by then is in {path}")
+            complain(f"to draw it in full, run again: {call.command}")
+        call.stage = "saved"
+    return call.interrupts.code or (130 if interrupted else 0)
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run a command; returns 0, or 2 for input that cannot work, 1 for a failure on the way, 130 for Ctrl-C."""
+    """Run a command.
+
+    Returns:
+        0; 2 for an error before the first step, 1 for an error later; 130 after Ctrl-C, 143 after SIGTERM.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
-    _ARGUMENTS.set(arguments)
-    try:
-        code = app(arguments, standalone_mode=False, prog_name="optvis")
-        return code if isinstance(code, int) else 0
-    except _UsageError as error:
-        error.show()
-        return 2
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"optvis: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"optvis: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 1
+    call = Call(arguments)
+    with call.entered():
+        try:
+            code = app(arguments, standalone_mode=False, prog_name="optvis")
+            sys.stdout.flush()
+            if call.interrupts.code is not None:  # some versions of typer catch KeyboardInterrupt
+                return call.report_interrupt()
+            return code if isinstance(code, int) else 0
+        except _UsageError as error:
+            usage = io.StringIO()
+            error.show(usage)
+            print("\n".join(map(printable, usage.getvalue().splitlines())), file=sys.stderr)
+            return 2
+        except (typer.Abort, KeyboardInterrupt):
+            return call.report_interrupt()
+        except ERRORS as error:
+            return call.report(error)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +17,11 @@ import torch
 from PIL import Image
 from small_networks import network_file, seeded
 
+import optvis.visualisation
 from optvis.cli import run
+from optvis.images import write_picture
 from optvis.visualisation import read_settings
+from optvis.zoo import load_network
 
 
 @pytest.fixture
@@ -69,8 +77,6 @@ def test_vis_is_repeatable(folder: Path) -> None:
 
 
 def test_weights_from_a_file(folder: Path) -> None:
-    from optvis.zoo import load_network
-
     network = load_network(NET)
     torch.save({k: torch.zeros_like(v) for k, v in network.state_dict().items()}, "zeros.pth")
     with pytest.warns(UserWarning, match="never fired"):
@@ -130,6 +136,40 @@ BAD = {
     "a folder": (["collage", NET, "head", "-o", "folder.png"], "cannot save to 'folder.png': it is a folder"),
     "bad size": (["vis", NET, "head:0", "--size", "big"], "size 'big': give pixels, as 224, or HEIGHTxWIDTH"),
     "size of 0": (["vis", NET, "head:0", "--size", "0"], "size '0': give pixels"),
+    "size without a height": (["vis", NET, "head:0", "--size", "0x0"], "size '0x0': give pixels"),
+    "size below 0": (["vis", NET, "head:0", "--size", "-8"], "size '-8': give pixels"),
+    "size in other digits": (["vis", NET, "head:0", "--size", "²"], "size '²': give pixels"),
+    "size in three": (["vis", NET, "head:0", "--size", "8x8x8"], "size '8x8x8': give pixels"),
+    "huge size": (["vis", NET, "head:0", "--size", "99999x99999"], "size '99999x99999': a picture has at most"),
+    "huge number": (["vis", NET, "head:0", "--size", "9" * 5000], "9': give pixels, as 224"),
+    "huge size of a dream": (["dream", NET, "head", "photo.png", "--size", "99999"], "a picture has at most"),
+    "huge size for layers": (["layers", NET, "--size", "99999"], "a picture has at most"),
+    "huge size for bench": (["bench", NET, "--size", "99999"], "a picture has at most"),
+    "huge steps": (["vis", NET, "head:0", "--steps", "1000000000000"], "--steps"),
+    "steps in other digits": (["vis", NET, "head:0", "--steps", "²"], "--steps"),
+    "huge seed": (["vis", NET, "head:0", "--seed", str(2**80)], "--seed"),
+    "huge batch": (["collage", NET, "head", "--batch", str(10**12)], "--batch"),
+    "no batch": (["collage", NET, "head", "--batch", "0"], "--batch"),
+    "tile below 0": (["vis", NET, "head:0", "--tile", "-5"], "--tile"),
+    "channel in other digits": (["vis", NET, "head:²"], "no channel named '²'"),
+    "channel of two dashes": (["vis", NET, "head:--5"], "no channel named '--5'"),
+    "class in other digits": (["vis", NET, "--class", "²"], "no channel named '²'"),
+    "huge channel": (["vis", NET, "head:99999999999"], "no channel 99999999999 in layer 'head': it has 3"),
+    "huge channels": (
+        ["collage", NET, "head", "--channels", "0-99999999999"],
+        "channels '0-99999999999': these are 100,000,000,000, at most 1,000,000 can be drawn",
+    ),
+    "huge ranges": (["collage", NET, "head", "--channels", "0-999999,5"], "these are 1,000,001, at most"),
+    "more channels than a list can hold": (["collage", NET, "head", "--channels", f"0-{10**18 - 1}"], "at most"),
+    "many channels behind the last": (["collage", NET, "head", "--channels", "0-999999"], "no channel 3 in layer"),
+    "channels in other digits": (["collage", NET, "head", "--channels", "0-²"], "channels '0-²': give numbers"),
+    "channels of two dashes": (["collage", NET, "head", "--channels", "--5"], "channels '--5': give numbers"),
+    "no channels": (["collage", NET, "head", "--channels", ""], "channels '': give numbers and ranges"),
+    "classes of two kinds": (["collage", NET, "--classes", "0,cat"], "classes '0,cat': give numbers and ranges"),
+    "huge classes": (["collage", NET, "--classes", "0-99999999999"], "classes '0-99999999999': these are"),
+    "a name too long": (["vis", NET, "head:0", "-o", "a" * 300 + ".png"], "File name too long"),
+    "a home that is not there": (["vis", NET, "head:0", "-o", "~no-one/a.png"], "'~no-one/a.png' is no path"),
+    "no settings": (["redraw", "photo.png"], "'photo.png' carries no settings of optvis"),
     "bad channels": (["collage", NET, "head", "--channels", "2-1"], "channels '2-1': give numbers and ranges"),
     "channels behind the last": (["collage", NET, "head"], "no channel 3 in layer 'head': it has 3"),
     "no photograph": (["dream", NET, "head", "none.jpg"], "there is no file 'none.jpg'"),
@@ -171,16 +211,267 @@ def test_a_failure_on_the_way_is_exit_code_1(
     assert capsys.readouterr().err == "optvis: OutOfMemoryError: no room\n"
 
 
-def test_ctrl_c_before_the_first_step_is_exit_code_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    "kind", [MemoryError, RecursionError, RuntimeError, FloatingPointError, OverflowError, OSError]
+)
+def test_errors_before_the_first_step_and_on_the_way(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise kind("odd \x1b[31m")
 
-    monkeypatch.setattr("optvis.cli.load_network", interrupt)
-    assert run(["vis", NET, "head:0"]) == 130
+    for place, code in (("optvis.cli.load_network", 2), ("optvis.engine.OptVis.vis", 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, fail)
+            assert run(["vis", NET, "head:0"]) == code
+        err = capsys.readouterr().err
+        assert err.endswith("odd \\x1b[31m\n") and err.startswith("optvis: ") and err.count("\n") == 1
     assert not (folder / "vis.png").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["layers"], ["vis"], ["collage"], ["dream"]])
+# Ctrl-C and SIGTERM
+
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+STOPPING = """
+import signal
+
+def Stopping():
+    network, calls = Small(), []
+
+    def count(module, inputs):
+        calls.append(1)
+        if len(calls) == 40:
+            signal.raise_signal(signal.{name})
+
+    network.features.register_forward_pre_hook(count)
+    return network
+"""
+
+
+@pytest.fixture(params=SIGNALS, ids=lambda signum: signum.name)
+def signum(folder: Path, request: pytest.FixtureRequest) -> signal.Signals:
+    """The signal that reaches ``stopping.py:Stopping`` in the middle of the run."""
+    text = network_file(32, 32) + STOPPING.format(name=request.param.name)
+    (folder / "stopping.py").write_text(text)
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["vis", "stopping.py:Stopping", "features/2:3"],
+        ["collage", "stopping.py:Stopping", "features/2", "--channels", "0-2"],
+        ["dream", "stopping.py:Stopping", "features/2", "photo.png"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_interrupted_picture_is_kept(
+    signum: signal.Signals, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [signal.getsignal(one) for one in SIGNALS]
+    assert run([*arguments, "-o", "a.png", "--steps", "2000"]) == SIGNALS[signum]
+    out, err = capsys.readouterr()
+    assert (out.startswith("a.png: ") and " of 32 × 32 px" in out) or " of 28 × 20 px" in out
+    steps = read_settings("a.png")["steps"]
+    assert 10 < steps < 40
+    assert err.splitlines()[-2:] == [
+        f"optvis: interrupted after {steps} steps; what was drawn by then is in a.png",
+        f"optvis: to draw it in full, run again: optvis {' '.join(arguments)} -o a.png --steps 2000",
+    ]
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_before_the_first_step_nothing_is_saved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signum: signal.Signals
+) -> None:
+    monkeypatch.setattr("optvis.cli.load_network", lambda *_: signal.raise_signal(signum))
+    assert run(["vis", NET, "head:0"]) == SIGNALS[signum]
+    assert capsys.readouterr().err.endswith("optvis: interrupted; nothing was saved\n")
+    assert not (folder / "vis.png").exists()
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_saving_is_not_cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals) -> None:
+    plain = os.replace
+
+    def interrupted(*paths: str) -> None:
+        signal.raise_signal(signum)
+        plain(*paths)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    assert run(["vis", NET, "head:0", "-o", "a.png", "--steps", "2"]) == SIGNALS[signum]
+    assert read_settings("a.png")["steps"] == 2
+    assert run(["attribute", NET, "photo.png", "-o", "b.npy"]) == SIGNALS[signum]
+    assert np.load("b.npy").shape[0] == 1
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_from_another_process(folder: Path, signum: signal.Signals) -> None:
+    (folder / "started.py").write_text(
+        network_file(32, 32)
+        + """
+from pathlib import Path
+
+def Started():
+    network, calls = Small(), []
+
+    def note(module, inputs):
+        calls.append(1)
+        if len(calls) == 40:
+            Path("started").touch()
+
+    network.features.register_forward_pre_hook(note)
+    return network
+"""
+    )
+    command = [sys.executable, "-m", "optvis", "vis", "started.py:Started", "features/2:3", "-o", "a.png"]
+    process = subprocess.Popen([*command, "--steps", "100000"], stderr=subprocess.PIPE, text=True)
+    while not (folder / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in err) == (SIGNALS[signum], False), err
+    assert "interrupted after" in err and read_settings("a.png")["steps"] > 1
+
+
+def test_an_interrupt_within_exec_is_an_exit_code(folder: Path) -> None:
+    """As in the middle of an import."""
+    (folder / "odd.py").write_text("import signal\nexec('signal.raise_signal(signal.SIGTERM)')\n")
+    command = [sys.executable, "-m", "optvis", "layers", "odd.py:make"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert (done.returncode, done.stderr) == (143, "optvis: interrupted; nothing was saved\n")
+
+
+def test_a_picture_of_nan_is_not_saved(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "nan.py").write_text(
+        network_file(32, 32)
+        + """
+def Nan():
+    network, calls = Small(), []
+
+    def spoil(module, inputs, output):
+        calls.append(1)
+        return output * (float("nan") if len(calls) > 40 else 1.0)
+
+    network.features[0].register_forward_hook(spoil)
+    return network
+"""
+    )
+    assert run(["vis", "nan.py:Nan", "features/2:3", "-o", "a.png", "--steps", "100"]) == 1
+    assert not (folder / "a.png").exists() and capsys.readouterr().err.count("\n") == 1
+
+
+# What is printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["layers", "escape.py:Escape"],
+        ["layers", "escape.py:Escape", "--size", "32"],
+        ["layers", "\x1b[31m.py:make"],
+        ["layers", NET, "--weights", "\x1b[31m.pth"],
+        ["layers", "--\x1b[31m"],
+        ["\x1b[31m"],
+        ["vis", NET, "head:\x1b[31m"],
+        ["vis", NET, "features/\x9b31m"],
+        ["vis", NET, "head:0", "-o", "\x1b[31m/a.png"],
+        ["vis", NET, "head:0", "-o", "a.\x1b[31m"],
+        ["vis", NET, "head:0", "-o", "\x1b[31m.png", "--steps", "1"],
+        ["vis", NET, "head:0", "--size", "\x1b[31m"],
+        ["vis", NET, "head:0", "--steps", "\x1b[31m"],
+        ["vis", NET, "head:0", "--device", "\x1b[31m"],
+        ["vis", "escape.py:Escape", "head:no\x07", "--steps", "1"],
+        ["vis", "escape.py:Silent", "red\x1b[31m", "--steps", "1"],
+        ["vis", "escape.py:Fail", "red\x1b[31m", "--steps", "1"],
+        ["attribute", NET, "\x1b[31m.png"],
+        ["attribute", "escape.py:Escape", "photo.png", "--target", "no\x07", "--layer", "red\x1b[31m"],
+        ["redraw", "\x1b[31m.png"],
+    ],
+    ids=lambda arguments: ascii(" ".join(arguments)),
+)
+def test_no_terminal_escape_is_printed_as_it_is(
+    folder: Path, arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "escape.py").write_text(
+        network_file(32, 32)
+        + """
+class Escape(nn.Module):
+    input_size, output_names = (3, 32, 32), {"head": ["yes", "no\\x07"]}
+
+    def __init__(self):
+        super().__init__()
+        self.add_module("red\\x1b[31m", nn.Conv2d(3, 4, 3))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(getattr(self, "red\\x1b[31m")(x).mean((2, 3)))
+
+def Silent():
+    network = Escape()
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    return network
+
+def Fail():
+    raise ValueError("\\x1b[31m" + chr(0x9b))
+"""
+    )
+    run(arguments)
+    out, err = capfd.readouterr()
+    assert out or err
+    assert all(c.isprintable() or c == "\n" for c in out + err), ascii(out + err)
+
+
+def test_a_reader_who_leaves_early(folder: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m optvis layers {NET} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=folder)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+# Redrawing
+
+
+def test_redraw(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not hasattr(optvis.visualisation, "redraw"):
+        pytest.skip("optvis.visualisation has no redraw yet")
+    torch.save({k: v + 0.1 for k, v in load_network(NET).state_dict().items()}, "moved.pth")
+    command = ["vis", NET, "features/2:3", "-o", "a.png", "--steps", "4", "--seed", "3", "--weights", "moved.pth"]
+    assert run(command) == 0
+    assert run(["redraw", "a.png"]) == 2
+    message = "'a.png' was drawn from 'nets.py:Small', which is Python code: if you trust it, give it after the file"
+    assert message in capsys.readouterr().err
+    assert run(["redraw", "a.png", NET, "--weights", "moved.pth", "-o", "b.png"]) == 0
+    assert (np.asarray(Image.open("a.png")) == np.asarray(Image.open("b.png"))).all()
+    assert run(["vis", "pattern:rings", "-o", "a.png", "--steps", "4"]) == 0
+    assert run(["redraw", "a.png", "-o", "b.png"]) == 0
+    assert (np.asarray(Image.open("a.png")) == np.asarray(Image.open("b.png"))).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (None, "'a.png' carries no settings of optvis"),
+        ({"network": "nets.py:Small"}, "which is Python code: if you trust it, give it after the file"),
+        ({"network": "DemoNetwork"}, "was drawn from 'DemoNetwork', and does not say where to find it: give demo"),
+        ({}, "was drawn from 'None', and does not say where to find it"),
+        ({"network": "demo", "weights": "none.pth"}, "there is no file of weights 'none.pth'"),
+        ({"network": "torchvision:resnet_18"}, "torchvision has no network 'resnet_18'"),
+    ],
+)
+def test_redraw_of_what_cannot_be_drawn(
+    folder: Path, settings: dict[str, Any] | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("a.png", "wb") as file:
+        write_picture(Image.new("L", (4, 4)), file, ".png", {"seed": 0, **settings} if settings is not None else None)
+    assert run(["redraw", "a.png"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["layers"], ["vis"], ["collage"], ["dream"], ["redraw"], ["attribute"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     out = capsys.readouterr().out
@@ -190,7 +481,7 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 def test_as_a_module(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "optvis", "--help"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr
-    for command in ("layers", "vis", "collage", "dream"):
+    for command in ("layers", "vis", "collage", "dream", "redraw", "attribute", "bench"):
         assert command in done.stdout
 
 

@@ -1,0 +1,134 @@
+"""A call of the command line: Ctrl-C and SIGTERM, exit codes, and what is printed."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any
+
+from .text import printable
+
+ERRORS = (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, ArithmeticError)
+"""What a call may raise; other types are faults of optvis and keep their traceback."""
+
+
+class Interrupts:
+    """While it is entered, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``, except within ``held``.
+
+    SIGTERM is passed on as SIGINT, so that a handler installed later, such as the loop's, sees one signal only.
+
+    Attributes:
+        code: the exit code that they ask for: 130 after Ctrl-C, 143 after SIGTERM, ``None`` after neither.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self._held = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():  # Python allows no other to set handlers
+            for signum, handler in ((signal.SIGINT, self._on_sigint), (signal.SIGTERM, self._on_sigterm)):
+                if signal.getsignal(signum) not in (signal.SIG_IGN, None):  # ignored in background jobs of scripts
+                    self._before[signum] = signal.signal(signum, handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Signals are noted in ``code`` and raise nothing: for work that must not be cut off, such as saving."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        self.code = self.code or 130
+        if not self._held:
+            raise KeyboardInterrupt
+
+    def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
+        self.code = 143
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            self._on_sigint(signum, frame)
+        else:
+            signal.raise_signal(signal.SIGINT)
+
+
+class Call:
+    """One call of the command line.
+
+    Attributes:
+        command: the command as it is typed in a shell; a picture carries it.
+        stage: "preparing", "drawing", "saving" or "saved".
+        interrupts: Ctrl-C and SIGTERM.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.command = shlex.join(["optvis", *arguments])
+        self.stage = "preparing"
+        self.interrupts = Interrupts()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this the ``current`` call; handle signals, and print warnings as errors are printed."""
+        token, format_before = _CURRENT.set(self), warnings.formatwarning
+        warnings.formatwarning = _warning_line  # type: ignore[assignment]
+        try:
+            with self.interrupts:
+                yield
+        finally:
+            warnings.formatwarning = format_before
+            _CURRENT.reset(token)
+
+    def exit_code(self, error: Exception) -> int:
+        """2 for an error before the first step, 1 for one on the way."""
+        checked = (ValueError, TypeError, ImportError)  # while drawing, these come before the first step
+        before = self.stage == "preparing" or (self.stage == "drawing" and isinstance(error, checked))
+        return 2 if before else 1
+
+    def report(self, error: Exception) -> int:
+        """Print an error in a line, and return the exit code."""
+        text = str(error).strip().split("\n")[0]
+        own = isinstance(error, (ValueError, TypeError, OSError, ImportError)) and text
+        complain(text if own else f"{type(error).__name__}: {text}".removesuffix(": "))
+        return self.exit_code(error)
+
+    def report_interrupt(self) -> int:
+        """Say so where nothing was saved, and return the exit code."""
+        if self.stage != "saved":
+            complain("interrupted; nothing was saved")
+        return self.interrupts.code or 130
+
+
+_CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
+
+
+def current() -> Call:
+    """The call that is being run."""
+    return _CURRENT.get()
+
+
+def say(text: str) -> None:
+    """Print a line for the user, its control characters escaped."""
+    print(printable(text))
+
+
+def complain(text: str) -> None:
+    """Print a line to the standard error, its control characters escaped."""
+    print(f"optvis: {printable(text)}", file=sys.stderr)
+
+
+def _warning_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    return f"optvis: {printable(message)}\n"
