@@ -145,6 +145,17 @@ class OptVis:
         """For a dream: give ``vis`` an ``ImageFile``, and see more of what the layer sees in it."""
         return cls(network, DeepDream(layer), **options)
 
+    @classmethod
+    def from_settings(cls, network: nn.Module, settings: Settings, **options: Any) -> OptVis:
+        """For settings of an earlier run; ``vis(**settings.of_run())`` draws the same pictures.
+
+        Args:
+            network: any ``nn.Module`` that takes images.
+            settings: see ``optvis.plan.Settings``.
+            options: of ``OptVis``, in place of what the settings say: ``device``, for example.
+        """
+        return cls(network, **{**settings.of_network(), **options})
+
     @property
     def objective(self) -> Objective:
         """What is maximised."""

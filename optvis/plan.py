@@ -6,12 +6,12 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
-from .checks import Size, as_count, as_number, as_whole
+from .checks import Size, as_count, as_number, as_size, as_whole
 from .network import Extra, LayerShape, NetworkInput
 from .network.precision import PRECISIONS
 from .objectives import Batch, Channel, Objective
@@ -19,6 +19,7 @@ from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .prepared import Prepared
 from .scheduler import Until, plateau
+from .serial import from_data, to_data
 from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
 from .text import printable
 from .tiles import tile_size
@@ -114,6 +115,45 @@ class Settings:
                 f"the stages end at {self.stages[-1].size}, the parameterisation has {self.img_param.size}: let both "
                 "be the same size"
             )
+
+    def to_data(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """The settings as JSON data; tensors are put into ``tensors`` under the names that the data uses.
+
+        Functions, which JSON cannot hold, are noted by name; reading them back is refused.
+        """
+        data = {f.name: to_data(getattr(self, f.name), tensors) for f in fields(self) if f.name not in _BY_NAME}
+        stages = self.stages and [[list(stage.size), stage.steps] for stage in self.stages]
+        return {**data, "stages": stages, "optim": _optimiser_name(self.optim)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Settings:
+        """The settings that ``to_data`` wrote.
+
+        Raises:
+            ValueError: data that it did not write, or a function, which a file cannot hold.
+        """
+        known = {f.name for f in fields(cls)}
+        strange = sorted(data.keys() - known)
+        if strange:
+            raise ValueError(f"settings hold {strange[0]!r}, of which this version of optvis knows nothing")
+        given = {name: from_data(value, tensors) for name, value in data.items() if name not in _BY_NAME}
+        stages = data.get("stages")
+        if stages is not None:
+            stages = tuple(Stage(as_size(size), as_count("steps", steps)) for size, steps in stages)
+        return cls(**{**given, "stages": stages, "optim": _optimiser_of(data.get("optim", "adam"))})
+
+    def take(self, pictures: Sequence[int]) -> Settings:
+        """The settings of only some of the pictures."""
+        param = None if self.img_param is None else self.img_param.take(list(pictures))
+        return replace(self, objective=self.objective.take(pictures), img_param=param)
+
+    def of_network(self) -> dict[str, Any]:
+        """The arguments of ``OptVis``."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in _OF_NETWORK}
+
+    def of_run(self) -> dict[str, Any]:
+        """The arguments of ``OptVis.vis``."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_NETWORK}
 
     @property
     def leave(self) -> Until | None:
@@ -252,6 +292,25 @@ class Plan:
         own = [seeds[picture] for picture in pictures]
         return ImageParam(self.settings.final_size(given), len(own), channels=given.channels, seed=own)
 
+    def to_data(self, given: NetworkInput, dtype: torch.dtype, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Everything that decides the pictures, as JSON data: settings, with what was resolved in place of defaults.
+
+        Args:
+            given: what the network takes.
+            dtype: the type in which it computes.
+            tensors: as for ``Settings.to_data``.
+        """
+        precision = {kind: name for name, kind in PRECISIONS.items()}.get(dtype, "auto")
+        return replace(
+            self.settings,
+            stages=self.stages,
+            channel_noise=self.channel_noise,
+            precision=precision,
+            batch=self.slots,
+            mean=given.mean,
+            std=given.std,
+        ).to_data(tensors)
+
     def describe(self, prepared: Prepared, dtype: torch.dtype) -> dict[str, Any]:
         """The plan for people: everything that made a picture, as JSON can hold it."""
         settings, given = self.settings, prepared.given
@@ -260,6 +319,7 @@ class Plan:
             param = ImageParam(settings.final_size(given), settings.count, channels=given.channels)
         return {
             "network": type(prepared.shadow).__name__,
+            "kind": type(prepared.shadow).__name__,
             "objective": repr(settings.objective),
             "param": repr(param),
             "stages": [[list(stage.size), stage.steps] for stage in self.stages],
@@ -288,6 +348,27 @@ def as_transforms(transforms: Any) -> Compose:
     if transforms is None:
         return standard()
     return Compose(list(transforms) if isinstance(transforms, (list, tuple)) else [transforms])
+
+
+_BY_NAME = ("optim", "stages")
+_OF_NETWORK = ("objective", "transforms", "optim", "grad_tfms", "mean", "std", "extra_inputs", "channel_axis",
+               "channel_noise", "relu_softness")  # fmt: skip
+
+
+def _optimiser_name(optim: Callable[..., torch.optim.Optimizer]) -> Any:
+    if optim is adam:
+        return "adam"
+    name = getattr(optim, "__name__", "")
+    return name if getattr(torch.optim, name or "-", None) is optim else {"callable": repr(optim)}
+
+
+def _optimiser_of(name: Any) -> Callable[..., torch.optim.Optimizer]:
+    if name == "adam":
+        return adam
+    found = getattr(torch.optim, name, None) if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        raise ValueError(f"drawn with an optimiser that a file cannot hold: {name!r}")
+    return found
 
 
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
