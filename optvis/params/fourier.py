@@ -54,7 +54,8 @@ class FourierParam(Param):
         self.coefficients = nn.Parameter(start * self.noise_scale)
 
     def forward(self) -> Tensor:
-        return self.color(torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward"))
+        image: Tensor = self.color(torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward"))
+        return image
 
     def _spectrum(self) -> Tensor:
         return torch.view_as_complex(self.coefficients * self.scale[..., None])
@@ -82,8 +83,9 @@ def _scale(size: Size, decay: float) -> Tensor:
     height, width = size
     fy = torch.fft.fftfreq(height, dtype=torch.float32, device="cpu")[:, None]
     fx = torch.fft.rfftfreq(width, dtype=torch.float32, device="cpu")[None]
-    cycles = (fx.square() + fy.square()).sqrt() * (height * width) ** 0.5
-    return 0.25 / cycles.clamp_min((height * width) ** 0.5 / max(height, width)) ** decay
+    cycles: Tensor = (fx.square() + fy.square()).sqrt() * (height * width) ** 0.5
+    scale: Tensor = 0.25 / cycles.clamp_min((height * width) ** 0.5 / max(height, width)) ** decay
+    return scale
 
 
 def pad_spectrum(spectrum: Tensor, old: Size, new: Size) -> Tensor:
