@@ -18,13 +18,14 @@ from .network.inputs import usable_device
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
 from .objectives.algebra import IMAGE
 from .params import Param
-from .plan import SOFTNESS, Plan, Settings, adam, as_transforms
+from .plan import Plan
 from .prepared import Prepared
 from .progress import advance, progress_bar
 from .rng import Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
 from .scoring import ScoreFunction
+from .settings import SOFTNESS, Settings, adam, as_transforms
 from .tiles import in_tiles, tile_size
 from .visualisation import Visualisation
 
@@ -305,7 +306,7 @@ class Loop(Run):
         """A run before its first step."""
         settings, given = plan.settings, prepared.given
         ready = prepared.ready(settings.precision, plan.shown_size(plan.stages[0].size))
-        ready = replace(ready, forward=ready.forward.seeded(settings.seed))
+        ready = replace(ready, forward=ready.forward.seeded(settings.seed, ready.forward.generator is not None))
         seeds = plan.seeds()
 
         def begin(pictures: Sequence[int]) -> Group:

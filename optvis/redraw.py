@@ -11,8 +11,8 @@ from torch import nn
 
 from .engine import OptVis
 from .network import unwrap
-from .plan import Settings
 from .prepared import fingerprint_of
+from .settings import Settings
 from .visualisation import Visualisation, read_settings, read_tensors
 from .zoo import load_network
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,12 @@ class FourierParam(Param):
         decorrelate: optimise decorrelated colours (RGB only).
         seed: of the first picture's noise, the others counting on; or one for each picture.
         noise_scale: standard deviation of the coefficients at the start.
-        decay: power of the frequency by which coefficients are divided, from -8 to 8.
+
+    Attributes:
+        decay: power of the frequency by which coefficients are divided; a subclass may set another.
     """
 
+    decay: ClassVar[float] = 1.0
     scale: Tensor
 
     def __init__(
@@ -42,11 +45,9 @@ class FourierParam(Param):
         decorrelate: bool = True,
         seed: int | Sequence[int] = 0,
         noise_scale: float = 0.01,
-        decay: float = 1.0,
     ) -> None:
         super().__init__(size, batch, channels, seed)
         self.noise_scale = as_number("noise_scale", noise_scale, 0)
-        self.decay = as_number("decay", decay, -8, 8)
         self.color = Color(self.channels, decorrelate)
         self.decorrelate = self.color.decorrelate
         self.register_buffer("scale", _scale(self.size, self.decay), persistent=False)
