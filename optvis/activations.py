@@ -12,9 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .attribution.inputs import read_inputs
 from .checks import as_count
-from .images import read_image
+from .images import fit, read_image, with_channels
 from .network import Forward, NetworkInput, find_layer, isolated
 from .prepared import Prepared
 from .transforms import resize
@@ -91,7 +90,9 @@ def _batches(images: Any, batch: int, given: NetworkInput) -> Iterator[Tensor]:
     count = 0
     for image in _each(images):
         try:
-            read = read_inputs(image, given.channels, given.size).images
+            read = with_channels(read_image(image), given.channels)
+            if not isinstance(image, Tensor) and not hasattr(image, "shape"):
+                read = fit(read, given.default_size)
         except ValueError as error:
             raise ValueError(f"image {count}: {error}") from error
         for one in read:

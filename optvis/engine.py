@@ -172,7 +172,7 @@ class OptVis:
 
     def vis(
         self,
-        img_param: Param | None = None,
+        img_param: Param | int | Sequence[int] | None = None,
         stages: Iterable[tuple[int | Sequence[int], int]] | None = None,
         thresh: int | Iterable[int] | None = None,
         *,
@@ -194,7 +194,8 @@ class OptVis:
         ``KeyboardInterrupt``.
 
         Args:
-            img_param: where to begin; not changed. By default Fourier noise of the network's own size, or 224 px.
+            img_param: where to begin: a parameterisation, which is not changed, or the size in pixels of new Fourier
+                noise, a number or (height, width). By default noise of the network's own size, or 224 px.
             stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a
                 new picture begins at 48 to 80 px where it can, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
@@ -227,7 +228,7 @@ class OptVis:
         done: list[Group] = []
         with interruptible() as interrupt:
             loop = self._begin(
-                img_param=img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
+                img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
                 precision=precision, batch=batch, until=until, compile=compile, tile=tile,
             )  # fmt: skip
             with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
@@ -245,7 +246,7 @@ class OptVis:
         self._prepared.append(loop.prepared)
         return result
 
-    def stream(self, img_param: Param | None = None, **options: Any) -> Iterator[Visualisation]:
+    def stream(self, img_param: Param | int | Sequence[int] | None = None, **options: Any) -> Iterator[Visualisation]:
         """Run, and yield each picture by itself as soon as it is finished; memory does not grow with their number.
 
         Args:
@@ -256,7 +257,7 @@ class OptVis:
             Visualisations of one picture each; ``pictures`` holds its number. They come as they finish, which is in
             their order unless ``until`` lets some finish early.
         """
-        loop = self._begin(img_param=img_param, **options)
+        loop = self._begin(img_param, **options)
         turns, interrupted, more = loop.climb(), False, True
         while more:
             with interruptible() as interrupt:
@@ -269,9 +270,10 @@ class OptVis:
                 raise KeyboardInterrupt
         self._prepared.append(loop.prepared)
 
-    def _begin(self, **options: Any) -> Loop:
+    def _begin(self, start: Any, **options: Any) -> Loop:
         """Check and settle everything before the first step."""
-        settings = replace(self.settings, **options)
+        sized = isinstance(start, (int, tuple, list)) or whole(start) is not None
+        settings = replace(self.settings, **{"size" if sized else "img_param": start}, **options)
         if settings.compile and settings.transform and not settings.transforms.traceable:
             warnings.warn(
                 "compile=True: only transforms of optvis can be compiled: the step runs as it is", stacklevel=3

@@ -152,6 +152,22 @@ def _unknown_scale(what: str, dtype: object) -> str:
     return f"{what} of {dtype} is no image: which value is white is not known; give uint8, or floats in [0, 1]"
 
 
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Images ``[N, C, H, W]`` with as many channels as a network takes: grey becomes RGB, and RGB becomes grey.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+    found = images.shape[1]
+    if found == channels:
+        return images
+    if (found, channels) == (1, 3):
+        return images.repeat(1, 3, 1, 1)
+    if (found, channels) == (3, 1):
+        return images.mean(1, keepdim=True)
+    raise ValueError(f"the image has {found} channels, the network takes {channels}")
+
+
 def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
     """Images ``[N, C, H, W]`` at another size.
 

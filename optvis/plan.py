@@ -157,14 +157,12 @@ class Plan:
     def describe(self, prepared: Prepared, dtype: torch.dtype) -> dict[str, Any]:
         """The plan for people: everything that made a picture, as JSON can hold it."""
         settings, given = self.settings, prepared.given
-        param = settings.img_param
-        if param is None:
-            param = ImageParam(settings.final_size(given), settings.count, channels=given.channels)
+        param = repr(settings.img_param or ImageParam(settings.final_size(given), channels=given.channels))
         return {
             "network": type(prepared.shadow).__name__,
             "kind": type(prepared.shadow).__name__,
             "objective": repr(settings.objective),
-            "param": repr(param),
+            "param": param if settings.img_param else param.replace("batch=1", f"batch={settings.count}"),
             "stages": [[list(stage.size), stage.steps] for stage in self.stages],
             "thresh": list(settings.thresh or ()),
             "transforms": repr(settings.transforms) if settings.transform else None,

@@ -50,7 +50,7 @@ def redraw(
     kind = type(unwrap(network)).__name__
     if kind != about.get("kind"):
         raise ValueError(f"{str(path)!r} was drawn from a {about.get('kind')}, not from a {kind}: give that network")
-    if fingerprint_of(network) != about.get("weights"):
+    if fingerprint_of(network) != about.get("fingerprint"):
         warnings.warn(f"{str(path)!r} was drawn from a {kind} with other weights", stacklevel=2)
     pictures = about.get("pictures", [])
     if len(pictures) < settings.count:
@@ -62,4 +62,4 @@ def _load(path: str | os.PathLike[str], about: Mapping[str, Any], weights: str |
     name = about.get("network")
     if not isinstance(name, str) or name == about.get("kind"):
         raise ValueError(f"{str(path)!r} was drawn from a {name} made in Python: give it, redraw(path, network)")
-    return load_network(name, weights or about.get("weights_file"))
+    return load_network(name, weights or about.get("weights"))

@@ -105,7 +105,7 @@ class Run:
         about = {
             **self._about(pictures, len(history)),
             "interrupted": interrupted,
-            "weights": self.prepared.fingerprint,
+            "fingerprint": self.prepared.fingerprint,
             "plan": self.plan.to_data(self.prepared.given, self.ready.forward.dtype, tensors),
         }
         return Visualisation(param, scores, history, frames, about, tensors)

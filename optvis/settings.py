@@ -56,6 +56,7 @@ class Settings:
     channel_noise: float | None = None
     relu_softness: float = SOFTNESS
     img_param: Param | None = None
+    size: Any = None
     stages: Any = None
     thresh: Any = None
     transform: bool = True
@@ -75,6 +76,8 @@ class Settings:
             "wd": as_number("wd", self.wd, 0),
             "seed": as_whole("seed", self.seed, 0, 2**62),
         }
+        if self.size is not None:
+            checked["size"] = as_size(self.size)
         if self.thresh is not None:
             checked["thresh"] = plan_thresh(self.thresh)
         if self.channel_noise is not None:
@@ -104,10 +107,10 @@ class Settings:
                 raise ValueError(
                     f"the objective makes {asked} pictures, the parameterisation has {found}: write batch={asked}"
                 )
-        if self.img_param is not None and self.stages is not None and self.stages[-1].size != self.img_param.size:
+        size = self.size if self.img_param is None else self.img_param.size
+        if size is not None and self.stages is not None and self.stages[-1].size != size:
             raise ValueError(
-                f"the stages end at {self.stages[-1].size}, the parameterisation has {self.img_param.size}: let both "
-                "be the same size"
+                f"the stages end at {self.stages[-1].size}, the parameterisation has {size}: let both be the same size"
             )
 
     def to_data(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -147,7 +150,8 @@ class Settings:
 
     def of_run(self) -> dict[str, Any]:
         """The arguments of ``OptVis.vis``."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_NETWORK}
+        run = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_OF_NETWORK, "size")}
+        return {**run, "img_param": self.size if self.img_param is None else self.img_param}
 
     @property
     def leave(self) -> Until | None:
@@ -172,7 +176,10 @@ class Settings:
         """(height, width) of the finished picture in pixels."""
         if self.img_param is not None:
             return self.img_param.size
-        return self.stages[-1].size if self.stages else given.default_size
+        if self.stages:
+            size: Size = self.stages[-1].size
+            return size
+        return self.size or given.default_size
 
 
 def as_transforms(transforms: Any) -> Compose:

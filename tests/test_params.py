@@ -48,13 +48,13 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
 # What they put out
 
 
-@kinds
 class Steep(FourierParam):
     """Coefficients divided by the square of the frequency."""
 
     decay = 2.0
 
 
+@kinds
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("batch", "channels"), [(1, 3), (3, 1), (2, 6)])
 def test_images_of_any_size(kind: Callable[..., Param], size: Any, batch: int, channels: int) -> None:
