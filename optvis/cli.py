@@ -141,7 +141,7 @@ def collage(
     if layer is None and classes is None:
         network, layer = "demo", network
     check_path(out)
-    wanted = None if channels == "all" else _channels("channels", channels)
+    wanted: Any = None if channels == "all" else _channels("channels", channels)
     loaded = load_network(network, weights)
     pixels = _size(size)
     objective: Any = Class(layer or "", _classes(classes)) if classes is not None else layer or ""

@@ -47,7 +47,8 @@ def collage(
         address = find_layer(network, layer)
         if channels is None:
             channels = range(OptVis(network, address, **own).shapes()[address].shape[0])
-        layer = Channel(address, channels if isinstance(channels, range) else list(channels))
+        wanted: Any = channels if isinstance(channels, range) else list(channels)
+        layer = Channel(address, wanted)
     optvis = OptVis(network, as_objective(layer), **own)
     return optvis.vis(size, seed=seed, verbose=verbose, batch=batch, **options)
 
