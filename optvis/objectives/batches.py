@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .algebra import Objective, as_objective, earlier_equals, reads
+from .algebra import Objective, as_objective, earlier_equals, objective, reads
 from .fields import Shape
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Batch(Objective):
     """A list of objectives of any kinds and layers, one picture for each.
 
