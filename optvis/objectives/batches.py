@@ -26,9 +26,9 @@ class Batch(Objective):
         objectives = tuple(as_objective(o) for o in self.objectives)
         if not objectives:
             raise ValueError("an empty list of objectives makes no picture: give at least one")
-        for objective in objectives:
-            if objective.pictures is not None:
-                raise ValueError(f"{objective!r} makes {objective.pictures} pictures: a batch takes one of each")
+        for one in objectives:
+            if one.pictures is not None:
+                raise ValueError(f"{one!r} makes {one.pictures} pictures: a batch takes one of each")
         object.__setattr__(self, "objectives", objectives)
 
     @property
