@@ -1,7 +1,8 @@
 """The command line: what it writes, its exit codes, and messages without a traceback."""
 
-from __future__ import json
+from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
