@@ -127,12 +127,12 @@ def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], n
 
 
 def _made_axis(shape: Sequence[int], axes: Sequence[int], before: Sequence[Call]) -> int | None:
-    """The axis of the channels by the last module before that put out the same shape."""
-    for call in reversed(before):
-        axis = typed_axis(call.module, call.shape) if call.shape == tuple(shape) else None
-        if axis is not None and axis in axes:
-            return axis if [shape[other] for other in axes].count(shape[axis]) == 1 else None
-    return None
+    """The axis of the channels by the last module before that put out the same shape, or else as many channels."""
+    typed = [(call, axis) for call in before if (axis := typed_axis(call.module, call.shape)) is not None]
+    same = [axis for call, axis in typed if call.shape == tuple(shape) and axis in axes]
+    count = shape[same[-1]] if same else typed[-1][0].shape[typed[-1][1]] if typed else None
+    fitting = [axis for axis in axes if shape[axis] == count]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _taken_axis(shape: Sequence[int], axes: Sequence[int], after: Sequence[Call]) -> int | None:
