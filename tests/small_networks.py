@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import SwinTransformer, VisionTransformer
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -38,6 +39,43 @@ class Tiny(nn.Module):
     def forward(self, x: Tensor) -> Any:
         x = self.second(self.relu(self.first(x)))
         return self.head(x.mean((2, 3)))
+
+
+class Small(nn.Module):
+    """Two blocks; ``again`` is ``relu`` under a second name, ``unused`` is never called."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 4, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, 5, 3, padding=1),
+            nn.BatchNorm2d(5),
+        )
+        self.relu = nn.ReLU()
+        self.again = self.relu
+        self.unused = nn.Conv2d(5, 5, 1)
+        self.classifier = nn.Linear(5, 7)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.classifier(self.relu(self.features(x)).mean((2, 3)))
+
+
+def vit(**options: Any) -> nn.Module:
+    """Torchvision's ViT for 32 px: 16 patches and a class token, 16 channels."""
+    sizes = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+    return seeded(VisionTransformer, **{**sizes, "num_classes": 5, **options})
+
+
+def swin() -> nn.Module:
+    """Torchvision's Swin: ``[N, H, W, C]``, for 32 px ``[8, 8, 8]`` after ``features/1``."""
+    return seeded(SwinTransformer, [4, 4], 8, [1, 1], [2, 2], [4, 4], num_classes=5)
+
+
+def hooks_of(network: nn.Module) -> int:
+    """Number of hooks on all modules."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(module, kind)) for module in network.modules() for kind in kinds)
 
 
 def network_file(height: int, width: int) -> str:
