@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .checks import Size
 from .compiled import Compiler
@@ -109,7 +110,7 @@ def state_of(network: nn.Module) -> State:
     """What tells whether a network is still the same: its modules, hooks and weights."""
     inner = unwrap(network)
     modules = [(id(module), len(module._forward_hooks), len(module._forward_pre_hooks)) for module in inner.modules()]
-    tensors = [*inner.parameters(), *inner.buffers()]
+    tensors = [tensor for tensor in (*inner.parameters(), *inner.buffers()) if not is_lazy(tensor)]
     places = [(id(tensor), tensor.device, tensor.dtype, tensor.shape) for tensor in tensors]
     # Weights may be changed in place in ways that no counter of torch notices.
     with torch.inference_mode(False), torch.no_grad():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .addresses import unwrap
+from .addresses import compiled_module, unwrap
 
 _OPAQUE = (
     str,
@@ -27,7 +27,6 @@ _OPAQUE = (
     types.ModuleType,
     torch.dtype,
     torch.device,
-    torch.fx.Graph,
 )
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags that save memory by computing activations again in the backward pass, out of reach of overrides, in
@@ -90,6 +89,10 @@ class _Shadower:
             return self._module(value)
         if isinstance(value, Tensor):
             return self._note(value, _alias(value))
+        if isinstance(value, torch.fx.Graph):
+            made = self._note(value, copy.deepcopy(value))
+            made.owning_module = self.copies.get(id(value.owning_module))
+            return made
         if type(value) is list:
             made = self._note(value, [])
             made.extend(map(self.copy, list(value)))
@@ -108,8 +111,9 @@ class _Shadower:
         return made
 
     def _module(self, module: nn.Module) -> nn.Module:
-        if isinstance(module._modules.get("_orig_mod"), nn.Module):  # compiled: what was compiled, uncompiled
-            return self._note(module, self.copy(module._modules["_orig_mod"]))
+        inner = compiled_module(module)
+        if inner is not None:
+            return self._note(module, self.copy(inner))
         if any(kind.__name__ in ("FullyShardedDataParallel", "FSDPModule") for kind in type(module).__mro__):
             raise ValueError(
                 f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
