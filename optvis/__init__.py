@@ -1,5 +1,6 @@
 """Feature visualisation for PyTorch: see what a layer, channel, neuron or direction of a network looks for."""
 
+from .activations import activations
 from .engine import OptVis
 from .images import denorm, norm
 from .network import get_layer_names
@@ -19,6 +20,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
+from .redraw import redraw
 from .visualisation import Visualisation
 
 __all__ = [
@@ -43,7 +45,9 @@ __all__ = [
     "PixelParam",
     "TotalVariation",
     "Visualisation",
+    "activations",
     "denorm",
     "get_layer_names",
     "norm",
+    "redraw",
 ]

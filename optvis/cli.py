@@ -12,16 +12,18 @@ import torch
 import typer
 
 from . import get_layer_names
-from .attribution import Attribution
 from .attribution import attribute as attribute_image
 from .attribution.result import ENDINGS
 from .bench import bench as measure
-from .engine import OptVis, usable_device
-from .files import check_path
-from .images import MAX_PIXELS
-from .objectives import Class, as_objective, channel_of
-from .params import CPPNParam, ImageFile, ImageParam, Param
+from .checks import as_size
+from .engine import OptVis
+from .files import check_path, check_picture_size
+from .images import MAX_PIXELS, grid_size
+from .network.inputs import usable_device
+from .objectives import Channel, Class, as_objective, channel_of
+from .params import CPPNParam, ImageFile, ImageParam
 from .recipes import collage as make_collage
+from .redraw import redraw as draw_again
 from .terminal import ERRORS, Call, complain, current, say
 from .text import printable
 from .visualisation import Visualisation, read_settings
@@ -104,7 +106,9 @@ def vis(
     check_path(out)
     objective = as_objective(layer) if class_ is None else Class(layer or "", channel_of(class_))
     optvis = OptVis(load_network(network, weights), objective, device=device)
-    start = _param(param, _size(size), optvis, seed)
+    pixels = _size(size)
+    _check_sheet(out, optvis, pixels)
+    start = _param(param, pixels, optvis, seed)
     current().stage = "drawing"
     result = optvis.vis(start, thresh=steps, seed=seed, precision=precision, tile=tile)
     return _write(result, out, network, weights)
@@ -137,13 +141,16 @@ def collage(
     if layer is None and classes is None:
         network, layer = "demo", network
     check_path(out)
-    wanted = None if channels == "all" else _channels("channels", channels)
+    wanted: Any = None if channels == "all" else _channels("channels", channels)
     loaded = load_network(network, weights)
     pixels = _size(size)
+    objective: Any = Class(layer or "", _classes(classes)) if classes is not None else layer or ""
+    if classes is not None or wanted is not None:
+        _check_sheet(out, OptVis(loaded, objective if classes is not None else Channel(layer or "", wanted)), pixels)
     current().stage = "drawing"
     result = make_collage(
         loaded,
-        Class(layer or "", _classes(classes)) if classes is not None else layer or "",
+        objective,
         wanted,
         pixels,
         batch,
@@ -199,8 +206,6 @@ def redraw(
     if weights is None and network is None and settings.get("weights"):
         weights = Path(str(settings["weights"]))
     loaded = load_network(name, weights)
-    from .visualisation import redraw as draw_again  # type: ignore[attr-defined]
-
     current().stage = "drawing"
     return _write(draw_again(file, loaded), out, name, weights)
 
@@ -231,7 +236,7 @@ def attribute(
     loaded = loaded if device is None else loaded.to(usable_device(device))
     current().stage = "drawing"
     result = attribute_image(loaded, image, method, wanted, layer or None)
-    result.settings = _settings(result, network, weights)
+    result.settings.update(_origin(network, weights))
     current().stage = "saving"
     with current().interrupts.held():
         path = result.save(out)
@@ -255,14 +260,15 @@ def bench(
     measure(load_network(network, weights), layer, _size(None if size is None else str(size)), batch)
 
 
-def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Param | None:
-    if size is None and kind is Kind.fourier:
-        return None
+def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Any:
+    """What ``vis`` begins with: a size, or a parameterisation of another kind."""
+    if kind is Kind.fourier:
+        return size
     size = size or optvis.input.default_size
     batch, channels = optvis.objective.pictures or 1, optvis.input.channels
     if kind is Kind.cppn:
         return CPPNParam(size, batch, channels, seed)
-    return ImageParam(size, batch, fft=kind is Kind.fourier, channels=channels, seed=seed)
+    return ImageParam(size, batch, fft=False, channels=channels, seed=seed)
 
 
 def _number(text: str) -> int | None:
@@ -315,13 +321,16 @@ def _named_network(name: Any, file: Path) -> str:
     return name
 
 
-def _settings(result: Visualisation | Attribution, network: str, weights: Path | None) -> dict[str, Any]:
-    return {
-        **result.settings,
-        "network": network,
-        "weights": None if weights is None else str(weights),
-        "command": current().command,
-    }
+def _origin(network: str, weights: Path | None) -> dict[str, Any]:
+    """Where a picture comes from, for its settings."""
+    return {"network": network, "weights": None if weights is None else str(weights), "command": current().command}
+
+
+def _check_sheet(out: Path, optvis: OptVis, size: Any) -> None:
+    """Raises ``ValueError`` if the format of the file cannot hold all pictures in one."""
+    count = optvis.settings.count
+    height, width = grid_size(count, as_size(size or optvis.input.default_size), labelled=count > 1)
+    check_picture_size(out, width, height)
 
 
 def _write(result: Visualisation, out: Path, network: str, weights: Path | None) -> int:
@@ -334,7 +343,7 @@ def _write(result: Visualisation, out: Path, network: str, weights: Path | None)
         call.stage = "saving"
         if not torch.isfinite(result.images).all():
             raise FloatingPointError("the picture holds NaN or infinite values; nothing was saved")
-        result.settings = _settings(result, network, weights)
+        result = result.described(**_origin(network, weights))
         path = result.save(out)
         height, width = result.images.shape[-2:]
         count = f"{len(result)} picture{'s' if len(result) > 1 else ''}"

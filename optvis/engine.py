@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .checks import whole
 from .interrupts import interruptible
 from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
@@ -18,13 +19,14 @@ from .network.inputs import usable_device
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
 from .objectives.algebra import IMAGE
 from .params import Param
-from .plan import SOFTNESS, Plan, Settings, adam, as_transforms
+from .plan import Plan
 from .prepared import Prepared
 from .progress import advance, progress_bar
 from .rng import Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
 from .scoring import ScoreFunction
+from .settings import SOFTNESS, Settings, adam, as_transforms
 from .tiles import in_tiles, tile_size
 from .visualisation import Visualisation
 
@@ -145,6 +147,17 @@ class OptVis:
         """For a dream: give ``vis`` an ``ImageFile``, and see more of what the layer sees in it."""
         return cls(network, DeepDream(layer), **options)
 
+    @classmethod
+    def from_settings(cls, network: nn.Module, settings: Settings, **options: Any) -> OptVis:
+        """For settings of an earlier run; ``vis(**settings.of_run())`` draws the same pictures.
+
+        Args:
+            network: any ``nn.Module`` that takes images.
+            settings: see ``optvis.plan.Settings``.
+            options: of ``OptVis``, in place of what the settings say: ``device``, for example.
+        """
+        return cls(network, **{**settings.of_network(), **options})
+
     @property
     def objective(self) -> Objective:
         """What is maximised."""
@@ -160,7 +173,7 @@ class OptVis:
 
     def vis(
         self,
-        img_param: Param | None = None,
+        img_param: Param | int | Sequence[int] | None = None,
         stages: Iterable[tuple[int | Sequence[int], int]] | None = None,
         thresh: int | Iterable[int] | None = None,
         *,
@@ -182,7 +195,8 @@ class OptVis:
         ``KeyboardInterrupt``.
 
         Args:
-            img_param: where to begin; not changed. By default Fourier noise of the network's own size, or 224 px.
+            img_param: where to begin: a parameterisation, which is not changed, or the size in pixels of new Fourier
+                noise, a number or (height, width). By default noise of the network's own size, or 224 px.
             stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a
                 new picture begins at 48 to 80 px where it can, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
@@ -215,7 +229,7 @@ class OptVis:
         done: list[Group] = []
         with interruptible() as interrupt:
             loop = self._begin(
-                img_param=img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
+                img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
                 precision=precision, batch=batch, until=until, compile=compile, tile=tile,
             )  # fmt: skip
             with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
@@ -233,7 +247,7 @@ class OptVis:
         self._prepared.append(loop.prepared)
         return result
 
-    def stream(self, img_param: Param | None = None, **options: Any) -> Iterator[Visualisation]:
+    def stream(self, img_param: Param | int | Sequence[int] | None = None, **options: Any) -> Iterator[Visualisation]:
         """Run, and yield each picture by itself as soon as it is finished; memory does not grow with their number.
 
         Args:
@@ -244,7 +258,7 @@ class OptVis:
             Visualisations of one picture each; ``pictures`` holds its number. They come as they finish, which is in
             their order unless ``until`` lets some finish early.
         """
-        loop = self._begin(img_param=img_param, **options)
+        loop = self._begin(img_param, **options)
         turns, interrupted, more = loop.climb(), False, True
         while more:
             with interruptible() as interrupt:
@@ -257,9 +271,10 @@ class OptVis:
                 raise KeyboardInterrupt
         self._prepared.append(loop.prepared)
 
-    def _begin(self, **options: Any) -> Loop:
+    def _begin(self, start: Any, **options: Any) -> Loop:
         """Check and settle everything before the first step."""
-        settings = replace(self.settings, **options)
+        sized = isinstance(start, (int, tuple, list)) or whole(start) is not None
+        settings = replace(self.settings, **{"size" if sized else "img_param": start}, **options)
         if settings.compile and settings.transform and not settings.transforms.traceable:
             warnings.warn(
                 "compile=True: only transforms of optvis can be compiled: the step runs as it is", stacklevel=3
@@ -294,7 +309,7 @@ class Loop(Run):
         """A run before its first step."""
         settings, given = plan.settings, prepared.given
         ready = prepared.ready(settings.precision, plan.shown_size(plan.stages[0].size))
-        ready = replace(ready, forward=ready.forward.seeded(settings.seed))
+        ready = replace(ready, forward=ready.forward.seeded(settings.seed, ready.forward.generator is not None))
         seeds = plan.seeds()
 
         def begin(pictures: Sequence[int]) -> Group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any
@@ -152,6 +152,22 @@ def _unknown_scale(what: str, dtype: object) -> str:
     return f"{what} of {dtype} is no image: which value is white is not known; give uint8, or floats in [0, 1]"
 
 
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Images ``[N, C, H, W]`` with as many channels as a network takes: grey becomes RGB, and RGB becomes grey.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+    found = images.shape[1]
+    if found == channels:
+        return images
+    if (found, channels) == (1, 3):
+        return images.repeat(1, 3, 1, 1)
+    if (found, channels) == (3, 1):
+        return images.mean(1, keepdim=True)
+    raise ValueError(f"the image has {found} channels, the network takes {channels}")
+
+
 def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
     """Images ``[N, C, H, W]`` at another size.
 
@@ -254,13 +270,22 @@ def grid(
     mode = "RGB" if labels or any(picture.mode != "L" for picture in pictures) else "L"
     sheet = Image.new(mode, grid_size(len(pictures), (height, width), columns, bool(labels), gap)[::-1], "white")
     draw = ImageDraw.Draw(sheet)
-    for i, picture in enumerate(pictures):
-        x, y = i % columns * (width + gap), i // columns * (height + line + gap)
+    places = grid_places(len(pictures), (height, width), columns, bool(labels), gap)
+    for i, (picture, (x, y)) in enumerate(zip(pictures, places)):
         sheet.paste(picture, (x, y))
         if i < len(labels):
             text = _shortened(printable(labels[i]), width, draw, font)
             draw.text((x + width / 2, y + height + line / 2), text, "black", font, anchor="mm")
     return sheet
+
+
+def grid_places(
+    count: int, size: Size, columns: int | None = None, labelled: bool = False, gap: int = 2
+) -> list[tuple[int, int]]:
+    """The upper left corner (x, y) of each picture in the ``grid`` of so many of ``size`` (height, width)."""
+    columns, (height, width) = _columns(count, columns), size
+    row = height + gap + (_line_height(width) if labelled else 0)
+    return [(i % columns * (width + gap), i // columns * row) for i in range(count)]
 
 
 def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool = False, gap: int = 2) -> Size:
@@ -297,16 +322,19 @@ def _shortened(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> s
     return text
 
 
-def write_picture(image: Image.Image, file: Any, ending: str, settings: dict[str, Any] | None = None) -> None:
-    """Encode one PIL image in the format of an ending (``.png``, ``.webp``, ``.jpg``); PNG carries the settings."""
+def write_picture(image: Image.Image, file: Any, ending: str, texts: Mapping[str, str] | None = None) -> None:
+    """Encode one PIL image in the format of an ending (``.png``, ``.webp``, ``.jpg``); PNG carries texts by key."""
     if ending == ".png":
-        text = PngInfo()
-        if settings:
-            # JSON's own escapes, for file names that are no valid Unicode
-            written = json.dumps(settings, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
-            text.add_itxt("optvis", written)
-        image.save(file, "PNG", pnginfo=text)
+        info = PngInfo()
+        for key, text in (texts or {}).items():
+            info.add_itxt(key, text, zip=len(text) > 2**16)
+        image.save(file, "PNG", pnginfo=info)
     elif ending == ".webp":
         image.save(file, "WEBP", quality=90)
     else:
         image.convert("RGB").save(file, "JPEG", quality=92)
+
+
+def as_json(settings: Mapping[str, Any]) -> str:
+    """Settings as JSON text; file names that are no valid Unicode are escaped as JSON escapes them."""
+    return json.dumps(settings, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

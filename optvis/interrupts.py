@@ -31,15 +31,17 @@ def interruptible() -> Iterator[Interrupt]:
     """Within the block a first Ctrl-C sets ``requested`` and a second one raises ``KeyboardInterrupt``.
 
     Signals reach the main thread alone: in any other, and where the program handles Ctrl-C in its own way, the block
-    changes nothing.
+    changes nothing. A handler that does no more than raise ``KeyboardInterrupt`` says so by an attribute
+    ``raises_interrupt``.
     """
     interrupt = Interrupt()
-    handles = threading.current_thread() is threading.main_thread()
-    if not handles or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    before = signal.getsignal(signal.SIGINT)
+    raises = before is signal.default_int_handler or getattr(before, "raises_interrupt", False)
+    if not raises or threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
     signal.signal(signal.SIGINT, interrupt.request)
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)

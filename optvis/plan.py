@@ -1,144 +1,27 @@
-"""What decides a picture, as data: the settings that were chosen, and the plan that they become for a network."""
+"""What settings become for one network."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from .checks import Size, as_count, as_number, as_whole
-from .network import Extra, LayerShape, NetworkInput
+from .checks import Size
+from .network import LayerShape, NetworkInput
 from .network.precision import PRECISIONS
 from .objectives import Batch, Channel, Objective
-from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .prepared import Prepared
-from .scheduler import Until, plateau
-from .stages import Stage, cut, default_stages, plan_stages, plan_thresh, stretch
+from .settings import Settings
+from .stages import Stage, cut, default_stages, stretch
 from .text import printable
-from .tiles import tile_size
-from .transforms import Compose, standard
+from .transforms import Compose
 from .versions import versions
-
-
-def adam(parameters: Iterable[torch.Tensor], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Adam with a short memory, betas of 0.5 and 0.99.
-
-    The image is seen under other transforms at each step and changes fast, so that gradients of ten steps ago mislead.
-    Of pictures made in few steps, other networks name more than with torch's own betas of 0.9 and 0.999.
-    """
-    return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.99), weight_decay=weight_decay)
-
-
-SOFTNESS = 0.8
-"""How soft the edges of ReLUs are to gradients where it is not given; found by trying."""
-
-
-@dataclass(frozen=True, eq=False)
-class Settings:
-    """Every choice that decides a picture.
-
-    Attributes are those of ``OptVis`` and ``OptVis.vis`` under the same names, checked when the settings are made.
-
-    Raises:
-        ValueError: a value that cannot work; the message names it and what would do.
-        TypeError: a value of another type.
-    """
-
-    objective: Objective
-    transforms: Compose
-    optim: Callable[..., torch.optim.Optimizer] = adam
-    grad_tfms: tuple[Callable[..., Any], ...] = ()
-    mean: Any = None
-    std: Any = None
-    extra_inputs: Extra = ()
-    channel_axis: int | Mapping[str, int] | None = None
-    channel_noise: float | None = None
-    relu_softness: float = SOFTNESS
-    img_param: Param | None = None
-    stages: Any = None
-    thresh: Any = None
-    transform: bool = True
-    lr: float = 0.1
-    wd: float = 0.0
-    seed: int = 0
-    precision: str = "auto"
-    batch: int | None = None
-    until: Any = None
-    compile: bool = False
-    tile: int | None = None
-
-    def __post_init__(self) -> None:
-        checked: dict[str, Any] = {
-            "relu_softness": as_number("relu_softness", self.relu_softness, 0),
-            "lr": as_number("lr", self.lr, 0),
-            "wd": as_number("wd", self.wd, 0),
-            "seed": as_whole("seed", self.seed, 0, 2**62),
-        }
-        if self.thresh is not None:
-            checked["thresh"] = plan_thresh(self.thresh)
-        if self.channel_noise is not None:
-            checked["channel_noise"] = as_number("channel_noise", self.channel_noise, 0, 1, ends="[)")
-        for name in ("batch", "tile"):
-            if getattr(self, name) is not None:
-                checked[name] = as_count(name, getattr(self, name))
-        if self.stages is not None:
-            checked["stages"] = tuple(plan_stages(self.stages))
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-        if self.img_param is not None and not isinstance(self.img_param, Param):
-            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {self.img_param!r}")
-        if self.precision not in (*PRECISIONS, "auto"):
-            raise ValueError(f"precision {self.precision!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
-        if self.until is not None and not callable(self.until) and self.until != "plateau":
-            raise ValueError(f"until={self.until!r}: choose 'plateau', a function of a picture and its scores, or None")
-        if self.until is not None and self.thresh:
-            raise ValueError("until lets pictures leave at steps of their own, thresh says at which all do: give one")
-        if self.tile is not None and self.objective.placed:
-            raise ValueError(
-                f"{self.objective!r} depends on absolute position, of which a tile knows nothing: leave tile= out"
-            )
-        if self.objective.pictures is not None and self.img_param is not None:
-            asked, found = self.objective.pictures, self.img_param.batch
-            if asked != found:
-                raise ValueError(
-                    f"the objective makes {asked} pictures, the parameterisation has {found}: write batch={asked}"
-                )
-        if self.img_param is not None and self.stages is not None and self.stages[-1].size != self.img_param.size:
-            raise ValueError(
-                f"the stages end at {self.stages[-1].size}, the parameterisation has {self.img_param.size}: let both "
-                "be the same size"
-            )
-
-    @property
-    def leave(self) -> Until | None:
-        """What lets a picture leave a stage early."""
-        return plateau if self.until == "plateau" else self.until
-
-    @property
-    def count(self) -> int:
-        """Number of pictures."""
-        return self.objective.pictures or (self.img_param.batch if self.img_param is not None else 1)
-
-    @property
-    def layers(self) -> list[str]:
-        """Addresses of the layers that the objective needs."""
-        return [layer for layer in self.objective.layers if layer != IMAGE]
-
-    def seen_size(self, size: Size) -> Size:
-        """How large a picture of ``size`` is when the network sees it: as large as a tile, where there are tiles."""
-        return tile_size(size, self.tile) if self.tile is not None else size
-
-    def final_size(self, given: NetworkInput) -> Size:
-        """(height, width) of the finished picture in pixels."""
-        if self.img_param is not None:
-            return self.img_param.size
-        return self.stages[-1].size if self.stages else given.default_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,16 +135,34 @@ class Plan:
         own = [seeds[picture] for picture in pictures]
         return ImageParam(self.settings.final_size(given), len(own), channels=given.channels, seed=own)
 
+    def to_data(self, given: NetworkInput, dtype: torch.dtype, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Everything that decides the pictures, as JSON data: settings, with what was resolved in place of defaults.
+
+        Args:
+            given: what the network takes.
+            dtype: the type in which it computes.
+            tensors: as for ``Settings.to_data``.
+        """
+        precision = {kind: name for name, kind in PRECISIONS.items()}.get(dtype, "auto")
+        return replace(
+            self.settings,
+            stages=self.stages,
+            channel_noise=self.channel_noise,
+            precision=precision,
+            batch=self.slots,
+            mean=given.mean,
+            std=given.std,
+        ).to_data(tensors)
+
     def describe(self, prepared: Prepared, dtype: torch.dtype) -> dict[str, Any]:
         """The plan for people: everything that made a picture, as JSON can hold it."""
         settings, given = self.settings, prepared.given
-        param = settings.img_param
-        if param is None:
-            param = ImageParam(settings.final_size(given), settings.count, channels=given.channels)
+        param = repr(settings.img_param or ImageParam(settings.final_size(given), channels=given.channels))
         return {
             "network": type(prepared.shadow).__name__,
+            "kind": type(prepared.shadow).__name__,
             "objective": repr(settings.objective),
-            "param": repr(param),
+            "param": param if settings.img_param else param.replace("batch=1", f"batch={settings.count}"),
             "stages": [[list(stage.size), stage.steps] for stage in self.stages],
             "thresh": list(settings.thresh or ()),
             "transforms": repr(settings.transforms) if settings.transform else None,
@@ -281,13 +182,6 @@ class Plan:
             "device": str(given.device),
             "versions": versions(),
         }
-
-
-def as_transforms(transforms: Any) -> Compose:
-    """Transforms from a callable, a list of them, or ``None`` for the default."""
-    if transforms is None:
-        return standard()
-    return Compose(list(transforms) if isinstance(transforms, (list, tuple)) else [transforms])
 
 
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -69,6 +70,11 @@ class Prepared:
         """False once the network's modules, hooks or weights are not what they were."""
         return self.state == state_of(network)
 
+    @property
+    def fingerprint(self) -> str:
+        """A name for the weights: the same where they are, but for rounding."""
+        return _fingerprint(self.state)
+
     def probed(self, size: Size) -> Probed:
         """What the layers put out for an image of ``size`` (height, width); nothing where there are no layers."""
         return self.probe.at(size) if self.layers else Probed({}, (), False, False, False)
@@ -119,6 +125,15 @@ def state_of(network: nn.Module) -> State:
         ]
         sums = torch.stack([norm.double().cpu() for norm in norms]).tolist() if norms else []
     return (*modules, *places), tuple(sums)
+
+
+def fingerprint_of(network: nn.Module) -> str:
+    """A name for the weights of a network, as ``Prepared.fingerprint``."""
+    return _fingerprint(state_of(network))
+
+
+def _fingerprint(state: State) -> str:
+    return hashlib.sha256(",".join(f"{value:.4g}" for value in state[1]).encode()).hexdigest()[:16]
 
 
 def _refuse_scripted(network: nn.Module, layers: Sequence[str], scripted: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ class Rng:
             yield
             undo = not on_error
         finally:
-            for generator, state in zip(self.generators, states) if undo else ():
+            for generator, state in zip(self.generators, states, strict=True) if undo else ():
                 generator.set_state(state)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:

@@ -83,7 +83,7 @@ class Run:
     def state(self, turn: Turn) -> Visualisation:
         """The pictures that took a step, with their scores in it."""
         pictures, param, history, frames = joined(turn.groups)
-        return Visualisation(param, turn.scores, history, frames, self._about(pictures, len(history)), pictures)
+        return Visualisation(param, turn.scores, history, frames, self._about(pictures, len(history)))
 
     def result(self, groups: Sequence[Group], slots: int, interrupted: bool = False) -> Visualisation:
         """The pictures of some groups, with their exact scores; warns of those that never responded.
@@ -101,8 +101,14 @@ class Run:
         if self.plan.settings.compile and self.prepared.compiler.failure:
             warnings.warn(f"compile=True: {self.prepared.compiler.failure}: the step ran as it is", stacklevel=3)
         param.holds_picture = True
-        about = {**self._about(pictures, len(history)), "interrupted": interrupted}
-        return Visualisation(param, scores, history, frames, about, pictures)
+        tensors: dict[str, Tensor] = {}
+        about = {
+            **self._about(pictures, len(history)),
+            "interrupted": interrupted,
+            "fingerprint": self.prepared.fingerprint,
+            "plan": self.plan.to_data(self.prepared.given, self.ready.forward.dtype, tensors),
+        }
+        return Visualisation(param, scores, history, frames, about, tensors)
 
     def _final_scores(self, pictures: Sequence[int], param: Param, slots: int) -> tuple[Tensor, list[int]]:
         """``[N]`` scores without transforms, and the pictures whose exact gradient is zero."""
@@ -126,6 +132,7 @@ class Run:
             about["objective"] = repr(plan.settings.objective.take(pictures))
         about["steps"] = steps
         about["labels"] = plan.labels(pictures)
+        about["pictures"] = list(pictures)
         about["compile_seconds"] = round(self.prepared.compiler.seconds, 1) if plan.settings.compile else None
         return about
 

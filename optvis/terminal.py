@@ -58,6 +58,8 @@ class Interrupts:
         if not self._held:
             raise KeyboardInterrupt
 
+    _on_sigint.raises_interrupt = True  # type: ignore[attr-defined]  # the loop may end after its step instead
+
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         self.code = 143
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

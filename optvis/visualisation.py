@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor
 
 from .display import has_screen, notebook_display
-from .files import check_path, write_whole
-from .images import grid, open_image, to_pil, write_picture
+from .files import check_path, check_picture_size, save_or_rescue
+from .images import as_json, grid, grid_places, open_image, read_image, to_pil, write_picture
+from .params import PixelParam
 
 
 class Visualisation:
@@ -29,7 +32,7 @@ class Visualisation:
         history: ``[steps, N]``, the objective at each step, under transforms.
         frames: ``{step: [N, C, H, W]}``, the images kept at each ``thresh``.
         settings: everything that made it, with versions; JSON can hold it.
-        pictures: the numbers of the pictures; not all are here where a run of many was ended early.
+        tensors: the tensors that the settings name: vectors of directions, photographs.
     """
 
     def __init__(
@@ -39,14 +42,14 @@ class Visualisation:
         history: Tensor,
         frames: dict[int, Tensor] | None = None,
         settings: Mapping[str, Any] | None = None,
-        pictures: Sequence[int] | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.param = param
         self.scores = scores
         self.history = history
         self.frames = frames or {}
         self.settings = dict(settings or {})
-        self.pictures = list(range(len(scores)) if pictures is None else pictures)
+        self.tensors = dict(tensors or {})
 
     @cached_property
     def images(self) -> Tensor:
@@ -60,6 +63,11 @@ class Visualisation:
         return tuple(self.settings.get("labels", ()))
 
     @property
+    def pictures(self) -> list[int]:
+        """The numbers of the pictures; not all are here where a run of many was ended early."""
+        return list(self.settings.get("pictures", range(len(self.scores))))
+
+    @property
     def interrupted(self) -> bool:
         """True if Ctrl-C ended the run."""
         return bool(self.settings.get("interrupted", False))
@@ -67,13 +75,19 @@ class Visualisation:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def described(self, **more: Any) -> Visualisation:
+        """The same with further settings."""
+        return Visualisation(
+            self.param, self.scores, self.history, self.frames, {**self.settings, **more}, self.tensors
+        )
+
     def split(self) -> Iterator[Visualisation]:
         """A visualisation of each picture by itself."""
         for i, picture in enumerate(self.pictures):
-            settings = {**self.settings, "labels": list(self.labels[i : i + 1])}
+            settings = {**self.settings, "labels": list(self.labels[i : i + 1]), "pictures": [picture]}
             frames = {step: images[i : i + 1] for step, images in self.frames.items()}
             yield Visualisation(
-                self.param.take([i]), self.scores[i : i + 1], self.history[:, i : i + 1], frames, settings, [picture]
+                self.param.take([i]), self.scores[i : i + 1], self.history[:, i : i + 1], frames, settings, self.tensors
             )
 
     def __repr__(self) -> str:
@@ -116,15 +130,20 @@ class Visualisation:
         """Write the pictures; several become one grid. The file is written whole or not at all.
 
         Args:
-            path: ``.png`` (carries the settings, see ``read_settings``), ``.webp``, ``.jpg``, ``.gif`` (the frames,
-                then the finished picture) or ``.npy`` (``[N, C, H, W]`` float32).
+            path: ``.png`` (carries settings and scores, see ``load``), ``.webp``, ``.jpg``, ``.gif`` (the frames, then
+                the finished picture) or ``.npy`` (``[N, C, H, W]`` float32).
 
         Raises:
-            ValueError: another ending.
-            OSError: the path cannot be written; the message says why.
+            ValueError: another ending, or a grid too large for the format.
+            OSError: the path cannot be written; the message says why, and which PNG was written in its place.
         """
         path = check_path(path)
-        ending = path.suffix.lower()
+        sheet = self.grid()
+        check_picture_size(path, *sheet.size)
+        save_or_rescue(path, lambda: self._encoded(sheet, path.suffix.lower()), lambda: self._encoded(sheet, ".png"))
+        return path
+
+    def _encoded(self, sheet: Image.Image, ending: str) -> bytes:
         data = io.BytesIO()
         if ending == ".npy":
             np.save(data, self.images.numpy())
@@ -135,9 +154,46 @@ class Visualisation:
             durations = [400] * (len(pages) - 1) + [1600]
             pages[0].save(data, "GIF", save_all=True, append_images=pages[1:], duration=durations, loop=0)
         else:
-            write_picture(self.grid(), data, ending, self.settings)
-        write_whole(path, data.getvalue())
-        return path
+            write_picture(sheet, data, ending, self._texts() if ending == ".png" else {})
+        return data.getvalue()
+
+    def _texts(self) -> dict[str, str]:
+        """What a PNG carries beside the picture."""
+        if not self.settings:
+            return {}
+        shape = list(self.images.shape)
+        texts = {"optvis": as_json({**self.settings, "scores": self.scores.tolist(), "shape": shape})}
+        if self.tensors:
+            texts["optvis-tensors"] = base64.b64encode(safetensors.torch.save(self.tensors)).decode()
+        return texts
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Visualisation:
+        """A visualisation from a PNG that ``save`` wrote: its pictures, to 8 bits, with settings and scores.
+
+        The history and the frames are not kept in the file. ``optvis.redraw.redraw`` draws it again.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or was not written by ``save``.
+        """
+        settings, tensors = read_settings(path), read_tensors(path)
+        scores, shape = settings.pop("scores", None), settings.pop("shape", None)
+        try:
+            count, channels, height, width = (int(n) for n in shape)
+            sheet = read_image(path)[0]
+            labelled = count > 1 and bool(settings.get("labels"))
+            across = width if channels in (1, 3) else width * channels
+            places = grid_places(count, (height, across), None, labelled) if count > 1 else [(0, 0)]
+            pictures = [sheet[:, y : y + height, x : x + across] for x, y in places]
+            if channels not in (1, 3):
+                pictures = [picture.mean(0).unflatten(1, (channels, width)).movedim(1, 0) for picture in pictures]
+            images = torch.stack([picture[:1] if channels == 1 else picture for picture in pictures])
+            param = PixelParam((height, width), count, channels, decorrelate=False).encode(images)
+            kept = torch.tensor([float(score) for score in scores])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{str(path)!r} holds no visualisation that can be read: {error}") from error
+        return cls(param, kept, torch.zeros(0, count), None, settings, tensors)
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -147,8 +203,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is no picture, or carries none.
     """
-    with open_image(path) as image:
-        text = getattr(image, "text", {}).get("optvis")
+    text = _text(path, "optvis")
     try:
         settings = json.loads(text) if text is not None else None
     except (ValueError, RecursionError):
@@ -156,3 +211,25 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{str(path)!r} carries no settings of optvis: only its .png files do")
     return settings
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors that the settings of a saved PNG name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no picture, or they are damaged.
+    """
+    text = _text(path, "optvis-tensors")
+    if text is None:
+        return {}
+    try:
+        return safetensors.torch.load(base64.b64decode(text, validate=True))
+    except Exception as error:  # safetensors raises an error of its own
+        raise ValueError(f"the tensors in {str(path)!r} are damaged: {error}") from error
+
+
+def _text(path: str | os.PathLike[str], key: str) -> str | None:
+    with open_image(path) as image:
+        text = getattr(image, "text", {}).get(key)
+    return text if isinstance(text, str) else None

@@ -49,6 +49,7 @@ def test_loading_a_network_leaves_the_global_random_numbers_alone(name: str) -> 
 
 
 @pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.filterwarnings("ignore:.*no-op")
 def test_a_loaded_network_is_complete(name: str) -> None:
     """Where it is built and what type it has are the user's."""
     network = LOADERS[name]()

@@ -48,6 +48,12 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
 # What they put out
 
 
+class Steep(FourierParam):
+    """Coefficients divided by the square of the frequency."""
+
+    decay = 2.0
+
+
 @kinds
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("batch", "channels"), [(1, 3), (3, 1), (2, 6)])
@@ -91,7 +97,7 @@ def test_decorrelated_colours_are_mixed_and_plain_ones_are_not() -> None:
 
 
 def test_image_param_makes_what_its_arguments_say() -> None:
-    assert repr(ImageParam(8)) == "FourierParam(batch=1, size=(8, 8), channels=3, decorrelate=True, decay=1.0)"
+    assert repr(ImageParam(8)) == "FourierParam(batch=1, size=(8, 8), channels=3, decorrelate=True)"
     assert repr(ImageParam((8, 9), 2, fft=False, decorrelate=False, channels=4)) == (
         "PixelParam(batch=2, size=(8, 9), channels=4, decorrelate=False)"
     )
@@ -324,7 +330,7 @@ def test_pictures_are_joined(kind: Callable[..., Param]) -> None:
         [FourierParam(8), FourierParam(9)],
         [FourierParam(8), FourierParam(8, channels=1)],
         [FourierParam(8), FourierParam(8, decorrelate=False)],
-        [FourierParam(8), FourierParam(8, decay=2.0)],
+        [FourierParam(8), Steep(8)],
         [CPPNParam(8, width=4), CPPNParam(8, width=5)],
         [],
     ],
@@ -503,8 +509,6 @@ def test_a_file_that_is_no_image_is_an_error(photo: np.ndarray, tmp_path: Path) 
         (lambda: FourierParam(8, noise_scale=float("nan")), "noise_scale nan: give a finite number of at least 0"),
         (lambda: PixelParam(8, noise_scale=float("inf")), "noise_scale inf: give a finite number of at least 0"),
         (lambda: PixelParam(8, noise_scale=-1), "noise_scale -1: give a number of at least 0"),
-        (lambda: FourierParam(8, decay=float("nan")), "decay nan: give a finite number from -8 to 8"),
-        (lambda: FourierParam(8, decay=100), "decay 100: give a number from -8 to 8"),
         (lambda: CPPNParam(8, width=0), "width 0: give a whole number of at least 1"),
         (lambda: CPPNParam(8, width=10**6), "width 1000000: give a whole number of at most 4096"),
         (lambda: CPPNParam(8, depth=1.5), r"depth 1\.5: give a whole number of at least 0"),

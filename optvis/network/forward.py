@@ -62,9 +62,9 @@ class Forward:
         generator = torch.Generator().manual_seed(0)
         return cls(shadow(network), given, extra, given.dtype, generator=generator)
 
-    def seeded(self, seed: int) -> Forward:
-        """The same, with random numbers that begin anew where the network draws any."""
-        return self if self.generator is None else replace(self, generator=torch.Generator().manual_seed(seed))
+    def seeded(self, seed: int, random: bool = True) -> Forward:
+        """The same, with random numbers of its own where the network draws any (``random``)."""
+        return replace(self, generator=torch.Generator().manual_seed(seed) if random else None)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` in [0, 1] minus the mean, over the standard deviation, float32."""

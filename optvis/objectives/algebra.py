@@ -126,7 +126,7 @@ class Objective:
         the seed.
         """
         values = [map(tuple, v.tolist()) if isinstance(v, Tensor) else v for v in self._each_picture().values()]
-        return earlier_equals(list(zip(*values))) if values else list(range(count))
+        return earlier_equals(list(zip(*values, strict=True))) if values else list(range(count))
 
     def _each_picture(self) -> dict[str, Any]:
         """The fields that hold one value for each picture: channels in a tuple, vectors ``[N, C]``."""

@@ -45,7 +45,7 @@ class Class(Channel):
         outputs = outputs.flatten(2).mean(2) if outputs.dim() > 2 else outputs
         channels = self.channel if isinstance(self.channel, tuple) else (self.channel,)
         numbers = torch.arange(outputs.shape[1], device=outputs.device)
-        own = numbers == index(channels, outputs.device)[:, None]  # type: ignore[arg-type]
+        own = numbers == index(channels, outputs.device)[:, None]
         score = pick(outputs, self.channel) - self.rival * outputs.masked_fill(own, -torch.inf).amax(1)
         if self.temperature:
             score = score + self.temperature * pick((outputs / self.temperature).log_softmax(1), self.channel)

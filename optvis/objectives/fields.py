@@ -81,12 +81,12 @@ def channel_index(channel: ChannelIndex, layer: str, shape: Shape) -> int | tupl
 def as_vector(vector: Any) -> Tensor:
     """``[C]``, or ``[N, C]`` for N pictures, in float32; raises ``ValueError`` on anything else."""
     try:
-        vector = torch.as_tensor(vector, dtype=torch.float32, device="cpu").detach().clone()
+        read = torch.as_tensor(vector, dtype=torch.float32, device="cpu").detach().clone()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"a direction is a finite vector [C] or [N, C]: {error}") from error
-    if vector.dim() not in (1, 2) or not torch.isfinite(vector).all() or not vector.any():
-        raise ValueError(f"a direction is a finite vector [C] or [N, C], not all zero; got {list(vector.shape)}")
-    return vector
+    if read.dim() not in (1, 2) or not torch.isfinite(read).all() or not read.any():
+        raise ValueError(f"a direction is a finite vector [C] or [N, C], not all zero; got {list(read.shape)}")
+    return read
 
 
 def check_vector(vector: Tensor, layer: str, shape: Shape) -> None:
@@ -167,7 +167,7 @@ def _point(position: Position | None, layer: str, grid: Sequence[int], here: Seq
         return (here[0] // 2, here[1] // 2)
     pair = (position, position) if isinstance(position, int) else position
     _check(layer, pair, grid)
-    return _moved([p % n for p, n in zip(pair, grid)], grid, here)
+    return _moved([p % n for p, n in zip(pair, grid, strict=True)], grid, here)
 
 
 def _check(layer: str, position: Position, extent: Sequence[int]) -> None:
@@ -176,10 +176,10 @@ def _check(layer: str, position: Position, extent: Sequence[int]) -> None:
         raise ValueError(
             f"neuron {position!r} of layer {layer!r}: give {len(extent)} numbers for its map {tuple(extent)}"
         )
-    for p, n in zip(pair, extent):
+    for p, n in zip(pair, extent, strict=True):
         if not -n <= p < n:
             raise ValueError(f"neuron {position!r} lies outside the map {tuple(extent)} of layer {layer!r}")
 
 
 def _moved(place: Sequence[int], old: Sequence[int], new: Sequence[int]) -> tuple[int, ...]:
-    return tuple(min(int((p + 0.5) * b / a), b - 1) for p, a, b in zip(place, old, new))
+    return tuple(min(int((p + 0.5) * b / a), b - 1) for p, a, b in zip(place, old, new, strict=True))

@@ -119,14 +119,14 @@ class Direction(Objective):
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         activation = self.activation(activations)
         activation = activation.flatten(2) if activation.dim() > 2 else activation[..., None]
-        vector = self.vector.to(activation.device).expand(activation.shape[0], -1)[..., None]
+        vector: Tensor = self.vector.to(activation.device).expand(activation.shape[0], -1)[..., None]
         dot = (activation * vector).sum(1)
         if self.similarity == "dot":
             return dot.mean(1)
-        cosine = dot / (activation.norm(dim=1) * vector.norm(dim=1)).clamp_min(1e-6)
+        cosine: Tensor = dot / (activation.norm(dim=1) * vector.norm(dim=1)).clamp_min(1e-6)
         if self.similarity == "cosine":
             return cosine.mean(1)
-        return (dot * cosine.clamp_min(0.1) ** self.power).mean(1)
+        return (dot * cosine.clamp_min(0.1).pow(self.power)).mean(1)
 
 
 def LayerObjective(

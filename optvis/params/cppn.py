@@ -42,9 +42,9 @@ class CPPNParam(Param):
         self.width, self.depth = as_count("width", width, 4096), as_whole("depth", depth, 0, 1000)
         inputs = [2] + [2 * self.width] * self.depth  # each hidden layer puts out two numbers a unit
         outputs = [self.width] * self.depth + [self.channels]
-        drawn = self.noise(sum((i + 1) * o for i, o in zip(inputs, outputs)))
+        drawn = self.noise(sum((i + 1) * o for i, o in zip(inputs, outputs, strict=True)))
         self.weights = nn.ParameterList()
-        for i, o in zip(inputs, outputs):
+        for i, o in zip(inputs, outputs, strict=True):
             weight, drawn = drawn[:, : (i + 1) * o], drawn[:, (i + 1) * o :]
             weight = weight.reshape(self.batch, i + 1, o) / i**0.5
             weight[:, -1] = 0  # the last row is the bias

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,12 @@ class FourierParam(Param):
         decorrelate: optimise decorrelated colours (RGB only).
         seed: of the first picture's noise, the others counting on; or one for each picture.
         noise_scale: standard deviation of the coefficients at the start.
-        decay: power of the frequency by which coefficients are divided, from -8 to 8.
+
+    Attributes:
+        decay: power of the frequency by which coefficients are divided; a subclass may set another.
     """
 
+    decay: ClassVar[float] = 1.0
     scale: Tensor
 
     def __init__(
@@ -42,11 +45,9 @@ class FourierParam(Param):
         decorrelate: bool = True,
         seed: int | Sequence[int] = 0,
         noise_scale: float = 0.01,
-        decay: float = 1.0,
     ) -> None:
         super().__init__(size, batch, channels, seed)
         self.noise_scale = as_number("noise_scale", noise_scale, 0)
-        self.decay = as_number("decay", decay, -8, 8)
         self.color = Color(self.channels, decorrelate)
         self.decorrelate = self.color.decorrelate
         self.register_buffer("scale", _scale(self.size, self.decay), persistent=False)
@@ -54,7 +55,8 @@ class FourierParam(Param):
         self.coefficients = nn.Parameter(start * self.noise_scale)
 
     def forward(self) -> Tensor:
-        return self.color(torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward"))
+        image: Tensor = self.color(torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward"))
+        return image
 
     def _spectrum(self) -> Tensor:
         return torch.view_as_complex(self.coefficients * self.scale[..., None])
@@ -82,8 +84,9 @@ def _scale(size: Size, decay: float) -> Tensor:
     height, width = size
     fy = torch.fft.fftfreq(height, dtype=torch.float32, device="cpu")[:, None]
     fx = torch.fft.rfftfreq(width, dtype=torch.float32, device="cpu")[None]
-    cycles = (fx.square() + fy.square()).sqrt() * (height * width) ** 0.5
-    return 0.25 / cycles.clamp_min((height * width) ** 0.5 / max(height, width)) ** decay
+    cycles: Tensor = (fx.square() + fy.square()).sqrt() * (height * width) ** 0.5
+    scale: Tensor = 0.25 / cycles.clamp_min((height * width) ** 0.5 / max(height, width)) ** decay
+    return scale
 
 
 def pad_spectrum(spectrum: Tensor, old: Size, new: Size) -> Tensor:

@@ -43,7 +43,8 @@ class PixelParam(Param):
         self.pixels = nn.Parameter(self.noise(self.channels, *self.size) * self.noise_scale)
 
     def forward(self) -> Tensor:
-        return self.color(self.pixels)
+        image: Tensor = self.color(self.pixels)
+        return image
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> PixelParam:

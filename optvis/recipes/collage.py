@@ -11,7 +11,6 @@ from torch import nn
 from ..engine import OptVis
 from ..network import find_layer
 from ..objectives import Channel, Objective, as_objective
-from ..params import ImageParam
 from ..visualisation import Visualisation
 
 
@@ -48,13 +47,10 @@ def collage(
         address = find_layer(network, layer)
         if channels is None:
             channels = range(OptVis(network, address, **own).shapes()[address].shape[0])
-        layer = Channel(address, tuple(channels))
+        wanted: Any = channels if isinstance(channels, range) else list(channels)
+        layer = Channel(address, wanted)
     optvis = OptVis(network, as_objective(layer), **own)
-    count = optvis.objective.pictures or 1
-    param = None if size is None else ImageParam(
-        size, count, channels=optvis.input.channels, seed=[seed + twin for twin in optvis.objective.twins(count)]
-    )  # fmt: skip
-    return optvis.vis(param, seed=seed, verbose=verbose, batch=batch, **options)
+    return optvis.vis(size, seed=seed, verbose=verbose, batch=batch, **options)
 
 
 _OWN = inspect.signature(OptVis).parameters.keys() - {"network", "objective"}

@@ -1,0 +1,129 @@
+"""What layers of a network put out for images or a data set: one call, batch by batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .checks import as_count
+from .images import fit, read_image, with_channels
+from .network import Forward, NetworkInput, find_layer, isolated
+from .prepared import Prepared
+from .transforms import resize
+
+
+def activations(
+    network: nn.Module,
+    images: Any,
+    layers: str | nn.Module | Sequence[str | nn.Module],
+    batch: int = 16,
+    **options: Any,
+) -> Iterator[dict[str, Tensor]]:
+    """Activations of layers for images, a batch at a time; no more than a batch is held in memory.
+
+    ::
+
+        for seen in activations(network, "photographs/", ["features/6", "features/12"]):
+            strongest = seen["features/12"].flatten(2).amax(2)  # [n, C]
+
+    Args:
+        network: any ``nn.Module`` that takes images; it is read, never changed.
+        images: RGB (or what the network takes) in [0, 1], before any normalisation: a tensor ``[N, C, H, W]``; a path,
+            PIL image or array; a list of these; a folder, whose image files are taken with those of its subfolders in
+            the order of their paths; a data set or an iterable (a ``DataLoader``, a generator) of images, of batches
+            of images, or of tuples that begin with one.
+        layers: addresses or modules.
+        batch: images at once.
+        options: ``mean``, ``std``, ``extra_inputs`` and ``channel_axis`` of ``OptVis``.
+
+    Yields:
+        ``{address: [n, C, ...]}``, float32, channels first, on the network's device; n is ``batch``, and less at the
+        end. Files and PIL images are fitted to the network's size, or 224 px.
+
+    Raises:
+        ValueError: an unknown layer, a layer whose channels cannot be told, or images that do not fit; before the
+            first batch where it can be known then.
+        TypeError: no images, or an unknown option.
+    """
+    unknown = sorted(options.keys() - {"mean", "std", "extra_inputs", "channel_axis"})
+    if unknown:
+        raise TypeError(f"activations has no option {unknown[0]!r}: give mean, std, extra_inputs or channel_axis")
+    given = NetworkInput.of(network, options.get("mean"), options.get("std"))
+    listed = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+    found = [find_layer(network, layer) for layer in listed]
+    if not found:
+        raise ValueError("no layers: give at least one address, as get_layer_names(network) lists them")
+    extra = options.get("extra_inputs", ())
+    extra = (extra,) if isinstance(extra, Tensor) else extra
+    prepared = Prepared(network, tuple(dict.fromkeys(found)), given, extra, options.get("channel_axis"))
+    return _activations(prepared, _batches(images, as_count("batch", batch), given))
+
+
+def _activations(prepared: Prepared, batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
+    given = prepared.given
+    forward = Forward(prepared.shadow, given, prepared.extra, given.dtype)
+    for images in batches:
+        with isolated(given.device):
+            size = (images.shape[-2], images.shape[-1])
+            shown = prepared.probe.network_size(size)
+            probed = prepared.probed(shown or size)
+            images = images.to(given.device)
+            images = images if shown is None else resize(images, shown)
+            ready = forward.seeded(0, probed.random)
+            with torch.no_grad():
+                parts = [
+                    ready.activations(part, probed.layers) for part in images.split(1 if probed.alone else len(images))
+                ]
+        yield {layer: torch.cat([part[layer] for part in parts]) for layer in prepared.layers}
+
+
+def _batches(images: Any, batch: int, given: NetworkInput) -> Iterator[Tensor]:
+    """Images ``[n, C, H, W]`` in [0, 1], at most ``batch`` of one size at once."""
+    waiting: list[Tensor] = []
+    count = 0
+    for image in _each(images):
+        try:
+            read = with_channels(read_image(image), given.channels)
+            if not isinstance(image, Tensor) and not hasattr(image, "shape"):
+                read = fit(read, given.default_size)
+        except ValueError as error:
+            raise ValueError(f"image {count}: {error}") from error
+        for one in read:
+            if waiting and (len(waiting) == batch or one.shape != waiting[0].shape):
+                yield torch.stack(waiting)
+                waiting = []
+            waiting.append(one)
+            count += 1
+    if not waiting:
+        raise ValueError("there are no images: give at least one")
+    yield torch.stack(waiting)
+
+
+def _each(images: Any) -> Iterator[Any]:
+    """One image, or a batch of them, after another."""
+    if isinstance(images, (str, os.PathLike)) and Path(images).is_dir():
+        endings = Image.registered_extensions()
+        files = sorted(path for path in Path(images).rglob("*") if path.suffix.lower() in endings)
+        if not files:
+            raise ValueError(f"folder {str(images)!r} holds no images")
+        yield from files
+    elif isinstance(images, (str, os.PathLike, Image.Image, Tensor)) or hasattr(images, "__array__"):
+        yield from read_image(images).split(1) if isinstance(images, Tensor) else [images]
+    elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, Mapping):
+        yield from (_first(images[i]) for i in range(len(images)))  # a data set need not end by IndexError
+    elif isinstance(images, (DataLoader, Iterable)):
+        yield from map(_first, images)
+    else:
+        raise TypeError(f"no images: {images!r}; give a tensor, paths, a folder, a data set or a DataLoader")
+
+
+def _first(item: Any) -> Any:
+    """The image of an item of a data set, which may have a label beside it."""
+    return item[0] if isinstance(item, (tuple, list)) else item

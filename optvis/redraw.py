@@ -1,0 +1,65 @@
+"""A saved picture drawn again from its file alone."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from .engine import OptVis
+from .network import unwrap
+from .prepared import fingerprint_of
+from .settings import Settings
+from .visualisation import Visualisation, read_settings, read_tensors
+from .zoo import load_network
+
+
+def redraw(
+    path: str | os.PathLike[str],
+    network: nn.Module | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    verbose: bool | str = True,
+) -> Visualisation:
+    """Draw a saved picture again: on the same machine with the same versions, equal to the bit.
+
+    Of a run that was ended early the pictures of the file are drawn, in all their steps. Pictures that were drawn in a
+    batch with others are drawn by themselves, which may change the last bits.
+
+    Args:
+        path: a PNG that ``Visualisation.save`` wrote.
+        network: the network that was drawn from. May be left out if the picture was made on the command line, or from
+            a network of ``optvis.zoo.load_network``'s names.
+        weights: a file of weights for a network that is loaded by its name.
+        verbose: as for ``OptVis.vis``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file carries no settings of a picture, was drawn with a function that a file cannot hold, or
+            from another network.
+    """
+    about = read_settings(path)
+    plan = about.get("plan")
+    if not isinstance(plan, Mapping):
+        raise ValueError(f"{str(path)!r} carries no plan of a visualisation: it cannot be drawn again")
+    settings = Settings.from_data(plan, read_tensors(path))
+    if network is None:
+        network = _load(path, about, weights)
+    kind = type(unwrap(network)).__name__
+    if kind != about.get("kind"):
+        raise ValueError(f"{str(path)!r} was drawn from a {about.get('kind')}, not from a {kind}: give that network")
+    if fingerprint_of(network) != about.get("fingerprint"):
+        warnings.warn(f"{str(path)!r} was drawn from a {kind} with other weights", stacklevel=2)
+    pictures = about.get("pictures", [])
+    if len(pictures) < settings.count:
+        settings = settings.take(pictures)
+    return OptVis.from_settings(network, settings).vis(**settings.of_run(), verbose=verbose)
+
+
+def _load(path: str | os.PathLike[str], about: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> nn.Module:
+    name = about.get("network")
+    if not isinstance(name, str) or name == about.get("kind"):
+        raise ValueError(f"{str(path)!r} was drawn from a {name} made in Python: give it, redraw(path, network)")
+    return load_network(name, weights or about.get("weights"))
