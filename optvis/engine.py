@@ -232,6 +232,8 @@ class OptVis:
                 img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
                 precision=precision, batch=batch, until=until, compile=compile, tile=tile,
             )  # fmt: skip
+            if interrupt.requested:
+                raise KeyboardInterrupt
             with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
                 try:
                     for turn in loop.climb():
@@ -357,6 +359,7 @@ class Loop(Run):
                     raise
                 continue
             self.record(turn)
+            self.scheduler.release()
             yield turn
 
     def _wrapped(self, turn: Turn) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
