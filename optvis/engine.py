@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import whole
-from .interrupts import interruptible
+from .interrupts import interruptible, postponed
 from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
 from .network.inputs import usable_device
@@ -165,7 +165,7 @@ class OptVis:
 
     def shapes(self) -> Mapping[str, LayerShape]:
         """What the objective's layers put out for a picture of the network's own size, or 224 px; by address."""
-        with isolated(self.input.device):
+        with postponed(), isolated(self.input.device):
             prepared = self._take_prepared()
             shapes = Plan.of(self.settings, prepared).shapes
             self._prepared.append(prepared)
@@ -242,7 +242,9 @@ class OptVis:
                         done += loop.scheduler.collect()
                         if goes_on is False or interrupt.requested:
                             break
-                except KeyboardInterrupt:  # raised by the callback
+                except KeyboardInterrupt:  # a second Ctrl-C, or raised by the callback
+                    if interrupt.requested:
+                        raise
                     interrupt.requested = True
             groups = done + loop.scheduler.collect() or loop.scheduler.at_work
             result = loop.result(groups, loop.scheduler.slots, interrupt.requested)
@@ -260,7 +262,8 @@ class OptVis:
             Visualisations of one picture each; ``pictures`` holds its number. They come as they finish, which is in
             their order unless ``until`` lets some finish early.
         """
-        loop = self._begin(img_param, **options)
+        with postponed():
+            loop = self._begin(img_param, **options)
         turns, interrupted, more = loop.climb(), False, True
         while more:
             with interruptible() as interrupt:
