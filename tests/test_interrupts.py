@@ -149,7 +149,7 @@ def test_a_strike_within_a_step_lets_the_step_finish(where: str) -> None:
         return value
 
     network.second.register_forward_hook(
-        lambda module, inputs, output: passing(output) if where == "objective" else None
+        lambda module, inputs, output: passing(output) if where == "hook" else None
     )
     optvis = OptVis.from_layer(
         network, "second", 1,
