@@ -28,7 +28,7 @@ from rivals import lucent_until
 from torch import Tensor, nn
 
 from optvis import OptVis
-from optvis.network import Tap, frozen
+from optvis.network import Tap, shadow
 from optvis.rng import Rng
 from optvis.scheduler import CHECK
 from optvis.transforms import standard
@@ -36,7 +36,7 @@ from optvis.transforms import standard
 
 def unseen_score(network: nn.Module, layer: str, channel: int, image: Tensor) -> float:
     """Of one picture, the mean of two views."""
-    with torch.no_grad(), frozen(network), Tap(network, [layer], {layer: 1}) as tap:
+    with torch.no_grad(), Tap(shadow(network), [layer], {layer: 1}) as tap:
         rng = Rng([7, 7])
         return tap(normalised(standard()(image.expand(2, -1, -1, -1), rng)))[layer][:, channel].mean().item()
 

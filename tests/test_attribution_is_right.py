@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from optvis.metrics.scheduler import Box
 from small_networks import seeded
 from torch import Tensor, nn
 
 from optvis.attribution import attribute
-from optvis.attribution.inputs import read_photographs
+from optvis.attribution.inputs import read_inputs
 from optvis.attribution.targets import softmax_of
 from optvis.demo import PATTERNS, DemoNetwork, demo_network, make_pictures
 from optvis.metrics import energy_in_box, pointing_game, randomisation
+from optvis.metrics.localisation import Box
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 Load = Callable[[str], nn.Module]
@@ -184,7 +184,7 @@ def test_most_of_the_map_lies_on_the_photograph_that_is_asked_for(
 
     Grad-CAM: 21, 22, 22, on average 0.88, 0.92, 0.91. LayerCAM: 21, 20, 21; 0.88, 0.69, 0.67. By chance 7 to 9; 0.5.
     """
-    images = read_photographs([shared / "images" / f"{name}.jpg" for name in SINGLE], 3).images
+    images = read_inputs([shared / "images" / f"{name}.jpg" for name in SINGLE], 3).images
     pairs, classes = torch.cat([images[::2], images[1::2]], -1), list(SINGLE.values())
     found = [
         energy_in_box(attribute(real_network(network), pairs, name, classes[side::2]), [box] * len(pairs))

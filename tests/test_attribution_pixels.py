@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import captum.attr as captum
 import numpy as np
@@ -15,13 +14,12 @@ from torch import Tensor, nn
 
 from optvis import Channel
 from optvis.attribution.context import Context
-from optvis.attribution.pixels import ROWS
-from optvis.attribution.registry import find_method
+from optvis.attribution.registry import METHODS, find_method
 from optvis.attribution.target_layer import shapes_of
 from optvis.attribution.targets import Target, against, of_classes
-from optvis.network import NetworkInput, frozen
+from optvis.network import Forward, NetworkInput, isolated, shadow
 
-NAMES = [*ROWS, "guided_gradcam"]
+NAMES = [*(name for name, method in METHODS.items() if not method.summed), "guided_gradcam"]
 QUICK = {
     "steps": 8,
     "samples": 12,
@@ -97,14 +95,14 @@ def images() -> Tensor:
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def looking(network: nn.Module, images: Tensor, target: Target | None = None, layer: str | None = None) -> Context:
+def context_of(network: nn.Module, images: Tensor, target: Target | None = None, layer: str | None = None) -> Context:
     classes = [1, 2][: len(images)]
     target = target or of_classes(classes, [str(c) for c in classes])
-    look = Context(network, NetworkInput.of(network), images, target)
+    forward = Forward.of(network, NetworkInput.of(network))
     layers = (*target.objective.layers,) if target.objective is not None else ()
-    if layer is not None:
-        layers = (*layers, layer)
-    return replace(look, layers=(layer,) if layer else (), shapes=shapes_of(look, layers) if layers else {})
+    wanted = (layer,) if layer is not None else ()
+    shapes = shapes_of(forward, images, [*layers, *wanted])
+    return Context.of(forward, images, target, shapes).with_evidence(wanted)
 
 
 def attributed(
@@ -116,18 +114,18 @@ def attributed(
     **options: object,
 ) -> Tensor:
     method = find_method(name)
-    known = ROWS[name].options if name in ROWS else {}
-    options = {**{key: value for key, value in QUICK.items() if key in known}, **options}
-    with frozen(network):
-        look = looking(network, images, target, layer if method.layer else None)
-        return method.run(look, layer, **options) if method.layer else method.run(look, **options)
+    options = {**{key: value for key, value in QUICK.items() if key in method.options()}, **options}
+    with isolated(torch.device("cpu")):
+        context = context_of(network, images, target, layer if method.layer else None)
+        return method.run(context, layer, **options) if method.layer else method.run(context, **options)
 
 
 def direct(name: str, network: nn.Module, images: Tensor) -> Tensor:
     """Captum by itself, image by image where it draws."""
-    with frozen(network):
-        look = looking(network, images)
-        x, black, white = look.inputs, look.normalised(images * 0), look.normalised(images * 0 + 1)
+    with isolated(torch.device("cpu")):
+        context, network = context_of(network, images), shadow(network)
+        x, normalise = context.inputs, context.forward.normalise
+        black, white = normalise(images * 0), normalise(images * 0 + 1)
         both = torch.cat([black[:1], white[:1]])
         target = torch.tensor([1, 2])
         grid = torch.arange(16) // 4
@@ -176,7 +174,7 @@ def direct(name: str, network: nn.Module, images: Tensor) -> Tensor:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 np.random.seed(0)
-                found.append(drawn[name](look.inputs[i : i + 1], int(target[i])).detach())
+                found.append(drawn[name](x[i : i + 1].detach(), int(target[i])).detach())
         return torch.cat(found)
 
 
@@ -209,7 +207,7 @@ def test_shape_type_and_network_handed_back(name: str, images: Tensor) -> None:
     before = snapshot(network)
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     values = attributed(name, network, images)
-    layered = name in ROWS and ROWS[name].layer
+    layered = METHODS[name].layer and name != "guided_gradcam"
     assert values.shape == ((2, 6, 8, 8) if layered else images.shape)
     assert values.dtype == torch.float32 and torch.isfinite(values).all() and not values.requires_grad
     assert snapshot(network) == before
@@ -256,10 +254,9 @@ def test_complete(name: str, kind: type[nn.Module], images: Tensor) -> None:
     options = {"integrated_gradients": {"steps": None}, "deeplift": {}, "lrp": {"rule": "zero"}}[name]
     for target in (of_classes([1, 2], ["1", "2"]), Target(("a", "b"), score=against(0, 3))):
         total = attributed(name, network, images, target, **options).sum((1, 2, 3))
-        with frozen(network):
-            look = looking(network, images, target)
-            start = 0 if name == "lrp" else look.run(look.normalised(images * 0))[0]
-            there = (look.scores - start).detach()
+        context = context_of(network, images, target)
+        start = 0 if name == "lrp" else context.run(context.forward.normalise(images * 0))[0]
+        there = (context.scores - start).detach()
         torch.testing.assert_close(total, there, rtol=0.01, atol=2e-3 if name == "integrated_gradients" else 1e-5)
 
 
@@ -280,9 +277,8 @@ def test_deeplift_of_any_activation(images: Tensor) -> None:
     assert torch.isfinite(total).all()
     raw = network[:-1]
     total = attributed("deeplift", raw, images).sum((1, 2, 3))
-    with frozen(raw):
-        look = looking(raw, images)
-        there = (look.scores - look.run(look.normalised(images * 0))[0]).detach()
+    context = context_of(raw, images)
+    there = (context.scores - context.run(context.forward.normalise(images * 0))[0]).detach()
     torch.testing.assert_close(total, there, rtol=0.01, atol=1e-4)
 
 
@@ -329,8 +325,8 @@ def test_refuses_to_be_a_plain_gradient(name: str, images: Tensor) -> None:
 def test_unknown_option(name: str) -> None:
     with pytest.raises(TypeError, match=f"{name} has no option 'colour': (its options are|it has none)"):
         find_method(name).checked({"colour": 1})
-    if name in ROWS:
-        assert find_method(name).checked(ROWS[name].options) == dict(ROWS[name].options)
+    defaults = find_method(name).options()
+    assert find_method(name).checked(defaults) == defaults
 
 
 def test_baselines(images: Tensor) -> None:
@@ -370,7 +366,7 @@ def test_segments(images: Tensor) -> None:
         ("lime", {"segments": 99}, "segments 99"),
         ("lime", {"segments": 1}, "a single segment"),
         ("kernel_shap", {"feature_mask": torch.zeros(3, 3, dtype=torch.long)}, r"feature_mask has \[3, 3\]"),
-        ("lrp", {"rule": "gamma"}, "rule 'gamma': choose 'epsilon' or 'zero'"),
+        ("lrp", {"rule": "gamma"}, "no rule 'gamma': choose one of 'epsilon', 'zero'"),
     ],
 )
 def test_bad_options(name: str, options: dict[str, object], message: str, images: Tensor) -> None:
@@ -410,9 +406,8 @@ def test_deeplift_of_overlapping_pools(options: dict[str, object], images: Tenso
     network = seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(True), pool, nn.ReLU(), nn.Flatten()))
     network.append(seeded(nn.Linear, network(images).shape[1], 3))
     total = attributed("deeplift", network, images).sum((1, 2, 3))
-    with frozen(network):
-        look = looking(network, images)
-        there = (look.scores - look.run(look.normalised(images * 0))[0]).detach()
+    context = context_of(network, images)
+    there = (context.scores - context.run(context.forward.normalise(images * 0))[0]).detach()
     torch.testing.assert_close(total, there, rtol=1e-3, atol=1e-5)
 
 
@@ -451,10 +446,9 @@ def test_calls_that_change_from_pass_to_pass(images: Tensor) -> None:
 
 def test_too_few_steps_are_told() -> None:
     network, images = seeded(Tiny), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    with frozen(network):
-        look = Context(network, NetworkInput.of(network), images, of_classes([1], ["owl"]))
-        with pytest.warns(UserWarning, match=r"of 'owl' add up to .* in 1 steps, .* differ by .*: give more steps"):
-            find_method("integrated_gradients").run(look, steps=1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            find_method("integrated_gradients").run(look, steps=100)
+    context = context_of(network, images, of_classes([1], ["owl"]))
+    with pytest.warns(UserWarning, match=r"of 'owl' add up to .* in 1 steps, .* differ by .*: give more steps"):
+        find_method("integrated_gradients").run(context, steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_method("integrated_gradients").run(context, steps=100)

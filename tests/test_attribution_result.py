@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from optvis.attribution.inputs import Photographs, read_photographs
+from optvis.attribution.inputs import Inputs, read_inputs
 from optvis.attribution.plotting import KINDS
 from optvis.attribution.result import ENDINGS, Attribution, compare
 from optvis.attribution.targets import Target, of_classes
@@ -42,13 +42,14 @@ def made(
     method: str = "gradcam",
     layer: tuple[str, ...] = ("features/3",),
     labels: tuple[str, ...] | None = None,
-    photographs: Photographs | None = None,
+    inputs: Inputs | None = None,
 ) -> Attribution:
     values = noise(2, 1, 4, 4) if values is None else values
     n = len(values)
-    photographs = photographs or read_photographs(pixels(n, 3, 12, 16), 3, None)
+    inputs = inputs or read_inputs(pixels(n, 3, 12, 16), 3, None)
     labels = labels or tuple(f"class {i}" for i in range(n))
-    return Attribution(values, photographs, of_classes(range(n), labels), torch.arange(n), method, layer, SETTINGS)
+    settings = {**SETTINGS, "method": method, "layer": list(layer)}
+    return Attribution(values, inputs, of_classes(range(n), labels), torch.arange(n), settings)
 
 
 def stretched(maps: Tensor) -> Tensor:
@@ -60,23 +61,23 @@ def as_array(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("RGB"))
 
 
-# Photographs
+# Inputs
 
 
 @pytest.mark.parametrize("size", [None, (8, 8)])
 @pytest.mark.parametrize("shape", [(3, 12, 16), (1, 3, 12, 16), (2, 3, 5, 7)])
 def test_a_tensor_is_taken_as_it_is(shape: tuple[int, ...], size: Any) -> None:
     image = pixels(*shape)
-    found = read_photographs(image, 3, size)
+    found = read_inputs(image, 3, size)
     whole = image if image.dim() == 4 else image[None]
     assert torch.equal(found.images, whole) and len(found) == len(whole)
     assert all(torch.equal(a, b) for a, b in zip(found.originals, whole, strict=True))
-    assert found.boxes == ((0, 0, *shape[-2:]),) * len(whole)
+    assert found.parts == ((0, 0, *shape[-2:]),) * len(whole)
 
 
 def test_an_array_is_taken_as_it_is() -> None:
     array = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-    found = read_photographs(array, 3, (4, 4))
+    found = read_inputs(array, 3, (4, 4))
     assert torch.equal(found.images[0], torch.from_numpy(array).movedim(-1, 0) / 255)
 
 
@@ -96,8 +97,8 @@ def test_the_box_is_what_the_network_sees_of_a_picture(shape: Any, size: Any, bo
     rows, columns = torch.arange(shape[0]), torch.arange(shape[1])
     ramp = torch.stack(torch.meshgrid(rows, columns, indexing="ij")) * 3 / 255
     picture = to_pil(torch.cat([ramp, ramp[:1]]))
-    found = read_photographs(picture, 3, size)
-    assert found.boxes == (box,)
+    found = read_inputs(picture, 3, size)
+    assert found.parts == (box,)
     assert found.images.shape == (1, 3, *(size or (224, 224)))
     assert torch.equal(found.originals[0], read_image(picture)[0])
     # A ramp tells where it was cut: its values at the view's borders are those at the box's.
@@ -109,28 +110,28 @@ def test_the_box_is_what_the_network_sees_of_a_picture(shape: Any, size: Any, bo
 
 def test_a_list_of_pictures_of_different_sizes(tmp_path: Path) -> None:
     Image.new("RGB", (50, 30), "red").save(tmp_path / "a.png")
-    found = read_photographs([tmp_path / "a.png", Image.new("L", (20, 44), 128)], 3, (16, 16))
+    found = read_inputs([tmp_path / "a.png", Image.new("L", (20, 44), 128)], 3, (16, 16))
     assert found.images.shape == (2, 3, 16, 16)
     assert [tuple(original.shape) for original in found.originals] == [(3, 30, 50), (1, 44, 20)]
-    assert found.boxes == ((0, 9, 30, 30), (11, 0, 20, 20))
+    assert found.parts == ((0, 9, 30, 30), (11, 0, 20, 20))
     other = found.take([1])
-    assert len(other) == 1 and other.boxes == found.boxes[1:] and torch.equal(other.images[0], found.images[1])
-    assert read_photographs([str(tmp_path / "a.png"), pixels(3, 224, 224)], 3, None).images.shape == (2, 3, 224, 224)
+    assert len(other) == 1 and other.parts == found.parts[1:] and torch.equal(other.images[0], found.images[1])
+    assert read_inputs([str(tmp_path / "a.png"), pixels(3, 224, 224)], 3, None).images.shape == (2, 3, 224, 224)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_kind_of_picture(mode: str, channels: int) -> None:
-    found = read_photographs(Image.new(mode, (9, 7)), channels, (6, 6))
+    found = read_inputs(Image.new(mode, (9, 7)), channels, (6, 6))
     assert found.images.shape == (1, channels, 6, 6)
 
 
 def test_grey_becomes_rgb_and_rgb_grey() -> None:
     grey, colour = pixels(1, 5, 5), pixels(3, 5, 5)
-    assert torch.equal(read_photographs(grey, 3, None).images[0], grey.repeat(3, 1, 1))
-    assert torch.equal(read_photographs(grey, 3, None).originals[0], grey)
-    torch.testing.assert_close(read_photographs(colour, 1, None).images[0], colour.mean(0, keepdim=True))
-    assert torch.equal(read_photographs(pixels(4, 5, 5), 4, None).images[0], pixels(4, 5, 5))
+    assert torch.equal(read_inputs(grey, 3, None).images[0], grey.repeat(3, 1, 1))
+    assert torch.equal(read_inputs(grey, 3, None).originals[0], grey)
+    torch.testing.assert_close(read_inputs(colour, 1, None).images[0], colour.mean(0, keepdim=True))
+    assert torch.equal(read_inputs(pixels(4, 5, 5), 4, None).images[0], pixels(4, 5, 5))
 
 
 @pytest.mark.parametrize(
@@ -152,12 +153,12 @@ def test_grey_becomes_rgb_and_rgb_grey() -> None:
 )
 def test_what_is_no_picture_for_the_network(image: Any, channels: int, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        read_photographs(image, channels, None)
+        read_inputs(image, channels, None)
 
 
 def test_a_size_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"size \(0, 4\): give a number of pixels"):
-        read_photographs(pixels(3, 5, 5), 3, (0, 4))
+        read_inputs(pixels(3, 5, 5), 3, (0, 4))
 
 
 # The result
@@ -168,16 +169,17 @@ def test_what_it_holds() -> None:
     result = made(values, "saliency", ())
     assert result.values.dtype == torch.float32 and not result.values.requires_grad
     assert torch.equal(result.values, values.detach().float())
-    assert result.images is result.photographs.images and len(result) == 2
+    assert result.images is result.inputs.images and len(result) == 2
     assert result.scores.dtype == torch.float32 and result.scores.tolist() == [0, 1]
-    assert (result.method, result.layer, result.settings) == ("saliency", (), SETTINGS)
+    assert (result.method, result.layer) == ("saliency", ())
+    assert result.settings == {**SETTINGS, "method": "saliency", "layer": []}
 
 
 def test_one_of_several() -> None:
     result = made(noise(3, 1, 4, 4))
     for i in (0, 2, -1):
         one = result[i]
-        assert len(one) == 1 and one.images.shape == (1, 3, 12, 16) and len(one.photographs.originals) == 1
+        assert len(one) == 1 and one.images.shape == (1, 3, 12, 16) and len(one.inputs.originals) == 1
         assert torch.equal(one.values[0], result.values[i]) and one.scores[0] == result.scores[i]
         assert one.target.labels == (result.target.labels[i],) and one.method == "gradcam"
     assert [one.scores.item() for one in result] == [0, 1, 2] and len(result) == 3
@@ -196,23 +198,23 @@ def test_it_prints_what_it_is() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 4), (1, 4, 4), (3, 1, 4, 4), (2, 1, 0, 4)])
 def test_values_of_another_shape(shape: tuple[int, ...]) -> None:
-    photographs = read_photographs(pixels(2, 3, 8, 8), 3, None)
+    inputs = read_inputs(pixels(2, 3, 8, 8), 3, None)
     with pytest.raises(ValueError, match=r"for 2 images: give \[N, C, h, w\]"):
-        Attribution(torch.ones(shape), photographs, of_classes([0, 1], "ab"), torch.ones(2), "gradcam")
+        Attribution(torch.ones(shape), inputs, of_classes([0, 1], "ab"), torch.ones(2), {"method": "gradcam"})
 
 
 @pytest.mark.parametrize(("labels", "scores"), [("a", 2), ("ab", 3), ("abc", 2)])
 def test_scores_and_labels_are_one_for_each(labels: str, scores: int) -> None:
-    photographs = read_photographs(pixels(2, 3, 8, 8), 3, None)
+    inputs = read_inputs(pixels(2, 3, 8, 8), 3, None)
     with pytest.raises(ValueError, match=rf"scores of shape \[{scores}\] and {len(labels)} labels for 2 images"):
-        Attribution(noise(2, 1, 4, 4), photographs, Target(tuple(labels)), torch.ones(scores), "gradcam")
+        Attribution(noise(2, 1, 4, 4), inputs, Target(tuple(labels)), torch.ones(scores), {"method": "gradcam"})
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_no_number_is_taken_as_0(bad: float) -> None:
     values = noise(2, 1, 4, 4)
     values[1, 0, 2, 3] = bad
-    with pytest.warns(UserWarning, match=r"gradcam: values that are no finite numbers in image 1 \('class 1'\)"):
+    with pytest.warns(UserWarning, match=r"gradcam: values that are not finite in image 1 \('class 1'\)"):
         result = made(values)
     assert result.values[1, 0, 2, 3] == 0
     values[1, 0, 2, 3] = 0
@@ -291,7 +293,10 @@ def test_a_map_with_none_of_a_sign_is_zero() -> None:
 
 @pytest.mark.parametrize(
     ("sign", "message"),
-    [("positiv", "no sign 'positiv': did you mean 'positive'?"), (1, "no sign 1: choose one of positive, negative")],
+    [
+        ("positiv", "no sign 'positiv': did you mean 'positive'?"),
+        (1, "no sign 1: choose one of 'positive', 'negative'"),
+    ],
 )
 def test_no_such_sign(sign: Any, message: str) -> None:
     result = made()
@@ -326,7 +331,7 @@ def test_arithmetic(work: Callable[..., Any], expected: Callable[..., Tensor], m
     result = work(a, b)
     torch.testing.assert_close(result.values, expected(a.values, b.values))
     assert result.method == method and result.settings["method"] == method
-    assert result.photographs is a.photographs and torch.equal(result.scores, a.scores)
+    assert result.inputs is a.inputs and torch.equal(result.scores, a.scores)
     assert result.target.labels == a.target.labels and result.layer == ("features/3",)
     assert json.dumps(result.settings)
     assert torch.equal(a.values, kept) and a.method == "gradcam" and a.settings == SETTINGS
@@ -375,9 +380,9 @@ def test_what_cannot_be_combined() -> None:
 # Overlays
 
 
-def cut(shape: tuple[int, int] = (20, 32)) -> Photographs:
+def cut(shape: tuple[int, int] = (20, 32)) -> Inputs:
     """A picture of which the network sees only the middle."""
-    return read_photographs(to_pil(pixels(3, *shape)), 3, (16, 16))
+    return read_inputs(to_pil(pixels(3, *shape)), 3, (16, 16))
 
 
 @pytest.mark.parametrize("alpha", [0, 0.3, 1])
@@ -392,8 +397,8 @@ def test_an_overlay_is_a_blend(alpha: float, cmap: Any) -> None:
 
 
 def test_outside_of_its_view_a_picture_is_left_as_it_is() -> None:
-    result = made(noise(1, 1, 4, 4), photographs=cut())
-    (top, left, height, width), original = result.photographs.boxes[0], result.photographs.originals[0]
+    result = made(noise(1, 1, 4, 4), inputs=cut())
+    (top, left, height, width), original = result.inputs.parts[0], result.inputs.originals[0]
     assert (top, left, height, width) == (0, 6, 20, 20)
     found, before = as_array(result.overlay()[0]), as_array(to_pil(original))
     assert found.shape == (20, 32, 3)
@@ -405,22 +410,22 @@ def test_outside_of_its_view_a_picture_is_left_as_it_is() -> None:
 
 
 def test_an_overlay_on_the_view() -> None:
-    result = made(noise(1, 1, 4, 4), photographs=cut())
+    result = made(noise(1, 1, 4, 4), inputs=cut())
     assert [picture.size for picture in result.overlay(on="view")] == [(16, 16)]
     assert np.array_equal(as_array(result.overlay(0, on="view")[0]), as_array(to_pil(result.images[0])))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_an_overlay_on_any_number_of_channels(channels: int) -> None:
-    photographs = read_photographs(pixels(1, channels, 8, 8), channels, None)
-    picture = made(noise(1, 1, 4, 4), photographs=photographs).overlay(0)[0]
-    image = photographs.images[0]
+    inputs = read_inputs(pixels(1, channels, 8, 8), channels, None)
+    picture = made(noise(1, 1, 4, 4), inputs=inputs).overlay(0)[0]
+    image = inputs.images[0]
     expected = image if channels == 3 else image.mean(0, keepdim=True).repeat(3, 1, 1)
     assert np.array_equal(as_array(picture), as_array(to_pil(expected)))
 
 
 def test_both_signs_have_their_own_colours() -> None:
-    result = made(torch.tensor([[[[-1.0, 1.0]]]]), photographs=read_photographs(torch.ones(3, 1, 2), 3, None))
+    result = made(torch.tensor([[[[-1.0, 1.0]]]]), inputs=read_inputs(torch.ones(3, 1, 2), 3, None))
     low, high = matplotlib.colormaps["seismic"]([0.0, 1.0])[:, :3]
     expected = np.round(np.stack([low, high])[None] * 255)
     assert np.abs(as_array(result.overlay(1, sign="all")[0]) - expected).max() <= 1
@@ -468,9 +473,9 @@ def test_a_figure_has_a_row_for_each_image_and_a_column_for_each_kind() -> None:
 
 @pytest.mark.parametrize("sign", ["positive", "all"])
 def test_what_the_kinds_show(sign: str) -> None:
-    result = made(noise(1, 1, 4, 4), photographs=cut())
+    result = made(noise(1, 1, 4, 4), inputs=cut())
     heat, overlay, original, masked, blended = (shown(axis) for axis in result.show(KINDS, sign).axes)
-    picture = result.photographs.originals[0].movedim(0, -1).numpy()
+    picture = result.inputs.originals[0].movedim(0, -1).numpy()
     strength = result.heatmap((20, 20), sign)[0].abs().numpy()[..., None]
     view = picture[:, 6:26]
     level = result.heatmap((20, 20), sign)[0].numpy()
@@ -587,7 +592,7 @@ def test_without_matplotlib(monkeypatch: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", [1, 3])
 def test_every_format(tmp_path: Path, ending: str, n: int) -> None:
     smooth = torch.linspace(0, 1, 16).expand(n, 3, 12, 16)  # JPEG does not keep noise
-    result = made(torch.linspace(-1, 1, 4).expand(n, 1, 4, 4), photographs=read_photographs(smooth, 3, None))
+    result = made(torch.linspace(-1, 1, 4).expand(n, 1, 4, 4), inputs=read_inputs(smooth, 3, None))
     path = result.save(str(tmp_path / f"map{ending}"))
     assert path == tmp_path / f"map{ending}" and os.listdir(tmp_path) == [path.name]
     if ending == ".npy":
@@ -620,7 +625,7 @@ def test_another_sign_is_saved(tmp_path: Path) -> None:
 
 def test_pictures_of_different_sizes_in_one_file(tmp_path: Path) -> None:
     pictures = [to_pil(pixels(3, 20, 32)), to_pil(pixels(3, 24, 18))]
-    result = made(photographs=read_photographs(pictures, 3, (16, 16)))
+    result = made(inputs=read_inputs(pictures, 3, (16, 16)))
     assert [picture.size for picture in result.overlay()] == [(32, 20), (18, 24)]
     with Image.open(result.save(tmp_path / "a.png")) as opened:
         assert opened.width == 34
@@ -629,8 +634,8 @@ def test_pictures_of_different_sizes_in_one_file(tmp_path: Path) -> None:
 
 
 def test_json_knows_no_nan(tmp_path: Path) -> None:
-    photographs = read_photographs(pixels(1, 3, 8, 8), 3, None)
-    result = Attribution(noise(1, 1, 4, 4), photographs, Target(("a",)), torch.tensor([torch.nan]), "gradcam")
+    inputs = read_inputs(pixels(1, 3, 8, 8), 3, None)
+    result = Attribution(noise(1, 1, 4, 4), inputs, Target(("a",)), torch.tensor([torch.nan]), {"method": "gradcam"})
     assert json.loads(result.save(tmp_path / "a.json").read_text())["scores"] == [None]
 
 

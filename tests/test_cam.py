@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from optvis.attribution import METHODS, attribute
+from optvis.network import Forward, NetworkInput
 
 CAMS = [name for name, way in METHODS.items() if way.summed]
 
@@ -128,7 +129,7 @@ def test_smoothing(network: Pooled, images: Tensor) -> None:
 def test_cam_says_where_it_does_not_work(network: Pooled, images: Tensor) -> None:
     with pytest.raises(ValueError, match="cam needs a network whose outputs are the means of 'body/0' times"):
         attribute(network, images, "cam", 0, "body/0")
-    with pytest.raises(ValueError, match="cam draws classes alone, not 'total'"):
+    with pytest.raises(ValueError, match="cam explains classes alone, not 'total'"):
 
         def total(output: Tensor) -> Tensor:
             return output.sum(1)
@@ -173,9 +174,9 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, list[str], list[Pat
     return request.getfixturevalue("real_network")(request.param), layers, photographs
 
 
-def normalised(images: Tensor) -> Tensor:
-    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    return (images - mean) / std
+def normalised(network: nn.Module, images: Tensor) -> Tensor:
+    """What the network is shown by ``attribute``, to the bit: a ReLU may open for a difference in the last."""
+    return Forward.of(network, NetworkInput.of(network)).normalise(images).contiguous()
 
 
 def steps(maps: Tensor, size: Any) -> Tensor:
@@ -204,8 +205,9 @@ def test_the_same_as_pytorch_grad_cam(
         for shown, asked in zip(images.split(at_once), targets.split(at_once)):
             found = attribute(network, shown, name, asked, layer if METHODS[name].layer else None)
             classes = [ClassifierOutputTarget(index) for index in asked.tolist()]
+            inputs = normalised(network, shown)
             with getattr(reference, GRAD_CAM[name])(model=network, target_layers=[module]) as cam:
-                theirs = torch.tensor(cam(normalised(shown), classes))
+                theirs = torch.tensor(cam(inputs, classes))
             off = (found.heatmap() - theirs).abs().amax((1, 2))
             if name in SIGN_IS_FREE:
                 off = torch.minimum(off, ((-found).heatmap() - theirs).abs().amax((1, 2)))
@@ -223,7 +225,8 @@ def test_the_same_as_torch_cam(name: str, case: tuple[nn.Module, list[str], list
     for layer in layers[1:] if name == "cam" else layers:
         found = attribute(network, images, name, targets, layer)
         options = {"fc_layer": "fc"} if name == "cam" else {}
+        inputs = normalised(network, images)
         with getattr(methods, TORCH_CAM[name])(network, target_layer=layer.replace("/", "."), **options) as cam:
-            scores = network(normalised(images).requires_grad_())
+            scores = network(inputs.requires_grad_())
             (theirs,) = cam(targets, scores, normalized=False)
         assert (found.heatmap() - steps(theirs.detach(), images.shape[-2:])).abs().max() < 1e-4

@@ -19,7 +19,7 @@ from optvis import metrics
 from optvis.attribution import attribute, targets
 from optvis.attribution.baselines import as_baseline
 from optvis.attribution.plotting import heat_of
-from optvis.metrics.scorer import asking
+from optvis.metrics.scorer import scoring
 from optvis.network import NetworkInput
 from optvis.objectives import Channel
 
@@ -122,8 +122,8 @@ def test_equal_values_are_taken_in_reading_order(linear: Linear) -> None:
 
 
 def test_the_score_of_a_class_is_its_probability_unless_told_otherwise(linear: Linear, exact: Shown) -> None:
-    with asking(linear, exact) as scorer:
-        seen = scorer.look.normalised(exact.images)
+    with scoring(linear, exact) as scorer:
+        seen = scorer.context.forward.normalise(exact.images)
     outputs = linear(seen).detach()
     places = torch.tensor([[1], [3]])
     ends = metrics.deletion(linear, exact, steps=1).scores[:, 0]
@@ -155,8 +155,8 @@ def test_targets_of_all_kinds_have_each_image_asked_for_its_own(target: targets.
     before = snapshot(network)
     curve = metrics.deletion(network, Shown(values, images, target), steps=5, batch_size=3)
     assert snapshot(network) == before
-    with asking(network, Shown(values, images, target)) as scorer:
-        torch.testing.assert_close(curve.scores[:, 0], scorer.look.run(scorer.look.inputs)[0].detach())
+    with scoring(network, Shown(values, images, target)) as scorer:
+        torch.testing.assert_close(curve.scores[:, 0], scorer.context.run(scorer.context.inputs)[0].detach())
     if target.score is None:
         alone = Shown(values[1:], images[1:], target.take([1]))
         torch.testing.assert_close(metrics.deletion(network, alone, steps=5).scores[0], curve.scores[1])
@@ -195,14 +195,14 @@ def test_the_normalisation_that_the_map_was_made_with_is_used(linear: Linear, ex
 
 
 def test_baselines_by_name_number_colour_and_image(linear: Linear, exact: Shown) -> None:
-    with asking(linear, exact) as scorer:
-        black, grey, mean, blur = (as_baseline(scorer.look, name) for name in ("black", "grey", "mean", "blur"))
+    with scoring(linear, exact) as scorer:
+        black, grey, mean, blur = (as_baseline(scorer.context, name) for name in ("black", "grey", "mean", "blur"))
         assert (black == 0).all() and (grey == 0.5).all()
-        assert scorer.look.normalised(mean).abs().max() == 0
+        assert scorer.context.forward.normalise(mean).abs().max() == 0
         assert blur.var() < exact.images.var() and torch.allclose(blur.mean(), exact.images.mean(), atol=0.05)
-        assert torch.equal(as_baseline(scorer.look, 0.5), grey)
-        assert torch.equal(as_baseline(scorer.look, [0.4, 0.5, 0.3]), mean)
-        assert torch.equal(as_baseline(scorer.look, exact.images[0])[1], exact.images[0])
+        assert torch.equal(as_baseline(scorer.context, 0.5), grey)
+        assert torch.equal(as_baseline(scorer.context, [0.4, 0.5, 0.3]), mean)
+        assert torch.equal(as_baseline(scorer.context, exact.images[0])[1], exact.images[0])
 
 
 # Average drop and increase
@@ -210,9 +210,9 @@ def test_baselines_by_name_number_colour_and_image(linear: Linear, exact: Shown)
 
 def test_average_drop_and_increase_by_hand(linear: Linear, exact: Shown) -> None:
     shown = Shown(exact.values.relu(), exact.images, exact.target)
-    with asking(linear, shown) as scorer:
-        through = scorer.look.normalised(exact.images * shown.heatmap()[:, None])
-        whole = scorer.look.normalised(exact.images)
+    with scoring(linear, shown) as scorer:
+        through = scorer.context.forward.normalise(exact.images * shown.heatmap()[:, None])
+        whole = scorer.context.forward.normalise(exact.images)
     before, after = (linear(x).softmax(1).detach()[[0, 1], [1, 3]] for x in (whole, through))
     torch.testing.assert_close(metrics.average_drop(linear, shown), (1 - after / before).clamp(min=0))
     assert torch.equal(metrics.increase_in_confidence(linear, shown), (after > before).float())

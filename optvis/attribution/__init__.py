@@ -1,8 +1,19 @@
-"""Attribution: which parts of an image made a network say what it said."""
+"""Attribution: which parts of an image a score of a network depends on."""
 
-from . import cam, pixels  # each method registers itself
+from . import backprop, cam, gradient, integrated_gradients, perturbation  # each method registers itself
 from .attribute import Gradcam, attribute
 from .registry import METHODS
 from .result import Attribution, compare
 
-__all__ = ["METHODS", "Attribution", "Gradcam", "attribute", "cam", "compare", "pixels"]
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "Gradcam",
+    "attribute",
+    "backprop",
+    "cam",
+    "compare",
+    "gradient",
+    "integrated_gradients",
+    "perturbation",
+]

@@ -1,8 +1,8 @@
-"""The one call: what in these images made the network say that?"""
+"""``attribute``: which parts of images a score of a network depends on, by any method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
@@ -10,19 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..network import NetworkInput, find_layer, frozen, unwrap
-from ..network.addresses import layers_of
-from ..network.probe import channel_names
+from ..network import Forward, NetworkInput, Pass, find_layer, isolated, unwrap
+from ..network.addresses import IMAGE, layers_of
+from ..network.inputs import channel_names
 from ..objectives import Batch, Objective
-from ..objectives.algebra import IMAGE
 from ..versions import versions
+from .alone import AloneForward, forward_of
 from .cam import first_component
 from .context import Context
-from .fitting import first_pass, shapes_of
-from .inputs import read_photographs
+from .inputs import read_inputs
 from .registry import Method, find_method
 from .result import Attribution
-from .target_layer import check_maps, last_map
+from .target_layer import check_maps, first_pass, last_map, shapes_of
 from .targets import Target, class_index, logits, of_classes
 
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
@@ -53,33 +52,33 @@ def attribute(
     extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
     **options: Any,
 ) -> Attribution | list[Attribution]:
-    """Which parts of images made a network say what it said.
+    """Which parts of images a score of a network depends on.
 
     ::
 
-        attribute(network, "dog.jpg").overlay()[0]  # Grad-CAM of the class that it names
+        attribute(network, "dog.jpg").overlay()[0]  # Grad-CAM of the class with the highest output
         attribute(network, "dog.jpg", "integrated_gradients", target="golden retriever").save("dog.png")
 
     Args:
-        network: any ``nn.Module`` that takes images; frozen for the time, and handed back as it came.
-        image: a tensor or array of floats in [0, 1] (``[C, H, W]`` or ``[N, C, H, W]``), which is taken as it is; a
-            path or PIL image, whose middle is shown to the network at its size; or a list of these.
+        network: any ``nn.Module`` that takes images; it is read only.
+        image: a tensor or array of floats in [0, 1] (``[C, H, W]`` or ``[N, C, H, W]``), shown to the network as it is;
+            a path or PIL image, scaled and cropped to the network's size; or a list of these.
         method: one of ``METHODS``.
-        target: what is asked for: a class, by number or name; a list, one for each image; an ``Objective`` on any
-            layer, or a list of these; a function from what the network puts out to ``[N]`` (some are in
-            ``optvis.attribution.targets``). By default each image's highest output.
-        layer: for methods that work at one: an address or module; by default the last with an extent in space on
-            which the target depends. Of several the maps are averaged, each brought to [0, 1] before.
-        each: give a list instead, one result for each layer.
-        aug_smooth: average over the image and its mirror, each at 0.9, 1 and 1.1 of its strength.
-        eigen_smooth: of a CAM's channels take what lies along their first principal component instead of the sum.
-        mean, std: per channel, by default what the network's configuration says, or ImageNet's.
-        extra_inputs: what the network takes beside the image: a tuple, or a dict of named inputs.
+        target: what is explained: a class, by number or name; a list, one for each image; an ``Objective`` on any
+            layer, or a list of these; a function from the network's output to ``[N]`` (some are in
+            ``optvis.attribution.targets``). By default each image's class with the highest output.
+        layer: for methods of layers: an address or module; by default the last one with an extent in space on which
+            the target depends. Of several the maps are averaged, each scaled to [0, 1] before.
+        each: return a list instead, one result for each layer.
+        aug_smooth: average over the image and its mirror image, each at 0.9, 1 and 1.1 of its strength.
+        eigen_smooth: use the first principal component of a CAM's channels instead of their sum.
+        mean, std: per channel; by default those of the network's configuration, or ImageNet's.
+        extra_inputs: further inputs of the network: a tuple, or a dict of named inputs.
         options: of the method.
 
     Raises:
         ValueError: an unknown method, layer or class, images that do not fit, a target of another length, or a layer
-            without extent in space; the message names what would do.
+            without extent in space; the message says what can be given instead.
         TypeError: an option that the method does not have.
     """
     if not isinstance(network, nn.Module):
@@ -87,30 +86,28 @@ def attribute(
     way = find_method(method)
     options = way.checked(options)
     given = NetworkInput.of(network, mean, std)
-    photographs = read_photographs(image, given.channels, given.size)
-    extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
+    inputs = read_inputs(image, given.channels, given.size)
     wanted = _wanted(network, layer)
     if wanted and not way.layer:
         raise ValueError(f"{way.name} works on the image itself, not at layer {wanted[0]!r}: leave layer= out")
     if eigen_smooth and not way.summed:
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
-    with frozen(network) as inner:
-        look = Context(inner, given, photographs.images.to(given.device), Target(()), extra=extra)
-        look = _asking(look, target, _heard(look, way, wanted), leaves=bool(wanted))
-        if aug_smooth and look.target.placed:
+    extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
+    with isolated(given.device):
+        forward = forward_of(network, given, extra)
+        explained, contexts, layers = _prepared(forward, inputs.images.to(given.device), target, way, wanted)
+        if aug_smooth and explained.placed:
             raise ValueError(
-                f"aug_smooth mirrors the images, and {look.target.labels[0]!r} asks for a place in them: leave it out"
+                f"aug_smooth mirrors the images, and {explained.labels[0]!r} asks for a place in them: leave it out"
             )
-        if way.layer:
-            found = dict([last_map(look)]) if not wanted else shapes_of(look, wanted)
-            wanted = tuple(found)
-            look = replace(look, layers=wanted, shapes={**look.shapes, **found})
-            check_maps(look, wanted)
-        views = _views(look) if aug_smooth else [(look, False)]
-        maps = [_values(way, views, layer, eigen_smooth, options) for layer in wanted or (None,)]
-        scores = look.scores.cpu()
+        maps: list[list[Tensor]] = []
+        for context in contexts:
+            views = _views(context, layers) if aug_smooth else iter([(context, False)])
+            maps.append(_maps(way, views, layers, eigen_smooth, options))
+        scores = torch.cat([context.scores for context in contexts]).cpu()
     settings = {
         "network": type(unwrap(network)).__name__,
+        "method": way.name,
         "options": {name: value if _plain(value) else repr(value) for name, value in options.items()},
         "aug_smooth": aug_smooth,
         "eigen_smooth": eigen_smooth,
@@ -119,15 +116,15 @@ def attribute(
         "versions": versions(),
     }
     results = [
-        Attribution(values, photographs, look.target, scores, way.name, (name,) if name is not None else (), settings)
-        for values, name in zip(maps, wanted or (None,))
+        Attribution(torch.cat(values), inputs, explained, scores, {**settings, "layer": [] if name is None else [name]})
+        for values, name in zip(zip(*maps), layers or (None,))
     ]
     if each:
         return results
     if len(results) == 1:
         return results[0]
     together = torch.stack([result.heatmap() for result in results]).mean(0)[:, None]
-    return Attribution(together, photographs, look.target, scores, way.name, wanted, settings)
+    return Attribution(together, inputs, explained, scores, {**settings, "layer": list(layers)})
 
 
 def Gradcam(
@@ -146,16 +143,36 @@ def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
     return tuple(dict.fromkeys(find_layer(network, one) for one in layers))
 
 
-def _heard(look: Context, way: Method, wanted: Sequence[str]) -> list[str]:
-    """The layers that are worth listening to in the first pass."""
-    if wanted or not way.layer or len(look.images) > 1:
-        return list(wanted)
-    return [name for name in layers_of(look.network) if name]
+def _prepared(
+    forward: Forward, images: Tensor, target: Any, way: Method, layers: tuple[str, ...]
+) -> tuple[Target, list[Context], tuple[str, ...]]:
+    """The target; the context of all images, or of each where the network must see it alone; and the layers.
+
+    For one image and a class or function as target, a single pass finds target and layer and is the evidence, too.
+    """
+    alone = isinstance(forward, AloneForward) and len(images) > 1
+    heard = [] if alone else list(layers)
+    if way.layer and not layers and len(images) == 1:
+        heard = [name for name in layers_of(forward.network) if name]
+    context, first = _with_target(forward, images, target, heard, leaves=bool(layers))
+    if way.layer:
+        if layers:
+            found = shapes_of(forward, images, layers, first)
+        else:
+            found = dict([last_map(context, first if len(images) == 1 else None)])
+        context = replace(context, shapes={**context.shapes, **found})
+        layers = tuple(found)
+        check_maps(context, layers)
+    if alone:
+        return context.target, [context.take([i]).with_evidence(layers) for i in range(len(images))], layers
+    return context.target, [context.with_evidence(layers, first)], layers
 
 
-def _asking(look: Context, target: Any, layers: Sequence[str], leaves: bool) -> Context:
-    """``look`` with its target, and the pass of these layers that was needed to find it; ``leaves``: ``first_pass``."""
-    count = len(look.images)
+def _with_target(
+    forward: Forward, images: Tensor, target: Any, layers: Sequence[str], leaves: bool
+) -> tuple[Context, Pass | None]:
+    """A context with its target, and the pass that was needed to find it, at ``layers``; ``leaves``: ``first_pass``."""
+    count = len(images)
     target = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
     target = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
     if isinstance(target, list) and len(target) != count:
@@ -163,57 +180,67 @@ def _asking(look: Context, target: Any, layers: Sequence[str], leaves: bool) -> 
     listed = target if isinstance(target, list) else [target] * count
     if isinstance(target, Objective) or (listed and all(isinstance(one, Objective) for one in listed)):
         objective: Objective = target if isinstance(target, Objective) else Batch(tuple(listed))
-        objective = objective.located(lambda layer: find_layer(look.network, layer))
-        if objective.pictures not in (None, count):
-            raise ValueError(f"{objective!r} is for {objective.pictures} images, not {count}")
-        layers = [layer for layer in objective.layers if layer != IMAGE]
-        shapes = shapes_of(look, layers)
-        bound = objective.bound(shapes, shapes)
-        return replace(look, target=Target(tuple(map(repr, listed)), objective=bound), shapes=shapes)
-    look = first_pass(look, layers, leaves)
-    output = look.first.output if look.first is not None else None
+        return _with_objective(forward, images, objective, tuple(map(repr, listed))), None
+    first = first_pass(forward, images, layers, leaves)
     if callable(target):
-        asked = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
-        asked.checked(output, count)
-        return replace(look, target=asked)
+        explained = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
+        explained.checked(first.output, count)
+    else:
+        explained = _classes(forward.network, first.output, listed)
+    return Context.of(forward, images, explained), first
+
+
+def _with_objective(forward: Forward, images: Tensor, objective: Objective, labels: tuple[str, ...]) -> Context:
+    objective = objective.located(lambda layer: find_layer(forward.network, layer))
+    if objective.pictures not in (None, len(images)):
+        raise ValueError(f"{objective!r} is for {objective.pictures} images, not {len(images)}")
+    shapes = shapes_of(forward, images, [layer for layer in objective.layers if layer != IMAGE])
+    return Context.of(forward, images, Target(labels, objective=objective.bound(shapes, shapes)), shapes)
+
+
+def _classes(network: nn.Module, output: Any, listed: Sequence[Any]) -> Target:
+    """The target of a class for each image; of ``None`` the one with the highest output."""
     outputs = logits(output)
-    if len(outputs) != count:
+    if len(outputs) != len(listed):
         raise ValueError(
-            f"the network puts out {list(outputs.shape)} for {count} images, in which no class can be picked: give a "
-            "target that is a function of its output, such as optvis.attribution.targets.box"
+            f"the network puts out {list(outputs.shape)} for {len(listed)} images, in which no class can be picked: "
+            "give a target that is a function of its output, such as optvis.attribution.targets.box"
         )
-    names = channel_names(look.network, "", outputs.shape[1])
-    if target is None:
+    names = channel_names(network, "", outputs.shape[1])
+    if all(one is None for one in listed):
         classes = outputs.argmax(1).tolist()
     else:
         classes = [class_index(one, outputs.shape[1], names) for one in listed]
-    labels = [names[c] if names else str(c) for c in classes]
-    return replace(look, target=of_classes(classes, labels))
+    return of_classes(classes, [names[c] if names else str(c) for c in classes])
 
 
-def _views(look: Context) -> list[tuple[Context, bool]]:
-    """The images, and their mirrors, at several strengths; and whether they are mirrored."""
-    return [
-        (
-            replace(look, images=look.images.flip(-1) if mirrored else look.images, strength=strength, first=None),
-            mirrored,
-        )
-        for mirrored in (False, True)
-        for strength in (0.9, 1.0, 1.1)
-    ]
+def _views(context: Context, layers: Sequence[str]) -> Iterator[tuple[Context, bool]]:
+    """The images and their mirror images at several strengths, and whether they are mirrored."""
+    for mirrored in (False, True):
+        images = context.images.flip(-1) if mirrored else context.images
+        for strength in (0.9, 1.0, 1.1):
+            view = Context.of(context.forward, images, context.target, context.shapes, strength)
+            yield view.with_evidence(layers) if layers else view, mirrored
 
 
-def _values(
-    way: Method, views: Sequence[tuple[Context, bool]], layer: str | None, principal: bool, options: dict[str, Any]
-) -> Tensor:
-    """The mean over the views ``[N, C, h, w]``."""
-    total: Any = 0
-    for look, mirrored in views:
-        values = way.run(look, layer, **options) if way.layer else way.run(look, **options)
-        if way.summed:
-            values = first_component(values) if principal else values.sum(1, keepdim=True)
-        total = total + (values.flip(-1) if mirrored else values).detach().float().cpu()
-    return total / len(views)
+def _maps(
+    way: Method,
+    views: Iterator[tuple[Context, bool]],
+    layers: Sequence[str],
+    principal: bool,
+    options: Mapping[str, Any],
+) -> list[Tensor]:
+    """For each layer the mean over the views, ``[N, C, h, w]``, float32, on the CPU."""
+    totals: list[Any] = [0] * max(1, len(layers))
+    count = 0
+    for context, mirrored in views:
+        count += 1
+        for i in range(len(totals)):
+            values = way.run(context, layers[i], **options) if way.layer else way.run(context, **options)
+            if way.summed:
+                values = first_component(values) if principal else values.sum(1, keepdim=True)
+            totals[i] = totals[i] + (values.flip(-1) if mirrored else values).detach().float().cpu()
+    return [total / count for total in totals]
 
 
 def _plain(value: Any) -> bool:

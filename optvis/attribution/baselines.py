@@ -1,4 +1,4 @@
-"""What an image looks like without the thing: where a path to it begins, and what stands where a pixel is gone."""
+"""Baselines: the image at which a path begins, or that replaces what is taken away."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..checks import choice
 from .context import Context
-from .plotting import choice
 
 Baseline = str | float | Sequence[float] | Tensor
 """A name, a number in [0, 1], one for each channel, an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``."""
@@ -18,24 +18,24 @@ _GREYS = {"black": 0.0, "grey": 0.5, "white": 1.0}
 _NAMES = (*_GREYS, "mean", "blur")
 
 
-def as_baseline(look: Context, baseline: Baseline) -> Tensor:
-    """``[N, C, H, W]`` in [0, 1]: the images of ``look`` without what is looked for.
+def as_baseline(context: Context, baseline: Baseline) -> Tensor:
+    """``[N, C, H, W]`` in [0, 1]: a baseline for each image of a context.
 
     Args:
-        look: what is looked at.
-        baseline: ``"black"``, ``"grey"`` (0.5), ``"white"``; ``"mean"``, the mean that the network takes off, which it
-            sees as 0; ``"blur"``, the image itself, out of focus (a Gaussian as wide as a twelfth of its longer side);
-            a number, one for each channel, or images, all in [0, 1].
+        context: of N images.
+        baseline: ``"black"``, ``"grey"`` (0.5), ``"white"``; ``"mean"``, the network's own mean, which is 0 when
+            normalised; ``"blur"``, the image under a Gaussian blur (σ a twelfth of its longer side); a number, one for
+            each channel, or images, all in [0, 1].
 
     Raises:
         ValueError: no such baseline, or one of another shape or with values outside [0, 1].
     """
-    images = look.images
+    images = context.images
     if isinstance(baseline, str):
         choice("baseline", baseline, _NAMES)
         if baseline == "blur":
             return _blurred(images)
-        baseline = look.given.mean if baseline == "mean" else _GREYS[baseline]
+        baseline = context.forward.given.mean if baseline == "mean" else _GREYS[baseline]
     found = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
     found = found[:, None, None] if found.dim() == 1 else found
     try:
@@ -51,6 +51,17 @@ def as_baseline(look: Context, baseline: Baseline) -> Tensor:
             "[0, 1], before it is normalised"
         )
     return found
+
+
+def as_distribution(context: Context, baselines: Sequence[Baseline] | Tensor) -> Tensor:
+    """``[B, C, H, W]``: several baselines of one image, normalised.
+
+    Raises:
+        ValueError: fewer than two, or one that ``as_baseline`` does not take.
+    """
+    if isinstance(baselines, str) or not isinstance(baselines, (Sequence, Tensor)) or len(baselines) < 2:
+        raise ValueError(f"baselines {baselines!r}: give two or more, such as ('black', 'white')")
+    return torch.cat([context.forward.normalise(as_baseline(context, baseline)) for baseline in baselines])
 
 
 def _blurred(images: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""The CAM family: what a layer saw, weighted by what it meant for the score.
+"""The CAM family: the activations of a layer, weighted by their effect on the score.
 
-Each method is a function from a ``Context`` and a layer to signed values ``[N, K, h, w]`` of the layer's own size;
-their sum over the channels, or what lies along their first principal component, is the map. In the formulas A are the
-layer's activations and G the gradients of the score with respect to them; sums run over the positions ij.
+Each method is a function from a ``Context`` and a layer to signed values ``[N, K, h, w]`` of the layer's own size. The
+map is their sum over the channels or their first principal component. In the formulas A are the layer's activations and
+G the gradients of the score with respect to them; sums run over the positions ij.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..network.addresses import layers_of
-from .context import Context
+from .context import Context, parts, scoring, scoring_from
 from .registry import method
 
 
@@ -23,62 +23,62 @@ def _weighted(weights: Tensor, a: Tensor) -> Tensor:
 
 
 @method("gradcam", layer=True)
-def gradcam(look: Context, layer: str) -> Tensor:
+def gradcam(context: Context, layer: str) -> Tensor:
     """mean(G) A. Selvaraju et al., "Grad-CAM", 2017."""
-    a, g = look.activations(layer), look.gradients(layer)
+    a, g = context.activations(layer), context.gradients(layer)
     return _weighted(g.mean((2, 3)), a)
 
 
 @method("gradcam++", layer=True)
-def gradcam_plus_plus(look: Context, layer: str) -> Tensor:
+def gradcam_plus_plus(context: Context, layer: str) -> Tensor:
     """(Σij α relu(G)) A, α = G² / (2 G² + ΣijA G³). Chattopadhay et al., "Grad-CAM++", 2018."""
-    a, g = look.activations(layer), look.gradients(layer)
+    a, g = context.activations(layer), context.gradients(layer)
     below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
     alpha = torch.where(g != 0, g**2 / (below + 1e-6), 0)
     return _weighted((alpha * g.relu()).sum((2, 3)), a)
 
 
 @method("xgradcam", layer=True)
-def xgradcam(look: Context, layer: str) -> Tensor:
+def xgradcam(context: Context, layer: str) -> Tensor:
     """(Σij G A / Σij A) A. Fu et al., "Axiom-based Grad-CAM", 2020."""
-    a, g = look.activations(layer), look.gradients(layer)
+    a, g = context.activations(layer), context.gradients(layer)
     return _weighted((g * a).sum((2, 3)) / (a.sum((2, 3)) + 1e-7), a)
 
 
 @method("hirescam", layer=True)
-def hirescam(look: Context, layer: str) -> Tensor:
+def hirescam(context: Context, layer: str) -> Tensor:
     """G A. Draelos, Carin, "Use HiResCAM instead of Grad-CAM", 2020."""
-    return look.gradients(layer) * look.activations(layer)
+    return context.gradients(layer) * context.activations(layer)
 
 
 @method("gradcam_elementwise", layer=True)
-def gradcam_elementwise(look: Context, layer: str) -> Tensor:
+def gradcam_elementwise(context: Context, layer: str) -> Tensor:
     """relu(G A). As in pytorch-grad-cam (``GradCAMElementWise``)."""
-    return (look.gradients(layer) * look.activations(layer)).relu()
+    return (context.gradients(layer) * context.activations(layer)).relu()
 
 
 @method("layercam", layer=True)
-def layercam(look: Context, layer: str) -> Tensor:
+def layercam(context: Context, layer: str) -> Tensor:
     """relu(G) A. Jiang et al., "LayerCAM", 2021."""
-    return look.gradients(layer).relu() * look.activations(layer)
+    return context.gradients(layer).relu() * context.activations(layer)
 
 
 @method("eigencam", layer=True)
-def eigencam(look: Context, layer: str) -> Tensor:
-    """A along its first principal component; knows no target. Muhammad, Yeasin, "Eigen-CAM", 2020."""
-    return first_component(look.activations(layer))
+def eigencam(context: Context, layer: str) -> Tensor:
+    """A along its first principal component; does not depend on the target. Muhammad, Yeasin, "Eigen-CAM", 2020."""
+    return first_component(context.activations(layer))
 
 
 @method("eigengradcam", layer=True)
-def eigengradcam(look: Context, layer: str) -> Tensor:
+def eigengradcam(context: Context, layer: str) -> Tensor:
     """G A along its first principal component. As in pytorch-grad-cam (``EigenGradCAM``)."""
-    return first_component(look.gradients(layer) * look.activations(layer))
+    return first_component(context.gradients(layer) * context.activations(layer))
 
 
 def first_component(maps: Tensor) -> Tensor:
     """``[N, 1, h, w]``: maps ``[N, K, h, w]`` along their first principal component, positions being the samples.
 
-    Its sign, which is free, is such that it grows with the sum over the channels.
+    Its sign, which is arbitrary, is chosen so that it correlates with the sum over the channels.
     """
     rows = maps.flatten(2).mT.double()  # [N, hw, K]
     rows = rows - rows.mean(1, keepdim=True)
@@ -90,76 +90,77 @@ def first_component(maps: Tensor) -> Tensor:
 
 
 @method("random_cam", layer=True)
-def random_cam(look: Context, layer: str, seed: int = 0) -> Tensor:
-    """w A with weights drawn from [-1, 1]: the null that a method has to beat."""
-    a = look.activations(layer)
+def random_cam(context: Context, layer: str, seed: int = 0) -> Tensor:
+    """w A with random weights in [-1, 1]: the baseline that any method must beat."""
+    a = context.activations(layer)
     drawn = torch.rand(a.shape[:2], generator=torch.Generator().manual_seed(seed))
     return _weighted((2 * drawn - 1).to(a), a)
 
 
 @method("scorecam", layer=True)
-def scorecam(look: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
-    """softmax(scores of the image seen through A's k-th map) A. Wang et al., "Score-CAM", 2020.
+def scorecam(context: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
+    """softmax(scores of the image times A's k-th map) A. Wang et al., "Score-CAM", 2020.
 
     Each map is enlarged to the image and brought to [0, 1]; the network's own input is multiplied by it.
     """
-    a = look.activations(layer)
+    a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
-    for i, some in look.parts(a, batch_size, verbose, "scorecam"):
-        masks = F.interpolate(a[i, some, None], look.images.shape[-2:], mode="bilinear", align_corners=False)
+    score = scoring(context)
+    for i, some in parts(a, batch_size, verbose, "scorecam"):
+        masks = F.interpolate(a[i, some, None], context.images.shape[-2:], mode="bilinear", align_corners=False)
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
         masks = (masks - low) / (high - low + 1e-8)
-        weights[i, some] = look.scores_of((look.inputs[i] * masks).to(look.inputs.dtype), [i]).to(weights)
+        weights[i, some] = score(i, context.inputs[i].detach() * masks).to(weights)
     return _weighted(weights.softmax(1), a)
 
 
 @method("ablationcam", layer=True)
-def ablationcam(look: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
+def ablationcam(context: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
     """((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is taken out by making it 0."""
-    a = look.activations(layer)
+    a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
-    rerun = look.from_layer(layer)
-    for i, some in look.parts(a, batch_size, verbose, "ablationcam"):
+    score = scoring_from(context, layer)
+    for i, some in parts(a, batch_size, verbose, "ablationcam"):
         kept = torch.ones(len(some), a.shape[1], 1, 1).to(a)
         kept[torch.arange(len(some)), some] = 0
-        weights[i, some] = look.scores[i] - rerun(i, a[i] * kept).to(weights)
-    whole = look.scores[:, None].to(weights)
+        weights[i, some] = context.scores[i] - score(i, a[i] * kept).to(weights)
+    whole = context.scores[:, None].to(weights)
     return _weighted(weights / torch.where(whole == 0, 1, whole), a)
 
 
 @method("cam", layer=True)
-def cam(look: Context, layer: str) -> Tensor:
+def cam(context: Context, layer: str) -> Tensor:
     """w A, w the class's weights after the pooling. Zhou et al., "Learning Deep Features ...", 2016.
 
     For networks whose class outputs are the layer's spatial means times the weights of a fully connected layer (or the
     layer's spatial means themselves).
 
     Raises:
-        ValueError: the target is no class, or the network ends in another way.
+        ValueError: the target is not a class, or the network does not end like this.
     """
-    if look.target.classes is None:
-        raise ValueError(f"cam draws classes alone, not {look.target.labels[0]!r}: use gradcam")
-    a = look.activations(layer)
-    classes = torch.tensor(look.target.classes, device=a.device)
+    if context.target.classes is None:
+        raise ValueError(f"cam explains classes alone, not {context.target.labels[0]!r}: use gradcam")
+    a = context.activations(layer)
+    classes = torch.tensor(context.target.classes, device=a.device)
     means, rows = a.mean((2, 3)), torch.arange(len(a), device=a.device)
-    if len(means[0]) > max(look.target.classes) and torch.allclose(means[rows, classes], look.scores, rtol=1e-3):
+    if len(means[0]) > max(context.target.classes) and torch.allclose(means[rows, classes], context.scores, rtol=1e-3):
         return a[rows, classes, None]
-    for module in look.network.modules():
+    for module in context.network.modules():
         if isinstance(module, nn.Linear) and module.in_features == a.shape[1] > 0:
             weights, bias = module.weight.float(), 0.0 if module.bias is None else module.bias.float()
             found = means @ weights.T + bias
-            if found.shape[1] > max(look.target.classes) and torch.allclose(
-                found[rows, classes], look.scores, rtol=1e-3, atol=1e-3
+            if found.shape[1] > max(context.target.classes) and torch.allclose(
+                found[rows, classes], context.scores, rtol=1e-3, atol=1e-3
             ):
                 return _weighted(weights[classes], a)
     raise ValueError(
         f"cam needs a network whose outputs are the means of {layer!r} times the weights of a fully connected layer; "
-        f"{type(look.network).__name__} ends in another way: use gradcam or another layer"
+        f"{type(context.network).__name__} ends in another way: use gradcam or another layer"
     )
 
 
 @method("fullgrad")
-def fullgrad(look: Context) -> Tensor:
+def fullgrad(context: Context) -> Tensor:
     """ψ(G x) + Σl ψ(G b), of the image and of each layer with a bias. Srinivas, Fleuret, "Full-Gradient ...", 2019.
 
     ψ: the absolute value, brought to [0, 1] in each channel, enlarged to the image, summed over the channels. Biases
@@ -167,16 +168,16 @@ def fullgrad(look: Context) -> Tensor:
     """
     biased = {
         name: module
-        for name, module in layers_of(look.network).items()
+        for name, module in layers_of(context.network).items()
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)) and _bias(module) is not None
     }
-    scores, seen = look.run(look.inputs, list(biased))
-    slopes = torch.autograd.grad(scores.sum(), [look.inputs, *seen.values()], allow_unused=True)
-    total = _spread(slopes[0] * look.inputs.detach(), look.images.shape[-2:])
+    scores, seen = context.run(context.inputs, list(biased))
+    slopes = torch.autograd.grad(scores.sum(), [context.inputs, *seen.values()], allow_unused=True)
+    total = _spread(slopes[0] * context.inputs.detach(), context.images.shape[-2:])
     for name, slope in zip(seen, slopes[1:]):
         bias = _bias(biased[name])
         if slope is not None and bias is not None:
-            total = total + _spread(slope * bias.view(-1, 1, 1), look.images.shape[-2:])
+            total = total + _spread(slope * bias.view(-1, 1, 1), context.images.shape[-2:])
     return total
 
 

@@ -1,129 +1,122 @@
-"""One network, some images and a target, and all that a method may ask about them."""
+"""A network, some images and a target: what a method may ask."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
-from torch.fx.experimental.proxy_tensor import make_fx
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ..checks import as_count
-from ..network import LayerShape, NetworkInput, Tap
-from ..network.addresses import module_at
-from ..network.probe import with_extra
-from ..network.tap import first_tensor, with_first_tensor
-from ..objectives.algebra import IMAGE
+from ..network import Forward, LayerShape, Pass, to_the_end
+from ..network.addresses import IMAGE
+from ..network.suffix import Change, rest_of
 from .targets import Target
 
-Change = Callable[[Tensor], Tensor]
 
-
-@dataclass
-class Pass:
-    """One forward pass: the whole output, what layers put out in the order of their calls, and how often they did."""
-
-    inputs: Tensor
-    output: Any
-    seen: dict[str, Tensor]
-    calls: Mapping[str, int]
-
-
-@dataclass
-class Context:
-    """A network that looks at images, and is asked for the causes of a target's scores.
-
-    All activations and gradients are float32, whatever the type in which the network works.
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What one forward pass and its gradient have shown.
 
     Attributes:
-        network: unwrapped, and frozen for as long as this is used.
-        given: what it takes.
-        images: ``[N, C, H, W]`` in [0, 1], float32.
-        target: what is asked for.
-        layers: addresses at which it is looked.
-        shapes: what those put out.
-        extra: further inputs of the network.
-        strength: what the normalised images are multiplied by.
-        first: a pass that was made of these images already, and whose graph is still there.
+        scores: ``[N]``, float32, without gradient.
+        activations: of layers, in their own order and type, without gradient.
+        gradients: of the scores with respect to these; ``None`` for a layer that the scores do not depend on.
     """
 
-    network: nn.Module
-    given: NetworkInput
+    scores: Tensor
+    activations: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """A network, N images and a target whose scores are to be explained.
+
+    All activations and gradients are float32, whatever the type in which the network computes.
+
+    Attributes:
+        forward: shows images to a shadow of the network.
+        images: ``[N, C, H, W]`` in [0, 1], float32.
+        inputs: the images as the network takes them, float32; a leaf that requires gradients.
+        target: scores what the network puts out.
+        shapes: what layers put out: those of the target's objective, and those to attribute to.
+        evidence: of a pass at the layers to attribute to. ``attribute`` makes it for methods of layers.
+    """
+
+    forward: Forward
     images: Tensor
+    inputs: Tensor
     target: Target
-    layers: tuple[str, ...] = ()
     shapes: Mapping[str, LayerShape] = field(default_factory=dict)
-    extra: Sequence[Any] | Mapping[str, Any] = ()
-    strength: float = 1.0
-    first: Pass | None = None
-    _channels_last: bool = True
+    evidence: Evidence | None = None
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """Images ``[N, C, H, W]`` in [0, 1] as the network takes them."""
-        mean, std = self._statistics(images.device)
-        return (images - mean).div_(std).to(self.given.dtype)
+    @classmethod
+    def of(
+        cls,
+        forward: Forward,
+        images: Tensor,
+        target: Target,
+        shapes: Mapping[str, LayerShape] | None = None,
+        strength: float = 1.0,
+    ) -> Context:
+        """A context whose inputs are the normalised images times ``strength``."""
+        inputs = forward.normalise(images)
+        inputs = inputs if strength == 1 else inputs * strength
+        return cls(forward, images, inputs.requires_grad_(), target, shapes or {})
 
-    def denormalised(self, inputs: Tensor) -> Tensor:
-        """The reverse, in float32."""
-        mean, std = self._statistics(inputs.device)
-        return inputs.float() * std + mean
-
-    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.given.mean, self.given.std))
-        return mean, std
+    @property
+    def network(self) -> nn.Module:
+        """The shadow of the network."""
+        return self.forward.network
 
     def take(self, images: Sequence[int]) -> Context:
-        """The look at only these images, with their targets and their own further inputs."""
+        """The context of only these images, with their targets and their own further inputs; without evidence."""
         rows = list(images)
         return replace(
-            self, images=self.images[rows], target=self.target.take(rows), extra=self.extra_of(rows), first=None
+            self,
+            forward=self.forward.take(rows, len(self.images)),
+            images=self.images[rows],
+            inputs=self.inputs.detach()[rows].requires_grad_(),
+            target=self.target.take(rows),
+            evidence=None,
         )
 
-    def extra_of(self, images: Sequence[int]) -> Sequence[Any] | Mapping[str, Any]:
-        """The further inputs of only these images, where there is one for each."""
-        rows, count = list(images), len(self.images)
-
-        def own(value: Any) -> Any:
-            return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == count > 1 else value
-
-        if isinstance(self.extra, Mapping):
-            return {name: own(value) for name, value in self.extra.items()}
-        return tuple(own(value) for value in self.extra)
-
     def run(self, inputs: Tensor, layers: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """``[N]`` scores of normalised images, and what layers put out, as they do, in the order of their calls.
+        """One forward pass, no deeper than the target needs.
 
-        Layers that are not called are left out. Where the target is an objective, nothing deeper is run than needed.
+        Where the inputs need no gradient, gradients begin at the layers: what comes before them keeps no graph.
+
+        Args:
+            inputs: ``[M, C, H, W]``, normalised; M is N or a multiple, the rows of an image following each other.
+            layers: addresses of layers.
+
+        Returns:
+            ``[M]`` scores, and the outputs of those layers that were called, in their own order and type.
         """
         objective = self.target.objective
-        heard = objective.layers if objective is not None else ()
-        wanted = tuple(layer for layer in dict.fromkeys((*layers, *heard)) if layer != IMAGE)
-        calls: dict[str, int] | None = None
-        if objective is None:
-            calls = to_the_end(wanted)
-        elif all(layer in self.shapes for layer in wanted):
-            calls = {layer: self.shapes[layer].calls for layer in wanted}
-        passed = self.passed(inputs, wanted, calls)
-        seen = passed.seen
-        activations = {layer: self.shapes[layer].channels_first(seen[layer]) for layer in heard if layer != IMAGE}
-        if IMAGE in heard:
-            activations[IMAGE] = self.denormalised(inputs)
+        named = [layer for layer in objective.layers if layer != IMAGE] if objective is not None else []
+        wanted = list(dict.fromkeys((*layers, *named)))
+        calls: Mapping[str, int] | None = to_the_end(wanted)
+        if objective is not None:
+            known = all(layer in self.shapes for layer in wanted)
+            calls = {layer: self.shapes[layer].calls for layer in wanted} if known else None
+        leaves = torch.is_grad_enabled() and not inputs.requires_grad
+        passed = self.forward.run(inputs, wanted, calls, missing_ok=True, leaves=leaves)
+        activations = {layer: self.shapes[layer].channels_first(passed.seen[layer]) for layer in named}
+        if objective is not None and IMAGE in objective.layers:
+            activations[IMAGE] = self.forward.denormalise(inputs)
         scores = self.target(passed.output, activations)
         if len(scores) != len(inputs):
             raise ValueError(f"the target gives {len(scores)} numbers for {len(inputs)} images: give one for each")
         if inputs.requires_grad and torch.is_grad_enabled():
             self.check_gradient(scores)
-        return scores, {layer: activation for layer, activation in seen.items() if layer in layers}
+        return scores, {layer: activation for layer, activation in passed.seen.items() if layer in layers}
 
     def check_gradient(self, scores: Tensor) -> None:
-        """Raises ``ValueError`` where no gradient can reach the image from these scores."""
+        """Raises ``ValueError`` where no gradient can reach the images from these scores."""
         if not scores.requires_grad:
             raise ValueError(
                 f"no gradient reaches the image from {self.target.labels[0]!r}: it does not depend on the image, or "
@@ -131,64 +124,52 @@ class Context:
                 "feature_ablation need none"
             )
 
-    def passed(self, inputs: Tensor, layers: Sequence[str], calls: Mapping[str, int] | None) -> Pass:
-        """Show normalised images to the network; layers that are not called are left out.
+    def with_evidence(self, layers: Sequence[str] = (), first: Pass | None = None) -> Context:
+        """The context with the scores of its images, and with activations and gradients of layers.
 
-        Where the images need no gradient, gradients begin at the layers: what comes before leaves nothing behind.
+        Args:
+            layers: addresses of layers.
+            first: a pass of these images to the end that was made already; its graph is freed. Used where it has seen
+                the layers, so that no other pass is needed.
+
+        Raises:
+            ValueError: a layer is not called.
         """
-        leaves = torch.is_grad_enabled() and not inputs.requires_grad
-        positional, named = with_extra(inputs, self.extra)
-        output: list[Any] = []
-        with (
-            _whole_output(self.network, output),
-            Tap(self.network, layers, calls, missing_ok=True, leaves=leaves) as tap,
-        ):
-            seen = tap(*positional, **named)
-        in_order = {layer: seen[layer] for layer in tap.calls if layer in seen}
-        return Pass(inputs, output[0] if output else None, in_order, tap.calls)
-
-    @cached_property
-    def inputs(self) -> Tensor:
-        """The images as the network takes them; a leaf with gradients."""
-        if self.first is not None and self.first.inputs.requires_grad:
-            return self.first.inputs
-        inputs = self.normalised(self.images)
-        return (inputs if self.strength == 1 else inputs * self.strength).requires_grad_()
-
-    @cached_property
-    def _seen(self) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor | None]]:
-        first, self.first = self.first, None  # its graph serves once
-        if first is not None and first.seen.keys() >= set(self.layers):
-            scores, activations = self.target(first.output, {}), {layer: first.seen[layer] for layer in self.layers}
+        if first is not None and first.seen.keys() >= set(layers):
+            scores, seen = self.target(first.output, {}), {layer: first.seen[layer] for layer in layers}
         else:
-            with torch.set_grad_enabled(bool(self.layers)):
-                scores, activations = self.run(self.inputs.detach(), self.layers)
-        if self.layers and not scores.requires_grad:  # of the layers, or even of the image?
-            scores, activations = self.run(self.inputs, self.layers)
-        for layer in self.layers:
-            if layer not in activations:
+            with torch.set_grad_enabled(bool(layers)):
+                scores, seen = self.run(self.inputs.detach(), layers)
+        if layers and not scores.requires_grad:  # they depend on none of the layers, or not even on the images
+            scores, seen = self.run(self.inputs, layers)
+        for layer in layers:
+            if layer not in seen:
                 raise ValueError(f"layer {layer!r} is not called in the forward pass: choose another layer")
-        if not activations:
-            return scores.detach(), {}, {}
-        found = torch.autograd.grad(scores.sum(), list(activations.values()), allow_unused=True)
-        return scores.detach(), {layer: a.detach() for layer, a in activations.items()}, dict(zip(activations, found))
+        found = torch.autograd.grad(scores.sum(), list(seen.values()), allow_unused=True) if seen else ()
+        activations = {layer: activation.detach() for layer, activation in seen.items()}
+        return replace(self, evidence=Evidence(scores.detach(), activations, dict(zip(seen, found))))
+
+    def _known(self) -> Evidence:
+        if self.evidence is None:
+            raise ValueError("no pass has been made yet: call with_evidence(layers) on the context before")
+        return self.evidence
 
     @property
     def scores(self) -> Tensor:
-        """``[N]``: of the images as they are."""
-        return self._seen[0]
+        """``[N]`` scores of the images."""
+        return self._known().scores
 
     def activations(self, layer: str) -> Tensor:
-        """``[N, K, h, w]``, float32; tokens stand in their grid, without class and register tokens."""
-        return self.as_map(layer, self._seen[1][layer])
+        """``[N, K, h, w]``, float32. Tokens stand in their grid, without class and register tokens."""
+        return self.as_map(layer, self._known().activations[layer])
 
     def gradients(self, layer: str) -> Tensor:
-        """``[N, K, h, w]``: of the scores with respect to the activations.
+        """``[N, K, h, w]``: gradients of the scores with respect to ``activations(layer)``.
 
         Raises:
             ValueError: the scores do not depend on the layer.
         """
-        gradient = self._seen[2][layer]
+        gradient = self._known().gradients[layer]
         if gradient is None:
             raise ValueError(
                 f"{self.target.labels[0]!r} does not depend on layer {layer!r}: choose one on the way to it"
@@ -196,148 +177,94 @@ class Context:
         return self.as_map(layer, gradient)
 
     def as_map(self, layer: str, activation: Tensor) -> Tensor:
-        """What a layer put out, as ``[N, K, h, w]``."""
-        shape = self.shapes[layer]
-        found = shape.channels_first(activation)
-        if found.dim() == 3 and shape.grid is not None:
-            height, width = shape.grid
-            found = found[..., -height * width :].unflatten(2, shape.grid)
-        if found.dim() != 4:
-            raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no extent in space")
-        return found
+        """The output of a layer, or a gradient of its shape, as ``[N, K, h, w]``.
 
-    def from_map(self, layer: str, changed: Tensor, activation: Tensor) -> Tensor:
-        """The reverse of ``as_map``: ``activation`` with its map changed, in the layer's own order and type."""
+        Raises:
+            ValueError: it has no extent in space.
+        """
         shape = self.shapes[layer]
-        if changed.dim() == 4 and len(shape.shape) == 2:
-            flat = changed.flatten(2)
-            rest = shape.channels_first(activation)[..., : -flat.shape[2]]
-            changed = torch.cat([rest, flat.to(rest.dtype)], 2)
-        return changed.movedim(1, shape.axis).to(activation.dtype)
+        if not has_extent(shape):
+            raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no extent in space")
+        found = shape.channels_first(activation)
+        if shape.grid is None:
+            return found
+        height, width = shape.grid
+        return found[..., -height * width :].unflatten(2, shape.grid)
+
+    def from_map(self, layer: str, maps: Tensor, i: int) -> Tensor:
+        """What a layer would put out, in its own order and type, for M images with these maps ``[M, K, h, w]``.
+
+        The reverse of ``as_map``. Class and register tokens are those of image ``i``.
+        """
+        shape, own = self.shapes[layer], self._known().activations[layer]
+        if shape.grid is not None:
+            tokens = maps.flatten(2)
+            further = shape.channels_first(own)[i : i + 1, :, : -tokens.shape[2]]
+            maps = torch.cat([further.expand(len(maps), -1, -1), tokens.to(further)], 2)
+        return shape.layout.original(maps).to(own.dtype).contiguous()
+
+
+def has_extent(shape: LayerShape) -> bool:
+    """True if a layer puts out a map, or tokens in a grid. Where windows stand in the image is not known."""
+    return shape.layout.rows == 1 and (len(shape.shape) == 3 or (len(shape.shape) == 2 and shape.grid is not None))
+
+
+Scoring = Callable[[int, Tensor], Tensor]
+"""From the number of an image and M versions of it or of its maps to ``[M]`` scores, by the image's own target."""
+
+
+def scoring(context: Context) -> Scoring:
+    """A function that scores normalised inputs ``[M, C, H, W]``, without gradients."""
+    quick = context.images.device.type == "cpu"  # there, channels last are twice as fast
 
     @torch.no_grad()
-    def scores_of(self, inputs: Tensor, images: Sequence[int]) -> Tensor:
-        """``[M]`` scores of normalised inputs ``[M, C, H, W]``; ``images`` says whose targets are asked, in turn."""
-        asking = self.take(images)
-        if self._channels_last and inputs.device.type == "cpu":
-            try:  # twice as quick on a CPU
-                return asking.run(inputs.contiguous(memory_format=torch.channels_last))[0]
+    def score(i: int, inputs: Tensor) -> Tensor:
+        nonlocal quick
+        image = context.take([i])
+        if quick:
+            forward = replace(image.forward, memory_format=torch.channels_last)
+            try:
+                return replace(image, forward=forward).run(inputs)[0]
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
-                self._channels_last = False  # some networks take views that only work in the usual layout
-        return asking.run(inputs)[0]
+                quick = False  # a network may take views that need the usual layout
+        return image.run(inputs)[0]
 
-    def from_layer(self, layer: str) -> Callable[[int, Tensor], Tensor]:
-        """A function from an image's number and maps ``[M, K, h, w]`` of it at a layer to ``[M]`` scores.
-
-        Only what follows the layer is run, where the network can be traced; the whole network otherwise.
-        """
-        traced: dict[tuple[int, int], Callable[[Tensor], Tensor] | None] = {}
-
-        def rest(i: int, maps: Tensor) -> Tensor:
-            asking = self.take([i])
-            inputs = self.inputs[i : i + 1].detach().expand(len(maps), -1, -1, -1)
-            own = self._seen[1][layer][i : i + 1]
-            activations = self.from_map(layer, maps, own.expand(len(maps), *own.shape[1:]))
-
-            def run(activations: Tensor) -> Tensor:
-                with changed_layer(self.network, layer, lambda _: activations):
-                    return asking.run(inputs)[0]
-
-            key = (i, len(maps))
-            if key not in traced:
-                traced[key] = _traced(run, own.expand_as(activations).contiguous(), self.scores[i])
-            return (traced[key] or run)(activations)
-
-        return torch.no_grad()(rest)
-
-    def parts(self, maps: Tensor, batch_size: int | None, verbose: bool, name: str) -> Iterator[tuple[int, Tensor]]:
-        """Each image's number with some of the channels of ``maps``, and again, with a bar in a terminal.
-
-        ``batch_size`` channels at once, by default 4 on a CPU (whose caches hold no more) and 64 on a GPU.
-        """
-        default = 64 if maps.device.type == "cuda" else 4
-        batch_size = default if batch_size is None else as_count("batch_size", batch_size)
-        total = maps.shape[0] * maps.shape[1]
-        with tqdm(total=total, desc=name, disable=None if verbose else True) as bar:
-            for i in range(maps.shape[0]):
-                for some in torch.arange(maps.shape[1]).split(batch_size):
-                    yield i, some
-                    bar.update(len(some))
+    return score
 
 
-def _traced(run: Callable[[Tensor], Tensor], example: Tensor, score: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """``run`` without what does not depend on its input; ``None`` unless it then gives the example its score."""
-    try:
-        graph = _folded(make_fx(torch.func.functionalize(run))(example), example)
-        same = torch.allclose(graph(example), score, rtol=1e-3, atol=1e-5)
-    except Exception:
-        return None
-    return graph if same else None
+def scoring_from(context: Context, layer: str) -> Scoring:
+    """A function that scores maps ``[M, K, h, w]`` of a layer, without gradients.
+
+    Only what follows the layer is run, where the network can be traced; the whole network otherwise.
+    """
+    own, rests = context.activations(layer), dict[tuple[int, int], Change]()
+
+    @torch.no_grad()
+    def score(i: int, maps: Tensor) -> Tensor:
+        if (i, len(maps)) not in rests:
+            image = context.take([i])
+            inputs = image.inputs.detach().expand(len(maps), -1, -1, -1)
+            example = context.from_map(layer, own[i : i + 1].expand_as(maps), i)
+            rests[i, len(maps)] = rest_of(
+                image.network, layer, lambda: image.run(inputs)[0], example, context.scores[i]
+            )
+        return rests[i, len(maps)](context.from_map(layer, maps, i))
+
+    return score
 
 
-def _folded(graph: GraphModule, example: Tensor) -> GraphModule:
-    """A graph of one input in which all that does not depend on the input has been computed."""
-    nodes = list(graph.graph.nodes)
-    moving = {nodes[0]}
-    for node in nodes:
-        if moving.intersection(node.all_input_nodes):
-            moving.add(node)
-    known = [node for node in nodes if node.op == "call_function" and node not in moving and moving & set(node.users)]
-    for i, (node, value) in enumerate(_values(graph, example, known).items()):
-        graph.register_buffer(f"_known_{i}", value)
-        with graph.graph.inserting_before(node):
-            node.replace_all_uses_with(graph.graph.get_attr(f"_known_{i}"))
-    for node in reversed(nodes):
-        if node not in moving and not node.users:
-            graph.graph.erase_node(node)
-    graph.recompile()
-    return graph
+def parts(maps: Tensor, batch_size: int | None, verbose: bool, name: str) -> Iterator[tuple[int, Tensor]]:
+    """Each image's number with some of the channels of ``maps``, and again, with a progress bar in a terminal.
 
-
-def _values(graph: GraphModule, example: Tensor, wanted: Sequence[Node]) -> dict[Node, Tensor]:
-    """What some nodes give, at the moment when they give it: later ones may change it in place."""
-    found: dict[Node, Tensor] = {}
-    if not wanted:
-        return found
-
-    class Remembering(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            value = super().run_node(n)
-            if n in wanted and isinstance(value, Tensor):
-                found[n] = value.clone()
-            return value
-
-    Remembering(graph).run(example)
-    return found
-
-
-def to_the_end(layers: Sequence[str]) -> dict[str, int]:
-    """For a tap that is to let the network come to its end, and to swallow no error on the way."""
-    return dict.fromkeys(layers, sys.maxsize)
-
-
-@contextmanager
-def changed_layer(network: nn.Module, layer: str, change: Change) -> Iterator[None]:
-    """Within the block what a layer puts out is changed before anything else sees it."""
-
-    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        tensor = first_tensor(output)
-        return None if tensor is None else with_first_tensor(output, change(tensor))
-
-    handle = module_at(network, layer).register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _whole_output(network: nn.Module, into: list[Any]) -> Iterator[None]:
-    """Within the block what the network puts out is kept, whole."""
-    handle = network.register_forward_hook(lambda module, inputs, output: into.append(output))
-    try:
-        yield
-    finally:
-        handle.remove()
+    ``batch_size`` channels at once, by default 4 on a CPU (whose caches hold no more) and 64 on a GPU.
+    """
+    default = 64 if maps.device.type == "cuda" else 4
+    batch_size = default if batch_size is None else as_count("batch_size", batch_size)
+    total = maps.shape[0] * maps.shape[1]
+    with tqdm(total=total, desc=name, disable=None if verbose else True) as bar:
+        for i in range(maps.shape[0]):
+            for some in torch.arange(maps.shape[1]).split(batch_size):
+                yield i, some
+                bar.update(len(some))

@@ -1,4 +1,4 @@
-"""The pictures that an attribution is about: as they were given, and as the network is shown them."""
+"""The images of an attribution: as they were given, and as the network is shown them."""
 
 from __future__ import annotations
 
@@ -16,78 +16,74 @@ from ..checks import as_size
 from ..images import fit, fitted_part, read_image
 
 Picture: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Tensor
-Box: TypeAlias = tuple[int, int, int, int]
-"""(top, left, height, width) in pixels."""
+Part: TypeAlias = tuple[int, int, int, int]
+"""A part of an image: (top, left, height, width) in pixels."""
 
-USUAL_SIZE = (224, 224)
+DEFAULT_SIZE = (224, 224)
 
 
 @dataclass(frozen=True, eq=False)
-class Photographs:
-    """N pictures, and what of them a network sees.
+class Inputs:
+    """N images, and what a network is shown of them.
 
     Attributes:
-        originals: N times ``[C, H, W]`` in [0, 1], float32, on the CPU, with the channels and the size they came in.
+        originals: N times ``[C, H, W]`` in [0, 1], float32, on the CPU, with their own channels and sizes.
         images: ``[N, C, h, w]`` in [0, 1], float32, on the CPU, as the network is shown them.
-        boxes: for each, which part of the original the network's view covers.
+        parts: for each, the part of the original that the network is shown.
     """
 
     originals: tuple[Tensor, ...]
     images: Tensor
-    boxes: tuple[Box, ...]
+    parts: tuple[Part, ...]
 
     def __len__(self) -> int:
         return len(self.originals)
 
-    def take(self, images: Sequence[int]) -> Photographs:
-        """Only these pictures, in this order."""
+    def take(self, images: Sequence[int]) -> Inputs:
+        """Only these images, in this order."""
         rows = list(images)
-        return Photographs(
-            tuple(self.originals[i] for i in rows), self.images[rows], tuple(self.boxes[i] for i in rows)
-        )
+        return Inputs(tuple(self.originals[i] for i in rows), self.images[rows], tuple(self.parts[i] for i in rows))
 
 
-def read_photographs(
-    image: Picture | Sequence[Picture], channels: int, size: int | Sequence[int] | None = None
-) -> Photographs:
-    """Pictures for a network.
+def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | Sequence[int] | None = None) -> Inputs:
+    """Images for a network.
 
-    Tensors and arrays are shown to the network as they are. Files and PIL images are scaled until they just cover
-    ``size``, and what stands out on two sides is cut off.
+    Tensors and arrays are shown to the network as they are. Files and PIL images are scaled until they cover ``size``,
+    and cropped to it at their centre.
 
     Args:
         image: a path, a PIL image, an array ``[H, W]`` or ``[H, W, C]``, a tensor ``[C, H, W]`` or ``[N, C, H, W]``
             (floats in [0, 1], or uint8), or a list of these.
-        channels: what the network takes. Grey becomes RGB, and RGB becomes grey, where that is all that is needed.
+        channels: that the network takes. Grey becomes RGB, and RGB becomes grey, where that is all that is needed.
         size: the network's own size where it has one; 224 otherwise.
 
     Raises:
-        ValueError: no picture, another number of channels, or views that differ in size.
-        TypeError: something that is no picture.
+        ValueError: no image, another number of channels, or images shown at different sizes.
+        TypeError: something that is no image.
     """
     given: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
     if not given:
         raise ValueError("no image: the list is empty, give at least one picture")
-    size = USUAL_SIZE if size is None else as_size(size)
+    size = DEFAULT_SIZE if size is None else as_size(size)
     originals: list[Tensor] = []
     views: list[Tensor] = []
-    boxes: list[Box] = []
+    parts: list[Part] = []
     for one in given:
         pictures = read_image(one).cpu()
         shown = _with_channels(pictures, channels)
-        box = (0, 0, *pictures.shape[-2:])
+        part = (0, 0, *pictures.shape[-2:])
         if not isinstance(one, (Tensor, np.ndarray)):
-            shown, box = fit(shown, size), fitted_part(pictures.shape[-2:], size)
+            shown, part = fit(shown, size), fitted_part(pictures.shape[-2:], size)
         originals.extend(pictures)
         views.append(shown)
-        boxes.extend([box] * len(pictures))
+        parts.extend([part] * len(pictures))
     sizes = list(dict.fromkeys(f"{view.shape[-2]}x{view.shape[-1]}" for view in views))
     if len(sizes) > 1:
         raise ValueError(
             f"the network would see pictures of different sizes, {' and '.join(sizes)}: tensors and arrays are taken "
             "as they are, so give them in one size"
         )
-    return Photographs(tuple(originals), views[0] if len(views) == 1 else torch.cat(views), tuple(boxes))
+    return Inputs(tuple(originals), views[0] if len(views) == 1 else torch.cat(views), tuple(parts))
 
 
 def _with_channels(pictures: Tensor, channels: int) -> Tensor:

@@ -1,78 +1,101 @@
-"""The way from a baseline to an image, in as many steps as it takes."""
+"""Integrated gradients, with as many steps on the path from the baseline to the image as it takes."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..checks import as_count
+from .baselines import Baseline, as_baseline
+from .captum_bridge import Scores, captum, one_by_one
 from .context import Context
+from .registry import method
 
 STEPS, MOST_PIECES = 50, 16
+TOLERANCE, TOLERANCE_OF_GIVEN_STEPS = 0.01, 0.05
+
+
+@method("integrated_gradients", summed=False)
+def integrated_gradients(
+    context: Context, baseline: Baseline = "black", steps: int | None = None, batch_size: int = 32
+) -> Tensor:
+    """(x - b) · mean of ∂y/∂x along the path from b to x. Sundararajan et al., "Axiomatic Attribution ...", 2017.
+
+    Args:
+        context: the images and the target.
+        baseline: where the path begins, as ``as_baseline`` takes it.
+        steps: number of points on the path. ``None``: 50, then more where the values do not add up to the difference
+            of the scores of image and baseline within 1 %.
+        batch_size: number of images that the network runs on at once.
+
+    Warns:
+        UserWarning: the values are off by more than 1 % after 800 steps, or by more than 5 % after ``steps``.
+    """
+    if steps is not None:
+        as_count("steps", steps)
+    as_count("batch_size", batch_size)
+    starts = context.forward.normalise(as_baseline(context, baseline))
+    return one_by_one(context, lambda image, start: _path(image, start, steps, batch_size), starts)
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
-    """Where on the way (0 the baseline, 1 the image), the image there, and its score."""
+class _Point:
+    """A point of the path, 0 the baseline and 1 the image: the normalised image there and its score."""
 
-    place: float
-    image: Tensor
+    at: float
+    inputs: Tensor
     score: float
 
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A part of the way, its values, and by how much these add up to more than the rise of the score."""
+    """A piece of the path, its values, and the sum of these minus the rise of the score."""
 
-    low: _Place
-    high: _Place
+    low: _Point
+    high: _Point
     values: Tensor
     off: float
 
 
-def adding_up(engine: Any, look: Context, given: dict[str, Any]) -> Tensor:
-    """Integrated gradients of one image, ``[1, C, H, W]``, that add up to the difference of the scores within 1 %.
+def _path(image: Context, start: Tensor, steps: int | None, batch_size: int) -> Tensor:
+    """Integrated gradients of one image, ``[1, C, H, W]``.
 
-    What a piece of the way has to add up to is known: the difference of the scores at its ends. So the piece that is
+    What a piece of the path has to add up to is known: the difference of the scores at its ends. The piece that is
     furthest off is halved, and each half gets half as many steps, until the sum is right.
-
-    Args:
-        engine: Captum's ``IntegratedGradients``.
-        look: at one image.
-        given: what Captum is given; where ``n_steps`` is a number, so many are made, whatever they add up to.
-
-    Warns:
-        UserWarning: they are off by more than 1 % after 800 steps, or by more than 5 % after those that were asked for.
     """
-    asked, start, end = given.pop("n_steps"), given.pop("baselines").expand_as(look.inputs), look.inputs.detach()
+    engine, end = captum("IntegratedGradients")(Scores(image)), image.inputs.detach()
+    start = start.expand_as(end)
 
-    def at(place: float) -> _Place:
-        image = start if place == 0 else end if place == 1 else torch.lerp(start, end, place)
+    def point(at: float) -> _Point:
+        inputs = start if at == 0 else end if at == 1 else torch.lerp(start, end, at)
         with torch.no_grad():
-            return _Place(place, image, float(look.run(image)[0].sum()))
+            return _Point(at, inputs, float(image.run(inputs)[0].sum()))
 
-    def between(low: _Place, high: _Place, steps: int) -> _Piece:
-        values: Tensor = engine.attribute(high.image, baselines=low.image, n_steps=steps, **given).detach()
+    def piece(low: _Point, high: _Point, steps: int) -> _Piece:
+        values: Tensor = engine.attribute(
+            high.inputs, baselines=low.inputs, n_steps=steps, internal_batch_size=batch_size
+        ).detach()
         return _Piece(low, high, values, float(values.sum()) - (high.score - low.score))
 
-    pieces = [between(at(0), at(1), asked or STEPS)]
+    pieces = [piece(point(0), point(1), steps or STEPS)]
     (whole,) = pieces
-    total, mass = whole.high.score - whole.low.score, float(whole.values.abs().sum())
-    bound = (0.01 if asked is None else 0.05) * max(abs(total), 0.001 * mass)  # what is no more than rounding is right
-    while (off := abs(sum(piece.off for piece in pieces))) > bound and asked is None and len(pieces) < MOST_PIECES:
-        worst = max(pieces, key=lambda piece: abs(piece.off))
+    rise, mass = whole.high.score - whole.low.score, float(whole.values.abs().sum())
+    # Where the score hardly rises, an error within rounding is not held against it.
+    bound = (TOLERANCE if steps is None else TOLERANCE_OF_GIVEN_STEPS) * max(abs(rise), 0.001 * mass)
+    while (off := abs(sum(one.off for one in pieces))) > bound and steps is None and len(pieces) < MOST_PIECES:
+        worst = max(pieces, key=lambda one: abs(one.off))
         pieces.remove(worst)
-        middle = at((worst.low.place + worst.high.place) / 2)
-        pieces += [between(worst.low, middle, STEPS // 2), between(middle, worst.high, STEPS // 2)]
-    values = torch.stack([piece.values for piece in pieces]).sum(0)
+        middle = point((worst.low.at + worst.high.at) / 2)
+        pieces += [piece(worst.low, middle, STEPS // 2), piece(middle, worst.high, STEPS // 2)]
+    values = torch.stack([one.values for one in pieces]).sum(0)
     if off > bound:
         warnings.warn(
-            f"integrated_gradients of {look.target.labels[0]!r} add up to {float(values.sum()):.4g} in "
-            f"{asked or STEPS * len(pieces)} steps, and the scores of image and baseline differ by {total:.4g}: give "
+            f"integrated_gradients of {image.target.labels[0]!r} add up to {float(values.sum()):.4g} in "
+            f"{steps or STEPS * len(pieces)} steps, and the scores of image and baseline differ by {rise:.4g}: give "
             "more steps",
-            stacklevel=6,
+            stacklevel=7,
         )
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import sys
@@ -16,8 +15,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ..checks import choice
 from ..display import has_screen, notebook_display
-from .inputs import Box
+from .inputs import Part
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -28,17 +28,8 @@ KINDS = ("heat map", "overlay", "original", "masked", "blended")
 INCHES = 2.8  # the width of a cell of a figure
 
 
-def choice(what: str, value: Any, choices: Sequence[str]) -> str:
-    """``value``; raises ``ValueError`` with the nearest where it is none of the choices."""
-    if isinstance(value, str) and value in choices:
-        return value
-    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(choices)}"
-    raise ValueError(f"no {what} {value!r}: {hint}")
-
-
 def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.0) -> Tensor:
-    """``[N, H, W]``: signed values ``[N, C, h, w]`` as maps to look at; as ``Attribution.heatmap`` says."""
+    """``[N, H, W]``: the heat maps of signed values ``[N, C, h, w]``; see ``Attribution.heatmap``."""
     maps = values.sum(1, keepdim=True)
     if outliers:
         strengths = maps.abs().flatten(1)
@@ -85,15 +76,15 @@ def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
 
 
 def draw(
-    kind: str, picture: Tensor, heat: Tensor, box: Box, colours: Colormap, sign: str, alpha: float = 0.5
+    kind: str, picture: Tensor, heat: Tensor, part: Part, colours: Colormap, sign: str, alpha: float = 0.5
 ) -> Tensor:
     """A picture and a map of it in one.
 
     Args:
         kind: one of ``KINDS``.
         picture: ``[C, H, W]`` in [0, 1].
-        heat: ``[height, width]`` of the box; in [0, 1], or in [-1, 1] where ``sign`` is ``"all"``.
-        box: where on the picture the map lies; what is outside is left as it is, or black where it is masked.
+        heat: ``[height, width]`` of the part; in [0, 1], or in [-1, 1] where ``sign`` is ``"all"``.
+        part: of the picture, which the map covers; the rest is left as it is, or black where it is masked.
         colours: for the map.
         sign: of the map.
         alpha: how much an overlay hides the picture.
@@ -108,14 +99,14 @@ def draw(
     strength = heat.abs()
     if kind == "masked":
         masked = torch.zeros_like(sheet)
-        _inside(masked, box).copy_(_inside(sheet, box) * strength)
+        _inside(masked, part).copy_(_inside(sheet, part) * strength)
         return masked
     level = (heat + 1) / 2 if sign == "all" else heat
     coloured = torch.from_numpy(colours(level.numpy())[..., :3].astype(np.float32)).movedim(-1, 0)
     if kind == "heat map":
         return coloured
     opacity = strength if kind == "blended" else alpha
-    view = _inside(sheet, box)
+    view = _inside(sheet, part)
     view.copy_(view * (1 - opacity) + coloured * opacity)
     return sheet
 
@@ -172,8 +163,8 @@ def present(figure: Figure) -> None:
         _picture_of(figure).show()
 
 
-def _inside(picture: Tensor, box: Box) -> Tensor:
-    top, left, height, width = box
+def _inside(picture: Tensor, part: Part) -> Tensor:
+    top, left, height, width = part
     return picture[:, top : top + height, left : left + width]
 
 

@@ -1,8 +1,7 @@
-"""All methods by their names: an entry here is in ``attribute``, in the command line and in the documentation."""
+"""All methods by name: a method that is registered here is in ``attribute``, the command line and the documentation."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,34 +9,37 @@ from typing import Any
 
 from torch import Tensor
 
+from ..checks import choice
+
 Run = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to attribute.
+    """A method of attribution.
 
     Attributes:
-        name: what it is called by.
-        run: ``run(look, layer, **options)`` where it works at a layer, ``run(look, **options)`` otherwise; gives
+        name: as users write it.
+        run: ``run(context, layer, **options)`` for a method of a layer, ``run(context, **options)`` otherwise; returns
             signed values ``[N, C, h, w]``.
-        layer: whether it works at a layer.
-        summary: a line that says what it computes, and its source.
-        summed: whether the sum of its values over the channels is the map.
+        layer: True for a method that attributes to a layer.
+        summary: the first paragraph of its docstring: the formula and its source.
+        summed: True if the map is the sum of the values over the channels.
     """
 
     name: str
     run: Run
     layer: bool
     summary: str
-    summed: bool = False
+    summed: bool
 
-    def options(self) -> list[str]:
-        """Names of the options that the method takes."""
-        return [name for name in inspect.signature(self.run).parameters if name not in ("look", "layer")]
+    def options(self) -> dict[str, Any]:
+        """The options of the method and their defaults."""
+        parameters = list(inspect.signature(self.run).parameters.values())
+        return {parameter.name: parameter.default for parameter in parameters[2 if self.layer else 1 :]}
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options; raises ``TypeError`` on one that the method does not take."""
+        """The options as a dict; raises ``TypeError`` for one that the method does not have."""
         known = self.options()
         for option in options:
             if option not in known:
@@ -49,24 +51,27 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, layer: bool = False) -> Callable[[Run], Run]:
-    """Register a function as a method whose map is the sum of its values over the channels."""
+def method(name: str, layer: bool = False, summed: bool = True) -> Callable[[Run], Run]:
+    """Register a function as a method.
+
+    Args:
+        name: as users write it.
+        layer: True for a function of a context and a layer; False for a function of a context alone.
+        summed: True if its map is the sum of its values over the channels, or their first principal component where
+            ``attribute`` is called with ``eigen_smooth=True``.
+    """
 
     def register(run: Run) -> Run:
-        METHODS[name] = Method(name, run, layer, (inspect.getdoc(run) or "").split("\n\n")[0], True)
+        METHODS[name] = Method(name, run, layer, (inspect.getdoc(run) or "").split("\n\n")[0], summed)
         return run
 
     return register
 
 
 def find_method(name: str) -> Method:
-    """The method of a name; raises ``ValueError`` with the nearest where there is none."""
-    key = name.lower().replace("-", "_").replace(" ", "_") if isinstance(name, str) else name
-    if key in METHODS:
-        return METHODS[key]
+    """The method of a name, however it is hyphenated; raises ``ValueError`` with the nearest where there is none."""
+    spelled = name.lower().replace("-", "_").replace(" ", "_") if isinstance(name, str) else name
     plain = {known.replace("_", ""): known for known in METHODS}
-    if isinstance(key, str) and key.replace("_", "") in plain:
-        return METHODS[plain[key.replace("_", "")]]
-    near = difflib.get_close_matches(str(key), METHODS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(METHODS)}"
-    raise ValueError(f"no method {name!r}: {hint}")
+    if isinstance(spelled, str) and spelled not in METHODS:
+        spelled = plain.get(spelled.replace("_", ""), name)
+    return METHODS[choice("method", spelled, METHODS)]

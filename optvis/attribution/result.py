@@ -1,4 +1,4 @@
-"""The result of an attribution: maps of what mattered, arithmetic with them, showing and saving."""
+"""The result of an attribution: signed maps, arithmetic with them, showing and saving."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checks import as_count, as_size
+from ..checks import as_count, as_number, as_size, choice
 from ..files import check_path, write_whole
 from ..images import grid, to_pil, write_picture
-from .inputs import Box, Photographs
-from .plotting import KINDS, SIGNS, choice, colour_map, draw, figure_of, heat_of, present, resized, title_of
+from .inputs import Inputs, Part
+from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -34,37 +34,32 @@ ENDINGS = (".png", ".webp", ".jpg", ".jpeg", ".npy", ".json")
 
 
 class Attribution:
-    """What mattered in each of N images, for the target's score.
+    """How much each place of N images contributes to the target's score.
 
     Attributions add, subtract and multiply, place by place, and take numbers as factors. Where their sizes differ, the
     smaller map is enlarged; a map of one channel counts for each channel of the other.
 
-    Attributes:
-        values: ``[N, C, h, w]``, float32, on the CPU, signed and unscaled. C is 1 for the map of a layer, and the
-            image's number of channels for a method that works on pixels.
-        photographs: what was looked at.
-        target: what was asked for; its ``labels`` name it for each image.
+    Args:
+        values: ``[N, C, h, w]``, signed and unscaled. C is 1 for the map of a layer, and the image's number of channels
+            for a method that works on pixels.
+        inputs: the images.
+        target: what was explained; its ``labels`` name it for each image.
         scores: ``[N]``, the target's scores of the images.
-        method: its name, or a formula of several.
-        layer: addresses of the layers looked at; empty for a method that works on pixels.
-        settings: everything that made it; JSON can hold it.
+        settings: everything that decided the values, as JSON can hold it; ``method`` and ``layer``, a list, among it.
+
+    Attributes:
+        values: float32, on the CPU; values that are not finite are 0.
+        inputs, target, scores, settings: as above.
     """
 
     __array_ufunc__ = None  # so that a number of NumPy times an attribution is one too, and no array of objects
 
     def __init__(
-        self,
-        values: Tensor,
-        photographs: Photographs,
-        target: Target,
-        scores: Tensor,
-        method: str,
-        layer: Sequence[str] = (),
-        settings: Mapping[str, Any] | None = None,
+        self, values: Tensor, inputs: Inputs, target: Target, scores: Tensor, settings: Mapping[str, Any]
     ) -> None:
-        if values.dim() != 4 or 0 in values.shape or len(values) != len(photographs):
+        if values.dim() != 4 or 0 in values.shape or len(values) != len(inputs):
             raise ValueError(
-                f"values of shape {list(values.shape)} for {len(photographs)} images: give [N, C, h, w], one for each"
+                f"values of shape {list(values.shape)} for {len(inputs)} images: give [N, C, h, w], one for each"
             )
         scores = torch.as_tensor(scores).detach().float().cpu()
         if scores.shape != (len(values),) or len(target.labels) != len(values):
@@ -72,18 +67,26 @@ class Attribution:
                 f"scores of shape {list(scores.shape)} and {len(target.labels)} labels for {len(values)} images: "
                 "give one for each"
             )
-        self.photographs = photographs
+        self.inputs = inputs
         self.target = target
         self.scores = scores
-        self.method = method
-        self.layer = (layer,) if isinstance(layer, str) else tuple(layer)
-        self.settings = dict(settings or {})
+        self.settings = dict(settings)
         self.values = self._sound(values)
+
+    @property
+    def method(self) -> str:
+        """The name of the method, or a formula of several."""
+        return str(self.settings.get("method", ""))
+
+    @property
+    def layer(self) -> tuple[str, ...]:
+        """Addresses of the layers; empty for a method that works on pixels."""
+        return tuple(self.settings.get("layer", ()))
 
     @property
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1], as the network was shown them."""
-        return self.photographs.images
+        return self.inputs.images
 
     def __len__(self) -> int:
         return len(self.values)
@@ -96,7 +99,7 @@ class Attribution:
         place %= len(self)
         one = copy.copy(self)
         one.values, one.scores = self.values[[place]], self.scores[[place]]
-        one.photographs, one.target = self.photographs.take([place]), self.target.take([place])
+        one.inputs, one.target = self.inputs.take([place]), self.target.take([place])
         return one
 
     def __iter__(self) -> Iterator[Attribution]:
@@ -142,7 +145,7 @@ class Attribution:
 
     def _scaled(self, values: Tensor, method: str) -> Attribution:
         made = copy.copy(self)
-        made.method, made.settings = method, {**self.settings, "method": method}
+        made.settings = {**self.settings, "method": method}
         made.values = made._sound(values, self._zeros())
         return made
 
@@ -157,9 +160,11 @@ class Attribution:
         size = (max(mine[2], others[2]), max(mine[3], others[3]))
         made = copy.copy(self)
         left = _factor(self.method) if "*" in formula else self.method
-        made.method = formula.format(left, _factor(other.method))
-        made.layer = tuple(dict.fromkeys((*self.layer, *other.layer)))
-        made.settings = {"method": made.method, "of": [self.settings, other.settings]}
+        made.settings = {
+            "method": formula.format(left, _factor(other.method)),
+            "layer": list(dict.fromkeys((*self.layer, *other.layer))),
+            "of": [self.settings, other.settings],
+        }
         if self.target.labels != other.target.labels:
             pairs = zip(self.target.labels, other.target.labels)
             made.target = Target(tuple(a if a == b else formula.format(a, b) for a, b in pairs))
@@ -172,12 +177,12 @@ class Attribution:
         return (self.values == 0).flatten(1).all(1)
 
     def _sound(self, values: Tensor, known: Tensor | None = None) -> Tensor:
-        """The values as they are kept; says which are no numbers, and which maps are zero and not known to be."""
+        """The values as they are kept. Warns of values that are not finite, and of zero maps that are not ``known``."""
         values = values.detach().float().cpu()
         broken = ~values.isfinite().flatten(1).all(1)
         if broken.any():
             values = values.nan_to_num(0, 0, 0)
-            self._warn(broken, "values that are no finite numbers in {}: they are taken as 0")
+            self._warn(broken, "values that are not finite in {}: they are taken as 0")
         zeros = (values == 0).flatten(1).all(1)
         zeros = zeros if known is None else zeros & ~known
         if zeros.any():
@@ -195,17 +200,17 @@ class Attribution:
     # Pictures
 
     def heatmap(self, size: int | Sequence[int] | None = None, sign: str = "positive", outliers: float = 0.0) -> Tensor:
-        """The maps to look at, each on a scale of its own.
+        """The maps at the size of the images, each scaled by itself.
 
-        The channels are summed, the sign is chosen, the map is brought to [0, 1] by its least and greatest value,
-        resized, and brought to [0, 1] again.
+        The channels are summed, the sign is chosen, the map is scaled to [0, 1] by its minimum and maximum, resized and
+        scaled again.
 
         Args:
             size: in pixels; by default that of ``images``.
             sign: ``"positive"`` for what raises the score, ``"negative"`` for what lowers it, ``"absolute"`` for both
                 alike, ``"all"`` for both with their signs, divided by the greatest absolute value.
-            outliers: the strongest places, so many percent of all, are cut to the strength of the next. Pictures of
-                maps that tell pixels apart cut 2 %: a few pixels would hide all others.
+            outliers: percentage of the strongest places that are clipped to the strength of the next. Pictures of
+                maps as large as the image clip 2 %, or a few pixels would hide all others.
 
         Returns:
             ``[N, H, W]`` in [0, 1]; in [-1, 1] for ``"all"``.
@@ -237,8 +242,7 @@ class Attribution:
             ValueError: something that cannot be chosen.
             ImportError: matplotlib is not installed.
         """
-        if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
-            raise ValueError(f"alpha {alpha!r}: give a number from 0 to 1")
+        as_number("alpha", alpha, 0, 1)
         choice("place to draw on", on, ("original", "view"))
         return [to_pil(drawn) for drawn in self._drawn("overlay", sign, cmap, alpha, on)]
 
@@ -286,14 +290,14 @@ class Attribution:
         choice("kind", kind, KINDS)
         choice("sign", sign, SIGNS)
         colours, outliers = colour_map(cmap, sign), 2.0 if self.values.shape[2:] == self.images.shape[2:] else 0.0
-        pictures: Sequence[Tensor] = self.photographs.originals
-        boxes: Sequence[Box] = self.photographs.boxes
+        pictures: Sequence[Tensor] = self.inputs.originals
+        parts: Sequence[Part] = self.inputs.parts
         if on == "view":
             pictures = list(self.images)
-            boxes = [(0, 0, *picture.shape[-2:]) for picture in pictures]
+            parts = [(0, 0, *picture.shape[-2:]) for picture in pictures]
         return [
-            draw(kind, picture, heat_of(values[None], box[2:], sign, outliers)[0], box, colours, sign, alpha)
-            for picture, values, box in zip(pictures, self.values, boxes)
+            draw(kind, picture, heat_of(values[None], part[2:], sign, outliers)[0], part, colours, sign, alpha)
+            for picture, values, part in zip(pictures, self.values, parts)
         ]
 
     def _sheet(self, sign: str = "positive") -> Image.Image:

@@ -1,79 +1,190 @@
-"""Finding the layer to look at, where none is given."""
+"""The first pass of the images, what layers put out for them, and the layer to attribute to where none is given."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from ..network import LayerShape
-from ..network.addresses import layers_of
-from .context import Context, to_the_end
-from .fitting import first_pass, shapes_of
+from ..checks import Size
+from ..network import Forward, LayerShape, Pass, Probe, out_of_memory, to_the_end
+from ..network.addresses import layers_of, module_at
+from ..network.inputs import channel_names
+from ..network.layout import Layout, patch_grid, typed_axis
+from .context import Context, has_extent
 
 
-def last_map(look: Context) -> tuple[str, LayerShape]:
+def first_pass(forward: Forward, images: Tensor, layers: Sequence[str], leaves: bool = False) -> Pass:
+    """A pass of images ``[N, C, H, W]`` in [0, 1] to the end, for the first time.
+
+    Args:
+        forward: shows them to the network.
+        images: on its device.
+        layers: addresses of the layers to listen to; without any, no graph is kept.
+        leaves: True if gradients need to reach no further back than these layers, which is cheaper.
+
+    Raises:
+        ValueError: the network does not take images like these; the message says which it takes.
+    """
+    try:
+        with torch.set_grad_enabled(bool(layers)):
+            inputs = forward.normalise(images)
+            inputs = inputs if leaves else inputs.requires_grad_()
+            return forward.run(inputs, layers, to_the_end(layers), missing_ok=True, leaves=leaves)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise _refusal(forward, images, [""], error) from error
+
+
+def shapes_of(
+    forward: Forward, images: Tensor, layers: Sequence[str], first: Pass | None = None
+) -> dict[str, LayerShape]:
+    """What layers put out for images like these.
+
+    Args:
+        forward: shows them to the network.
+        images: ``[N, C, H, W]``.
+        layers: addresses.
+        first: a pass of these images; layers whose order it shows need no other pass.
+
+    Raises:
+        ValueError: a layer that is not called or has no channels, or the network does not take such images.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    found = {layer: _shape(forward, first, layer, size) for layer in layers} if first is not None else {}
+    unclear = [layer for layer in layers if found.get(layer) is None]
+    probe = Probe(forward.network, unclear, forward.given, forward.take([0], len(images)).extra)
+    try:
+        probed = probe.at(size).layers if unclear else {}
+    except Exception as error:
+        if isinstance(error, ValueError) or out_of_memory(error):
+            raise
+        raise _refusal(forward, images, layers, error) from error
+    return {layer: found.get(layer) or probed[layer] for layer in layers}
+
+
+def _shape(forward: Forward, first: Pass, layer: str, size: Size) -> LayerShape | None:
+    """What a layer puts out, by a pass of some images; ``None`` where the order of its axes does not show."""
+    activation = first.seen.get(layer)
+    if activation is None or activation.dim() < 2 or len(activation) != len(first.inputs):
+        return None
+    axis = _channel(forward.network, first, layer, size)
+    if axis is None:
+        return None
+    layout = Layout(channel=axis)
+    shape = tuple(layout.channels_first(activation).shape[1:])
+    grid = patch_grid(shape[1], size) if len(shape) == 2 else None
+    return LayerShape(shape, layout, first.calls[layer], grid, channel_names(forward.network, layer, shape[0]))
+
+
+def _channel(network: nn.Module, first: Pass, layer: str, size: Size) -> int | None:
+    """The axis of the channels where the layer's type tells it, or that of the last layer of the same shape before."""
+    shape = tuple(first.seen[layer].shape)
+    own = typed_axis(module_at(network, layer), shape)
+    if own is not None or len(shape) == 2:
+        return own or 1
+    if 1 < len(first.inputs) in shape[1:]:
+        return None  # one of several axes may be the batch
+    for earlier in reversed(list(first.seen)[: list(first.seen).index(layer)]):
+        alike = tuple(first.seen[earlier].shape) == shape
+        axis = typed_axis(module_at(network, earlier), shape) if alike else None
+        if axis is not None:
+            return axis if shape[1:].count(shape[axis]) == 1 else None
+    if len(shape) == 4 and size[0] == size[1] and (shape[1] == shape[2]) != (shape[2] == shape[3]):
+        return 3 if shape[1] == shape[2] else 1  # of a square image, the two equal sides are those of a map
+    return None
+
+
+def _refusal(forward: Forward, images: Tensor, layers: Sequence[str], error: Exception) -> ValueError:
+    """Why the network does not take the images, with the size that it takes."""
+    kind, (height, width) = type(forward.network).__name__, images.shape[-2:]
+    probe = Probe(forward.network, layers, forward.given, forward.take([0], len(images)).extra)
+    try:
+        own = probe.network_size((height, width))
+    except ValueError as told:
+        return told
+    if own is None:  # it takes a plain image of this size
+        return ValueError(f"{kind} does not run on images of {list(images.shape)}: {error}")
+    return ValueError(
+        f"{kind} takes images of {own[0]} × {own[1]} px, not {height} × {width} px: resize them, or give paths or PIL "
+        f"images, which are fitted ({error})"
+    )
+
+
+def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerShape]:
     """The last layer with an extent in space (a map, or tokens in a grid) on whose places the scores depend; its shape.
 
     Fully connected layers, and maps whose sides are tokens, are taken only where there is nothing else: queries, keys
     and values are only a part of what a transformer has at a place.
 
+    Args:
+        context: the first of its images decides.
+        first: a pass of one image to the end, at all layers; its graph is kept.
+
     Raises:
         ValueError: there is none.
     """
-    one = look if look.first is not None and len(look.images) == 1 else look.take([0])
-    layers = layers_of(look.network)
-    names = [name for name in layers if name]
-    if one.first is None:  # that the network takes such images may be known by now
-        known = look.first is not None
-        one = replace(one, first=one.passed(one.inputs, names, to_the_end(names))) if known else first_pass(one, names)
-    first = one.first
-    assert first is not None
+    one = context if len(context.images) == 1 else context.take([0])
+    if first is None:
+        names = [name for name in layers_of(one.network) if name]
+        first = one.forward.run(one.inputs, names, to_the_end(names), missing_ok=True)
     if one.target.objective is None:
         scores = one.target(first.output, {})
     else:
         scores, seen = one.run(first.inputs, list(first.seen))
-        first.seen = seen
+        first = first._replace(seen=seen)
     one.check_gradient(scores)
-    tokens = {a.shape[1] for a in first.seen.values() if a.dim() == 3}
-
-    def partial(name: str) -> bool:
-        activation = first.seen[name]
-        return isinstance(layers[name], nn.Linear) or (activation.dim() == 4 and bool(tokens & {*activation.shape[1:]}))
-
-    maps = [name for name, a in first.seen.items() if a.requires_grad and a.dim() in (3, 4) and len(a) == 1]
-    maps.reverse()
-    for name in sorted(maps, key=partial):
-        gradient = _slope(scores, first.seen[name])
+    for name in _candidates(one.network, first):
         try:
-            shapes = shapes_of(one, [name])
+            shapes = shapes_of(one.forward, one.images, [name], first)
+            gradient = _gradient(scores, first.seen[name])
             meant = replace(one, shapes=shapes).as_map(name, gradient).abs().amax(1)
         except ValueError:
             continue  # no map after all
         if min(meant.shape[1:]) > 1 and int((meant > 0).sum()) > 1:
             return name, shapes[name]
-    kind, label = type(look.network).__name__, look.target.labels[0]
-    if not _slope(scores, first.inputs).any():
+    kind, label = type(context.network).__name__, context.target.labels[0]
+    if not _gradient(scores, first.inputs).any():
         raise ValueError(f"{label!r} does not depend on the image: its gradient is 0 everywhere, choose another target")
     raise ValueError(f"no layer of {kind} on which {label!r} depends has an extent in space: choose a pixel method")
 
 
-def _slope(scores: Tensor, at: Tensor) -> Tensor:
-    """The gradient of scores, for as often as it is asked for."""
+def _candidates(network: nn.Module, first: Pass) -> Iterator[str]:
+    """Layers of a pass of one image that may put out a map, the best first."""
+    layers = layers_of(network)
+    tokens = {a.shape[1] for a in first.seen.values() if a.dim() == 3}
+    maps = [name for name, a in first.seen.items() if a.requires_grad and _may_be_map(a)]
+    maps.reverse()
+
+    def partial(name: str) -> bool:
+        activation = first.seen[name]
+        return isinstance(layers[name], nn.Linear) or (activation.dim() == 4 and bool(tokens & {*activation.shape[1:]}))
+
+    return iter(sorted(maps, key=partial))
+
+
+def _may_be_map(activation: Tensor) -> bool:
+    sides = sum(length > 1 for length in activation.shape[1:])
+    return activation.dim() in (3, 4) and len(activation) == 1 and sides >= activation.dim() - 2
+
+
+def _gradient(scores: Tensor, at: Tensor) -> Tensor:
+    """The gradient of scores; the graph is kept."""
     (gradient,) = torch.autograd.grad(scores.sum(), at, allow_unused=True, retain_graph=True)
     return torch.zeros_like(at) if gradient is None else gradient
 
 
-def check_maps(look: Context, layers: Sequence[str]) -> None:
+def check_maps(context: Context, layers: Sequence[str]) -> None:
     """Raises ``ValueError`` where a layer has no extent in space; the message names one that has."""
     for layer in layers:
-        shape = look.shapes[layer]
-        if len(shape.shape) == 3 or (len(shape.shape) == 2 and shape.grid is not None):
+        shape = context.shapes[layer]
+        if has_extent(shape):
             continue
         try:
-            hint = f"choose one with a map, such as {last_map(replace(look, first=None))[0]!r}"
+            hint = f"choose one with a map, such as {last_map(context)[0]!r}"
         except ValueError:
             hint = "choose a layer with a map, or a pixel method"
         raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no extent in space: {hint}")

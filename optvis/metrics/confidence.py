@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
-from .scorer import Extra, Map, asking
+from .scorer import Extra, Map, scoring
 
 
 def average_drop(
@@ -26,9 +26,9 @@ def average_drop(
         network: the network that was explained.
         attribution: the map, as ``heatmap()`` gives it, in [0, 1].
         baseline: what is seen where the map is 0; as for ``deletion``.
-        softmax: whether a class's score is its probability instead of its output.
-        batch_size: how many images the network sees at once.
-        extra_inputs: of the network, after the image, as for ``attribute``.
+        softmax: True to score a class by its probability instead of its output.
+        batch_size: how many images the network runs on at once.
+        extra_inputs: further inputs of the network, as for ``attribute``.
 
     Raises:
         ValueError: a score is below 0, of which there is no share.
@@ -62,8 +62,8 @@ def increase_in_confidence(
 def _before_and_after(
     network: nn.Module, attribution: Map, baseline: Baseline, softmax: bool, batch_size: int, extra_inputs: Extra
 ) -> tuple[Tensor, Tensor]:
-    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images = scorer.images
         shown = attribution.heatmap().detach().to(images)[:, None]
-        through = torch.lerp(as_baseline(scorer.look, baseline), images, shown)
+        through = torch.lerp(as_baseline(scorer.context, baseline), images, shown)
         return scorer.once(images), scorer.once(through)

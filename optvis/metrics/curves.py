@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
 from ..checks import as_count
-from .scorer import Extra, Map, asking, importance, ranks
+from .scorer import Extra, Map, importance, ranks, scoring
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def deletion(
         softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
             targets.
         sign: which values count: ``"all"`` as they are, ``"absolute"``, ``"positive"`` or ``"negative"``.
-        batch_size: how many images the network sees at once.
-        extra_inputs: of the network, after the image, as for ``attribute``.
+        batch_size: how many images the network runs on at once.
+        extra_inputs: further inputs of the network, as for ``attribute``.
 
     Returns:
         A curve with ``steps + 1`` points, from the whole image to none of it.
@@ -101,8 +101,8 @@ def _stepwise(
     rank = ranks(importance(attribution, sign))
     pixels = rank[0].numel()
     counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long()
-    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images, empty = scorer.images, as_baseline(scorer.look, baseline)
+    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        images, empty = scorer.images, as_baseline(scorer.context, baseline)
         rank, marks = rank.to(images.device), counts.to(images.device)
 
         def changed(image: Tensor, step: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
 from ..checks import as_count
-from .scorer import Extra, Map, asking, importance
+from .scorer import Extra, Map, importance, scoring
 
 Explain = Callable[[Tensor], Any]
 """From images ``[N, C, H, W]`` in [0, 1] to their values ``[N, C, h, w]``, or an attribution that has them."""
@@ -46,10 +46,10 @@ def infidelity(
         baseline: what is left in its place; as for ``deletion``.
         scaled: whether a map may first be multiplied by the number that suits it best: maps such as Grad-CAM's have
             no scale of their own.
-        softmax: whether a class's score is its probability instead of its output.
+        softmax: True to score a class by its probability instead of its output.
         seed: of the random parts.
-        batch_size: how many images the network sees at once.
-        extra_inputs: of the network, after the image, as for ``attribute``.
+        batch_size: how many images the network runs on at once.
+        extra_inputs: further inputs of the network, as for ``attribute``.
     """
     from captum.metrics import infidelity as captum_infidelity
 
@@ -58,8 +58,8 @@ def infidelity(
     if not 0 < share < 1:
         raise ValueError(f"share {share!r}: give a number above 0 and below 1")
     drawn = torch.rand(samples, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
-    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images, empty = scorer.images, as_baseline(scorer.look, baseline)
+    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        images, empty = scorer.images, as_baseline(scorer.context, baseline)
         height, width = images.shape[-2:]
         # In float64: the best scale is found by differences of large sums.
         gone = F.interpolate((drawn < share).double(), (height, width), mode="nearest")

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attribution.plotting import choice
+from ..checks import choice
 from .curves import Curve
-from .scorer import Extra, Map, asking, importance, ranks
+from .scorer import Extra, Map, importance, ranks, scoring
 
 ORDERS = ("most", "least")
 _NEIGHBOURS = torch.tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12
@@ -42,11 +42,11 @@ def road(
         percentages: how many of the pixels are taken away, each above 0 and below 100, rising.
         order: ``"most"`` or ``"least"``: which pixels are taken first.
         noise: standard deviation of what is added to the filled-in pixels.
-        softmax: whether a class's score is its probability instead of its output.
+        softmax: True to score a class by its probability instead of its output.
         sign: which values count, as for ``deletion``.
         seed: of the noise, which is the same for each image.
-        batch_size: how many images the network sees at once.
-        extra_inputs: of the network, after the image, as for ``attribute``.
+        batch_size: how many images the network runs on at once.
+        extra_inputs: further inputs of the network, as for ``attribute``.
 
     Returns:
         A curve with a point for each percentage.
@@ -59,7 +59,7 @@ def road(
     pixels = rank[0].numel()
     # At least one pixel is left to fill in from.
     counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares])
-    with asking(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images = scorer.images
         drawn = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)).to(images)
         rank, marks = rank.to(images.device), counts.to(images.device)

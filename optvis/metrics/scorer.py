@@ -1,4 +1,4 @@
-"""What every metric needs: the map at the size of its image, and the scores of changed images."""
+"""What metrics share: the map at the size of its image, and the scores of changed images."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..attribution.alone import forward_of
 from ..attribution.context import Context
-from ..attribution.plotting import SIGNS, choice, of_sign, resized
+from ..attribution.plotting import SIGNS, of_sign, resized
 from ..attribution.target_layer import shapes_of
 from ..attribution.targets import Target, logits
-from ..checks import as_count
-from ..network import NetworkInput, frozen
-from ..objectives.algebra import IMAGE
+from ..checks import as_count, choice
+from ..network import NetworkInput, isolated
+from ..network.addresses import IMAGE
 
 Make = Callable[[Tensor, Tensor], Tensor]
-"""From numbers of images ``[M]`` and of their versions ``[M]`` to changed images ``[M, C, H, W]`` in [0, 1]."""
+"""From indices of images ``[M]`` and of their versions ``[M]`` to changed images ``[M, C, H, W]`` in [0, 1]."""
 
 Extra = Sequence[Any] | Mapping[str, Any] | Tensor
 """Further inputs of a network, as ``attribute`` takes them."""
 
 
 class Map(Protocol):
-    """What a metric asks of an ``Attribution``."""
+    """What a metric needs of an ``Attribution``."""
 
     @property
     def values(self) -> Tensor:
@@ -38,7 +39,7 @@ class Map(Protocol):
 
     @property
     def target(self) -> Target:
-        """What was asked for."""
+        """What was explained."""
 
     @property
     def method(self) -> str:
@@ -46,11 +47,11 @@ class Map(Protocol):
 
     @property
     def layer(self) -> tuple[str, ...]:
-        """Where it looked."""
+        """Addresses of the layers."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The normalisation in ``mean`` and ``std``, where it is given."""
+        """``mean`` and ``std`` by which the images were normalised, where they are given."""
 
     def heatmap(self) -> Tensor:
         """``[N, H, W]`` in [0, 1]."""
@@ -61,8 +62,8 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
 
     Args:
         attribution: its values are summed over their channels, and enlarged where their map is smaller.
-        sign: ``"all"``: what speaks against the target counts less than nothing; ``"absolute"``: as much as what
-            speaks for it; ``"positive"`` or ``"negative"``: only what speaks for or against it counts.
+        sign: ``"all"``: values as they are, those against the target below 0; ``"absolute"``: their absolute values;
+            ``"positive"`` or ``"negative"``: only those for or against the target.
 
     Raises:
         ValueError: no such sign, or values that are NaN or infinite.
@@ -77,38 +78,39 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
 
 
 def ranks(important: Tensor) -> Tensor:
-    """``[N, H, W]`` whole numbers: 0 for the most important pixel. Equals follow each other in reading order."""
+    """``[N, H, W]`` whole numbers: 0 for the most important pixel; equal values are ranked in reading order."""
     order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places.contiguous()).view_as(important)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Scorer:
-    """Asks a frozen network for the scores of changed images.
+    """Scores changed images by the target of an attribution.
 
     Attributes:
-        look: at the images as they are.
-        softmax: whether a class's score is its probability instead of its output.
-        batch_size: how many images at once.
+        context: of the images as they are.
+        softmax: True to score a class by its probability instead of its output.
+        batch_size: how many images the network runs on at once.
     """
 
-    look: Context
+    context: Context
     softmax: bool = True
     batch_size: int = 32
 
     @property
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1], with the channels that the network takes."""
-        return self.look.images
+        return self.context.images
 
     @torch.no_grad()
     def versions(self, count: int, make: Make) -> Tensor:
         """``[N, count]`` scores of each image's versions, float32, on the CPU."""
         images = len(self.images)
-        target = self.look.target
-        # A function of the output, or a further input, may know the images by their places: they stand as they did.
-        given = self.look.extra.values() if isinstance(self.look.extra, Mapping) else self.look.extra
+        target = self.context.target
+        # A function of the output, or a further input, may know the images by their index: keep their order.
+        extra = self.context.forward.extra
+        given = extra.values() if isinstance(extra, Mapping) else extra
         own = any(isinstance(one, Tensor) and one.dim() and len(one) == images for one in given)
         by_place = images > 1 and (own or (target.classes is None and target.objective is None))
         rows = torch.arange(images * count, device=self.images.device)
@@ -117,22 +119,22 @@ class Scorer:
         return torch.cat(scores).view(count, images).mT.contiguous()
 
     def once(self, images: Tensor) -> Tensor:
-        """``[N]`` scores of images ``[N, C, H, W]`` that stand for the original ones."""
+        """``[N]`` scores of one version ``[N, C, H, W]`` of each image."""
         return self.versions(1, lambda image, version: images[image])[:, 0]
 
     def _scores(self, images: Tensor, owners: Sequence[int]) -> Tensor:
-        target = self.look.target.take(owners)
+        target = self.context.target.take(owners)
         if self.softmax and target.classes is not None:
             target = Target(target.labels, _probability(target.classes))
-        scores = replace(self.look, target=target).run(self.look.normalised(images))[0]
+        scores = replace(self.context, target=target).run(self.context.forward.normalise(images))[0]
         return scores.detach().float().cpu()
 
 
 @contextmanager
-def asking(
+def scoring(
     network: nn.Module, attribution: Map, softmax: bool = True, batch_size: int = 32, extra_inputs: Extra = ()
 ) -> Iterator[Scorer]:
-    """Within the block the network is frozen and can be asked for the scores of an attribution's target.
+    """Within the block changed images can be scored by the attribution's target.
 
     Raises:
         ValueError: the images do not fit the network, the attribution has no target of its own, or ``batch_size`` is
@@ -144,19 +146,18 @@ def asking(
         raise ValueError(f"{attribution.method} was made of attributions for different targets: there is no one score")
     mean, std = (_setting(attribution.settings, name) for name in ("mean", "std"))
     extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
-    with frozen(network) as inner:
-        given = NetworkInput.of(inner, mean, std)
+    given = NetworkInput.of(network, mean, std)
+    with isolated(given.device):
+        forward = forward_of(network, given, extra)
         images = attribution.images.detach().to(given.device).float()
         if images.shape[1] != given.channels:
             raise ValueError(
-                f"the images have {images.shape[1]} channels, {type(inner).__name__} takes {given.channels}: give the "
-                "network that was explained"
+                f"the images have {images.shape[1]} channels, {type(forward.network).__name__} takes {given.channels}: "
+                "give the network that was explained"
             )
-        look = Context(inner, given, images, target, extra=extra)
-        if target.objective is not None:
-            layers = [layer for layer in target.objective.layers if layer != IMAGE]
-            look = replace(look, shapes=shapes_of(look, layers))
-        yield Scorer(look, softmax, batch_size)
+        layers = [] if target.objective is None else [name for name in target.objective.layers if name != IMAGE]
+        shapes = shapes_of(forward, images, layers)
+        yield Scorer(Context.of(forward, images, target, shapes), softmax, batch_size)
 
 
 def _setting(settings: Mapping[str, Any], name: str) -> Any:

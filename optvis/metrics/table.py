@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from ..attribution.plotting import choice
+from ..checks import choice
 from .confidence import average_drop, increase_in_confidence
 from .curves import Curve, deletion, insertion
 from .infidelity import infidelity

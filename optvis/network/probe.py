@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -106,6 +107,7 @@ class Probe:
         self._sizes: dict[Size, Probed | Exception] = {}
         self._layouts: dict[str, Layout] = {}
         self._alone = False
+        self._first: _Seen | None = None
 
     def at(self, size: Size) -> Probed:
         """What the layers put out for an image of ``size`` (height, width); raises what the network raises."""
@@ -284,9 +286,11 @@ class Probe:
         weighted: list[int] = []
         checkpointed = False
 
+        first = self._first  # what it showed of the network itself need not be found again
+
         def note(module: nn.Module, given: Any, output: Any) -> None:
             nonlocal checkpointed
-            checkpointed = checkpointed or _within_checkpoint()
+            checkpointed = checkpointed or (first is None and _within_checkpoint())
             tensor = first_tensor(output)
             if tensor is not None:
                 calls.append(Call(module, tuple(tensor.shape)))
@@ -297,8 +301,9 @@ class Probe:
 
         hooks = [module.register_forward_hook(note) for module in self.network.modules() if _hookable(module)]
         drawn = OwnRandom(torch.Generator().manual_seed(0))
+        drawing = drawn if first is None or first.random else nullcontext()
         try:
-            with Tap(self.network, layers, on_capture=on_capture) as tap, weighted_channels() as passed, drawn:
+            with Tap(self.network, layers, on_capture=on_capture) as tap, weighted_channels() as passed, drawing:
                 activations = tap(*inputs, **named)
         finally:
             for hook in hooks:
@@ -312,7 +317,10 @@ class Probe:
             if not torch.isfinite(activation).all():
                 raise UnclearLayout(_not_finite(self.network, layer))
         detached = {layer: activation.detach() for layer, activation in activations.items()}
-        return _Seen(detached, tap.calls, before, tuple(weighted), drawn.used, checkpointed)
+        if first is not None:
+            return _Seen(detached, tap.calls, before, tuple(weighted), first.random, first.checkpointed)
+        self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed)
+        return replace(self._first, activations=detached, calls=tap.calls, before=before, weighted=tuple(weighted))
 
 
 class UnclearLayout(ValueError):

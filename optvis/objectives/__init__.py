@@ -1,11 +1,11 @@
 """What to maximise: objectives score images by a network's activations, higher is better."""
 
 from ..network.addresses import channel_of
-from .algebra import Objective, Sum, as_objective
+from .algebra import Objective, Sum, as_objective, objective
 from .batches import Batch
 from .classes import Class
 from .images import L1, L2, TotalVariation
-from .layers import Channel, DeepDream, DeepDreamObjective, Direction, Layer, LayerObjective, Neuron
+from .layers import Channel, DeepDream, DeepDreamObjective, Direction, Layer, LayerObjective, Neuron, pick
 
 __all__ = [
     "L1",
@@ -24,4 +24,6 @@ __all__ = [
     "TotalVariation",
     "as_objective",
     "channel_of",
+    "objective",
+    "pick",
 ]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import dataclass_transform
 
 from ..checks import as_number, real, whole
 from ..network.addresses import IMAGE as IMAGE
@@ -16,9 +17,16 @@ from ..network.addresses import Address
 from .fields import Shape, as_channel, as_position, as_vector, channel_index, check_vector, place
 
 Self = TypeVar("Self", bound="Objective")
+Kind = TypeVar("Kind", bound=type)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass_transform(frozen_default=True, eq_default=False)
+def objective(kind: Kind) -> Kind:
+    """Class decorator of objectives: frozen dataclasses that compare and print as ``Objective`` says."""
+    return dataclass(frozen=True, eq=False, repr=False)(kind)  # type: ignore[return-value]
+
+
+@objective
 class Objective:
     """Scores ``[N]`` images by a network's activations; higher is better.
 
@@ -193,7 +201,7 @@ class Objective:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Sum(Objective):
     """A weighted sum of objectives and a number; what the operators make."""
 

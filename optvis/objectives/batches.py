@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .algebra import Objective, as_objective, earlier_equals, reads
+from .algebra import Objective, as_objective, earlier_equals, objective, reads
 from .fields import Shape
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Batch(Objective):
     """A list of objectives of any kinds and layers, one picture for each.
 
@@ -27,9 +26,9 @@ class Batch(Objective):
         objectives = tuple(as_objective(o) for o in self.objectives)
         if not objectives:
             raise ValueError("an empty list of objectives makes no picture: give at least one")
-        for objective in objectives:
-            if objective.pictures is not None:
-                raise ValueError(f"{objective!r} makes {objective.pictures} pictures: a batch takes one of each")
+        for one in objectives:
+            if one.pictures is not None:
+                raise ValueError(f"{one!r} makes {one.pictures} pictures: a batch takes one of each")
         object.__setattr__(self, "objectives", objectives)
 
     @property

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..checks import as_number
-from .algebra import Objective
+from .algebra import Objective, objective
 from .fields import Shape
 from .layers import Channel, index, pick
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Class(Channel):
     """A class, told from all others: o - r max(others) + T log p, with p the class's share of softmax(o / T).
 

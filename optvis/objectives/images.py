@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .algebra import IMAGE, Objective
+from .algebra import IMAGE, Objective, objective
 from .fields import Shape
 from .layers import mean
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class TotalVariation(Objective):
     """The mean absolute difference of neighbouring values, in the image (default) or in a layer's map.
 
@@ -34,7 +33,7 @@ class TotalVariation(Objective):
         return super().bound(shapes, full)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class L1(Objective):
     """The mean distance from ``center``.
 
@@ -50,7 +49,7 @@ class L1(Objective):
         return mean((self.activation(activations) - _center(self)).abs())
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class L2(Objective):
     """The mean squared distance from ``center``.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 
 from ..checks import choice
 from ..network.addresses import Address
-from .algebra import Objective, reads
+from .algebra import Objective, objective, reads
 from .fields import ChannelIndex, Position, Shape
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Layer(Objective):
     """The mean of everything that a layer puts out.
 
@@ -30,7 +29,7 @@ class Layer(Objective):
         return mean(self.activation(activations))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class DeepDream(Objective):
     """The mean square of everything that a layer puts out, which strengthens whatever the layer already detects.
 
@@ -46,7 +45,7 @@ class DeepDream(Objective):
         return mean(self.activation(activations).square())
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Channel(Objective):
     """The mean of one channel over all positions (for a fully connected layer, one unit).
 
@@ -63,7 +62,7 @@ class Channel(Objective):
         return mean(pick(self.activation(activations), self.channel))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Neuron(Objective):
     """One unit: one position of a channel, or one unit of a fully connected layer.
 
@@ -94,7 +93,7 @@ class Neuron(Objective):
         return super().bound(shapes, full)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@objective
 class Direction(Objective):
     """A vector over a layer's channels, compared at each position with the activation there; the mean over positions.
 

@@ -1,0 +1,106 @@
+"""Methods that change the gradient on its way back through the network, computed by Captum.
+
+Each function takes a ``Context`` and returns signed values ``[N, C, H, W]``, float32. The network runs within
+``FunctionModules``, so that functions, modules that are used twice and modules that work in place are all reached; a
+call without a rule is refused by name. In the formulas y is the score, x the input, b the baseline and R relevance.
+
+Options:
+    baseline: the image to compare with, as ``as_baseline`` takes it; ``baselines`` is two or more of these.
+    rule: of LRP, ``"epsilon"`` or ``"zero"`` (LRP-0).
+    epsilon: stabilises the division, as a fraction of the root mean square of each layer's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import as_number, choice
+from .baselines import Baseline, as_baseline, as_distribution
+from .cam import gradcam
+from .captum_bridge import Scores, attributed, captum, one_by_one
+from .context import Context
+from .function_modules import FunctionModules, Rule
+from .registry import method
+from .rules import RelevanceTarget, relevance, relus, rescale
+
+
+@method("guided_backprop", summed=False)
+def guided_backprop(context: Context) -> Tensor:
+    """∂y/∂x, ReLUs passing back only relu(∂y/∂a) where a > 0. Springenberg et al., "Striving for Simplicity", 2014."""
+    return attributed(captum("GuidedBackprop")(_by_relus(context, "guided_backprop")), context).float()
+
+
+@method("deconvolution", summed=False)
+def deconvolution(context: Context) -> Tensor:
+    """∂y/∂x, ReLUs passing back relu(∂y/∂a) whatever a is. Zeiler, Fergus, "Visualizing ... Networks", 2013."""
+    return attributed(captum("Deconvolution")(_by_relus(context, "deconvolution")), context).float()
+
+
+@method("guided_gradcam", layer=True)
+def guided_gradcam(context: Context, layer: str) -> Tensor:
+    """Guided backprop times relu(Grad-CAM), enlarged to the image. Selvaraju et al., "Grad-CAM", 2017."""
+    cam = gradcam(context, layer).sum(1, keepdim=True).relu()
+    return guided_backprop(context) * F.interpolate(cam, context.images.shape[-2:], mode="nearest")
+
+
+@method("deeplift", summed=False)
+def deeplift(context: Context, baseline: Baseline = "black") -> Tensor:
+    """(x - b) times Δy/Δx by the rescale rule. Shrikumar et al., "Learning Important Features", 2017."""
+
+    def one(image: Context, start: Tensor) -> Tensor:
+        return attributed(captum("DeepLift")(_by_rule(image, "deeplift", rescale)), image, baselines=start)
+
+    return one_by_one(context, one, context.forward.normalise(as_baseline(context, baseline)))
+
+
+@method("deeplift_shap", summed=False)
+def deeplift_shap(context: Context, baselines: Sequence[Baseline] | Tensor = ("black", "white")) -> Tensor:
+    """Mean of DeepLIFT over the baselines. Lundberg, Lee, "A Unified Approach", 2017."""
+
+    def one(image: Context) -> Tensor:
+        starts = as_distribution(image, baselines)
+        return attributed(captum("DeepLiftShap")(_by_rule(image, "deeplift_shap", rescale)), image, baselines=starts)
+
+    return one_by_one(context, one)
+
+
+@method("lrp", summed=False)
+def lrp(context: Context, rule: str = "epsilon", epsilon: float = 0.01) -> Tensor:
+    """Ri = Σj aᵢwᵢⱼ / (Σi aᵢwᵢⱼ ± ε) Rj from the score back to x. Bach et al., "On Pixel-Wise Explanations", 2015."""
+    choice("rule", rule, ("epsilon", "zero"))
+    as_number("epsilon", epsilon, 0)
+
+    def one(image: Context) -> Tensor:
+        calls = FunctionModules(image.network, "lrp", relevance(float(epsilon) if rule == "epsilon" else 0.0))
+        paid = replace(image, target=RelevanceTarget.of(image.target, calls))
+        return attributed(captum("LRP")(_made(Scores(paid, calls), image)), image)
+
+    return one_by_one(context, one)
+
+
+def _by_relus(context: Context, name: str) -> Scores:
+    """The scores with a module for each ReLU; raises ``ValueError`` where there is none."""
+    scores = _by_rule(context, name, relus)
+    if scores.calls is not None and not len(scores.calls.modules):
+        raise ValueError(
+            f"{name} changes how gradients pass ReLUs, of which {type(context.network).__name__} has none on the way "
+            "to the target: choose saliency, which it would be, or integrated_gradients"
+        )
+    return scores
+
+
+def _by_rule(context: Context, name: str, rule: Rule) -> Scores:
+    """The scores with a module for each call of the network that ``rule`` gives one."""
+    return _made(Scores(context, FunctionModules(context.network, name, rule)), context)
+
+
+def _made(scores: Scores, context: Context) -> Scores:
+    """The scores after a first pass, which makes the modules of ``calls``."""
+    assert scores.calls is not None
+    with scores.calls.making():
+        scores(context.inputs)
+    return scores

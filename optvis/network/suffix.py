@@ -1,0 +1,95 @@
+"""The rest of a network after one of its layers: running it on changed activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from .addresses import module_at
+from .tap import first_tensor, with_first_tensor
+
+Change = Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def changed_layer(network: nn.Module, layer: str, change: Change) -> Iterator[None]:
+    """Within the block the output of a layer is changed before anything else sees it."""
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+        tensor = first_tensor(output)
+        return None if tensor is None else with_first_tensor(output, change(tensor))
+
+    handle = module_at(network, layer).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def rest_of(network: nn.Module, layer: str, run: Callable[[], Tensor], example: Tensor, expected: Tensor) -> Change:
+    """The rest of a network after a layer: a function from the layer's output to what ``run`` returns with it.
+
+    Args:
+        network: a shadow.
+        layer: address of the layer.
+        run: runs the network.
+        example: an output of the layer, in its own order and type.
+        expected: what ``run`` returns with the example.
+
+    Returns:
+        A function of outputs of the example's shape. It runs only what follows the layer where ``run`` can be traced
+        and the trace gives the example the expected value; otherwise it runs the whole network.
+    """
+
+    def whole(activation: Tensor) -> Tensor:
+        with changed_layer(network, layer, lambda _: activation):
+            return run()
+
+    try:
+        graph = _folded(make_fx(torch.func.functionalize(whole))(example), example)
+        same = torch.allclose(graph(example), expected, rtol=1e-3, atol=1e-5)
+    except Exception:
+        return whole
+    return graph if same else whole
+
+
+def _folded(graph: GraphModule, example: Tensor) -> GraphModule:
+    """A graph of one input in which every value that does not depend on the input is a constant."""
+    nodes = list(graph.graph.nodes)
+    moving = {nodes[0]}
+    for node in nodes:
+        if moving.intersection(node.all_input_nodes):
+            moving.add(node)
+    known = [node for node in nodes if node.op == "call_function" and node not in moving and moving & set(node.users)]
+    for i, (node, value) in enumerate(_values(graph, example, known).items()):
+        graph.register_buffer(f"_known_{i}", value)
+        with graph.graph.inserting_before(node):
+            node.replace_all_uses_with(graph.graph.get_attr(f"_known_{i}"))
+    for node in reversed(nodes):
+        if node not in moving and not node.users:
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
+
+
+def _values(graph: GraphModule, example: Tensor, wanted: Sequence[Node]) -> dict[Node, Tensor]:
+    """The values of some nodes when they are computed: later nodes may change them in place."""
+    found: dict[Node, Tensor] = {}
+    if not wanted:
+        return found
+
+    class Remembering(Interpreter):
+        def run_node(self, n: Node) -> Any:
+            value = super().run_node(n)
+            if n in wanted and isinstance(value, Tensor):
+                found[n] = value.clone()
+            return value
+
+    Remembering(graph).run(example)
+    return found
