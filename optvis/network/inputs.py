@@ -90,8 +90,8 @@ def _config(network: nn.Module) -> dict[str, Any]:
 
 def _channels(network: nn.Module) -> int:
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)):
-            return module.in_channels if module.in_channels else 3
+        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
+            return int(module.in_channels) or 3  # type: ignore[arg-type]
     return int((_config(network).get("input_size") or (3,))[0])
 
 

@@ -55,10 +55,26 @@ def shadow(network: nn.Module) -> nn.Module:
 
 
 def scripted_parts(network: nn.Module) -> list[str]:
-    """Addresses of parts of a network, or of its shadow, that are compiled by TorchScript."""
-    return [
-        name.replace(".", "/") for name, part in network.named_modules() if isinstance(part, torch.jit.ScriptModule)
-    ]
+    """Addresses of the parts of a shadow that TorchScript compiled."""
+    return [name.replace(".", "/") for name, part in network.named_modules() if isinstance(part, ScriptedPart)]
+
+
+class ScriptedPart(nn.Module):
+    """A copy of a part that TorchScript compiled, within a module that takes hooks."""
+
+    def __init__(self, part: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.scripted = copy.deepcopy(part)
+        self.eval().requires_grad_(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.scripted(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("scripted"), name)
 
 
 class _Shadower:
@@ -118,11 +134,10 @@ class _Shadower:
             raise ValueError(
                 f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
             )
+        if isinstance(module, ScriptedPart):
+            return self._note(module, ScriptedPart(module.scripted))
         if isinstance(module, torch.jit.ScriptModule):
-            made = copy.deepcopy(module).eval()
-            for parameter in made.parameters():
-                parameter.requires_grad_(False)
-            return self._note(module, made)
+            return self._note(module, ScriptedPart(module))
         made = self._note(module, object.__new__(type(module)))
         attached = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
         made.__dict__.update(
