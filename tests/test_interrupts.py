@@ -148,9 +148,7 @@ def test_a_strike_within_a_step_lets_the_step_finish(where: str) -> None:
             strike()
         return value
 
-    network.second.register_forward_hook(
-        lambda module, inputs, output: passing(output) if where == "hook" else None
-    )
+    network.second.register_forward_hook(lambda module, inputs, output: passing(output) if where == "hook" else None)
     optvis = OptVis.from_layer(
         network, "second", 1,
         transforms=[passing if where == "transform" else lambda image: image],
