@@ -212,13 +212,13 @@ def _within_reach(settings: Settings, probed: Probed) -> Settings:
         warnings.warn(
             "the network computes activations again in the backward pass (torch.utils.checkpoint), out of reach of "
             "channel noise and soft ReLU gradients: both are off",
-            stacklevel=6,
+            stacklevel=5,
         )
         return replace(settings, channel_noise=0.0, relu_softness=0.0)
     if probed.scripted and (settings.channel_noise != 0 or settings.relu_softness):
         parts = ", ".join(repr(part) if part else "the network" for part in probed.scripted)
         warnings.warn(
-            f"TorchScript compiled {parts}: channel noise and soft ReLU gradients do not reach into it", stacklevel=6
+            f"TorchScript compiled {parts}: channel noise and soft ReLU gradients do not reach into it", stacklevel=5
         )
     return settings
 

@@ -289,6 +289,7 @@ class Probe:
         places: dict[str, int] = {}
         weighted: list[int] = []
         scripted: list[str] = []
+        on_the_way: list[str] = []
         checkpointed = False
         names = {module: name for name, module in self.network.named_modules()}
         first = self._first  # what it showed of the network itself need not be found again
@@ -304,7 +305,7 @@ class Probe:
 
         def on_capture(layer: str) -> None:
             places[layer] = len(calls)
-            weighted[:] = passed.channels
+            weighted[:], on_the_way[:] = passed.channels, scripted
 
         hooks = [module.register_forward_hook(note) for module in names if _hookable(module)]
         drawn = OwnRandom(torch.Generator().manual_seed(0))
@@ -327,7 +328,7 @@ class Probe:
         detached = {layer: activation.detach() for layer, activation in activations.items()}
         if first is not None:
             return _Seen(detached, tap.calls, near, tuple(weighted), first.random, first.checkpointed, first.scripted)
-        self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed, tuple(dict.fromkeys(scripted)))
+        self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed, tuple(dict.fromkeys(on_the_way)))
         return replace(self._first, activations=detached, calls=tap.calls, near=near, weighted=tuple(weighted))
 
 
