@@ -276,7 +276,14 @@ class OptVis:
             settings = replace(settings, compile=False)
         with isolated(self.input.device):
             prepared = self._take_prepared()
-            return Loop.of(Plan.of(settings, prepared), prepared)
+            plan = Plan.of(settings, prepared)
+            if plan.probed.checkpointed and settings.transform:
+                warnings.warn(
+                    f"{type(prepared.shadow).__name__} computes activations again on the way back (checkpointing), out "
+                    "of reach of channel noise and soft ReLU gradients: it is drawn without; turn checkpointing off",
+                    stacklevel=3,
+                )
+            return Loop.of(plan, prepared)
 
     def _take_prepared(self) -> Prepared:
         """The network prepared for the objective's layers; kept from an earlier call where it is still the same."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .checks import Size
-from .network import LayerShape, NetworkInput
+from .network import LayerShape, NetworkInput, Probed
 from .network.precision import PRECISIONS
 from .objectives import Batch, Channel, Objective
 from .params import ImageParam, Param
@@ -32,16 +32,14 @@ class Plan:
         settings: what was chosen.
         stages: sizes and steps, from coarse to fine.
         network_size: the one size that the network takes, or ``None`` where it takes the picture's.
-        shapes: what the layers put out at the final size.
-        channel_noise: by how much the network's channels are scaled at random.
+        probed: what the network's layers put out at the final size.
         slots: pictures in the network at once.
     """
 
     settings: Settings
     stages: tuple[Stage, ...]
     network_size: Size | None
-    shapes: Mapping[str, LayerShape]
-    channel_noise: float
+    probed: Probed
     slots: int
 
     @classmethod
@@ -59,9 +57,10 @@ class Plan:
             )
         seen = settings.seen_size(size)
         network_size = prepared.probe.network_size(seen) if settings.layers else None
-        probed = prepared.probe.at(network_size or seen) if settings.layers else None
-        shapes = probed.layers if probed is not None else {}
-        settings.objective.bound(shapes, shapes)  # raises on a channel or position that the layer does not have
+        probed = prepared.probed(network_size or seen)
+        settings.objective.bound(
+            probed.layers, probed.layers
+        )  # raises on a channel or position that the layer does not have
         stages = settings.stages or default_stages(
             size,
             keeps_size=network_size is not None
@@ -73,15 +72,17 @@ class Plan:
                 network_size = prepared.probe.network_size(settings.seen_size(stage.size))
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
-        noise = 0.0
-        if settings.transform and probed is not None and not probed.checkpointed:
-            noise = settings.channel_noise if settings.channel_noise is not None else _noise_for(len(probed.weighted))
         slots = settings.batch or (64 if given.device.type == "cuda" else 8)
         if settings.objective.coupled:
             slots = settings.count
-        if probed is not None and probed.alone:
+        if probed.alone:
             slots = 1
-        return cls(settings, tuple(stages), network_size, shapes, noise, slots)
+        return cls(settings, tuple(stages), network_size, probed, slots)
+
+    @property
+    def shapes(self) -> Mapping[str, LayerShape]:
+        """What the layers put out at the final size."""
+        return self.probed.layers
 
     @property
     def transforms(self) -> Compose:
@@ -89,9 +90,17 @@ class Plan:
         return self.settings.transforms if self.settings.transform else Compose()
 
     @property
+    def channel_noise(self) -> float:
+        """By how much the network's channels are scaled at random."""
+        if not self.settings.transform or not self.probed.layers or self.probed.checkpointed:
+            return 0.0
+        given = self.settings.channel_noise
+        return _noise_for(len(self.probed.weighted)) if given is None else given
+
+    @property
     def relu_softness(self) -> float:
         """How soft the edges of ReLUs are to gradients."""
-        return self.settings.relu_softness if self.settings.transform else 0.0
+        return self.settings.relu_softness if self.settings.transform and not self.probed.checkpointed else 0.0
 
     def optimiser(self, param: Param) -> torch.optim.Optimizer:
         """One for a parameterisation.
