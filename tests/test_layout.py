@@ -300,11 +300,10 @@ def test_checkpointed_networks_draw_without_noise_and_softness(reentrant: bool, 
             draw(network)
         return
     assert probed(network, layer).checkpointed
-    with pytest.warns(
-        UserWarning, match=r"Checkpointed computes activations again on the way back.*drawn without"
-    ) as seen:
+    with pytest.warns(UserWarning, match=r"Checkpointed computes activations again .* drawn without") as seen:
         result = draw(network)
-    assert [warning.filename for warning in seen] == [__file__]
+    (warning,) = [warning for warning in seen if "Checkpointed" in str(warning.message)]
+    assert warning.filename == __file__
     assert result.settings["channel_noise"] == 0 and result.settings["relu_softness"] == 0
     plain = draw(seeded(Tiny), channel_noise=0.0, relu_softness=0.0)
     assert torch.allclose(result.images, plain.images, atol=1e-4)
