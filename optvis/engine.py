@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import Size, whole
+from .interrupts import Interrupt, interruptible, postponed
 from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
 from .network.inputs import usable_device
@@ -275,14 +276,7 @@ class OptVis:
             settings = replace(settings, compile=False)
         with isolated(self.input.device):
             prepared = self._take_prepared()
-            plan = Plan.of(settings, prepared)
-            if plan.probed.checkpointed and settings.transform:
-                warnings.warn(
-                    f"{type(prepared.shadow).__name__} computes activations again on the way back (checkpointing), out "
-                    "of reach of channel noise and soft ReLU gradients: it is drawn without; turn checkpointing off",
-                    stacklevel=3,
-                )
-            return Loop.of(plan, prepared)
+            return Loop.of(Plan.of(settings, prepared), prepared)
 
     def _take_prepared(self) -> Prepared:
         """The network prepared for the objective's layers; kept from an earlier call where it is still the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,14 +33,16 @@ class Plan:
         settings: what was chosen.
         stages: sizes and steps, from coarse to fine.
         network_size: the one size that the network takes, or ``None`` where it takes the picture's.
-        probed: what the network's layers put out at the final size.
+        shapes: what the layers put out at the final size.
+        channel_noise: by how much the network's channels are scaled at random.
         slots: pictures in the network at once.
     """
 
     settings: Settings
     stages: tuple[Stage, ...]
     network_size: Size | None
-    probed: Probed
+    shapes: Mapping[str, LayerShape]
+    channel_noise: float
     slots: int
 
     @classmethod
@@ -57,10 +60,9 @@ class Plan:
             )
         seen = settings.seen_size(size)
         network_size = prepared.probe.network_size(seen) if settings.layers else None
-        probed = prepared.probed(network_size or seen)
-        settings.objective.bound(
-            probed.layers, probed.layers
-        )  # raises on a channel or position that the layer does not have
+        probed = prepared.probe.at(network_size or seen) if settings.layers else None
+        shapes = probed.layers if probed is not None else {}
+        settings.objective.bound(shapes, shapes)  # raises on a channel or position that the layer does not have
         stages = settings.stages or default_stages(
             size,
             keeps_size=network_size is not None
@@ -72,17 +74,22 @@ class Plan:
                 network_size = prepared.probe.network_size(settings.seen_size(stage.size))
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
+        if settings.transform and probed is not None:
+            settings = _within_reach(settings, probed)
+        noise = 0.0
+        if settings.transform and probed is not None:
+            noise = settings.channel_noise if settings.channel_noise is not None else _noise_for(len(probed.weighted))
         slots = settings.batch or (64 if given.device.type == "cuda" else 8)
         if settings.objective.coupled:
             slots = settings.count
-        if probed.alone:
+        if probed is not None and probed.alone:
+            if settings.objective.coupled and slots > 1:
+                raise ValueError(
+                    f"{settings.objective!r} compares the pictures of a batch, and {type(prepared.shadow).__name__} "
+                    "takes one image at a time: choose another objective"
+                )
             slots = 1
-        return cls(settings, tuple(stages), network_size, probed, slots)
-
-    @property
-    def shapes(self) -> Mapping[str, LayerShape]:
-        """What the layers put out at the final size."""
-        return self.probed.layers
+        return cls(settings, tuple(stages), network_size, shapes, noise, slots)
 
     @property
     def transforms(self) -> Compose:
@@ -90,17 +97,9 @@ class Plan:
         return self.settings.transforms if self.settings.transform else Compose()
 
     @property
-    def channel_noise(self) -> float:
-        """By how much the network's channels are scaled at random."""
-        if not self.settings.transform or not self.probed.layers or self.probed.checkpointed:
-            return 0.0
-        given = self.settings.channel_noise
-        return _noise_for(len(self.probed.weighted)) if given is None else given
-
-    @property
     def relu_softness(self) -> float:
         """How soft the edges of ReLUs are to gradients."""
-        return self.settings.relu_softness if self.settings.transform and not self.probed.checkpointed else 0.0
+        return self.settings.relu_softness if self.settings.transform else 0.0
 
     def optimiser(self, param: Param) -> torch.optim.Optimizer:
         """One for a parameterisation.
@@ -186,6 +185,7 @@ class Plan:
             "std": list(given.std),
             "network_size": list(self.network_size) if self.network_size else None,
             "batch": self.slots,
+            "not_reached": list(prepared.probed(self.shown_size(self.stages[-1].size)).scripted),
             "until": settings.until if isinstance(settings.until, str | None) else repr(settings.until),
             "tile": settings.tile,
             "device": str(given.device),
@@ -204,6 +204,23 @@ def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
     return printable(
         channel if isinstance(channel, str) else names[channel] if names else f"{layer}:{channel}".lstrip(":")
     )
+
+
+def _within_reach(settings: Settings, probed: Probed) -> Settings:
+    """The settings without what this network keeps out; warns of it."""
+    if probed.checkpointed:
+        warnings.warn(
+            "the network computes activations again in the backward pass (torch.utils.checkpoint), out of reach of "
+            "channel noise and soft ReLU gradients: both are off",
+            stacklevel=5,
+        )
+        return replace(settings, channel_noise=0.0, relu_softness=0.0)
+    if probed.scripted and (settings.channel_noise != 0 or settings.relu_softness):
+        parts = ", ".join(repr(part) if part else "the network" for part in probed.scripted)
+        warnings.warn(
+            f"TorchScript compiled {parts}: channel noise and soft ReLU gradients do not reach into it", stacklevel=5
+        )
+    return settings
 
 
 def _noise_for(depth: int) -> float:
