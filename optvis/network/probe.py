@@ -231,7 +231,7 @@ class Probe:
         found = None
         if two is not None and two.calls[layer] == one.calls[layer]:
             found = batch_layout(one.activations[layer], two.activations[layer], exact=not one.random)
-        if found is None and shape[0] != 1:
+        if found is None and (shape[0] != 1 or _mixes(two, layer, shape)):
             also = f" and {list(two.activations[layer].shape)} for two" if two is not None else ""
             raise UnclearLayout(
                 f"layer {layer!r} puts out {shape} for one image{also}, in which the images cannot be told apart: "
@@ -334,6 +334,12 @@ class Probe:
 
 class UnclearLayout(ValueError):
     """What a layer puts out cannot be optimised, whatever the size of the image."""
+
+
+def _mixes(two: _Seen | None, layer: str, shape: Sequence[int]) -> bool:
+    """True if several axes of what a layer puts out follow the number of images: it compares image with image."""
+    both = tuple(two.activations[layer].shape) if two is not None else ()
+    return len(both) == len(shape) and sum(b == 2 * a for a, b in zip(shape, both)) > 1
 
 
 def _moved(activation: Tensor, shape: tuple[int, ...]) -> list[int]:
