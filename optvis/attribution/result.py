@@ -61,7 +61,7 @@ class Attribution:
             raise ValueError(
                 f"values of shape {list(values.shape)} for {len(inputs)} images: give [N, C, h, w], one for each"
             )
-        scores = torch.as_tensor(scores).detach().float().cpu()
+        scores = torch.as_tensor(scores, dtype=torch.float32, device="cpu").detach()
         if scores.shape != (len(values),) or len(target.labels) != len(values):
             raise ValueError(
                 f"scores of shape {list(scores.shape)} and {len(target.labels)} labels for {len(values)} images: "
@@ -219,6 +219,7 @@ class Attribution:
             ValueError: another sign, or no size.
         """
         choice("sign", sign, SIGNS)
+        as_number("outliers", outliers, 0, 100)
         size = as_size(tuple(self.images.shape[-2:]) if size is None else size)
         return heat_of(self.values, size, sign, outliers)
 
