@@ -96,7 +96,12 @@ class Call:
 
     def exit_code(self, error: Exception) -> int:
         """2 for an error before the first step, 1 for one on the way."""
-        checked = (ValueError, TypeError, ImportError)  # while drawing, these come before the first step
+        checked = (
+            ValueError,
+            TypeError,
+            ImportError,
+            FileNotFoundError,
+        )  # while drawing, these come before the first step
         before = self.stage == "preparing" or (self.stage == "drawing" and isinstance(error, checked))
         return 2 if before else 1
 

@@ -135,7 +135,7 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     ),
     "layer without channels": (draw("lone"), ValueError, r"layer 'lone' puts out \[\], which has no channels"),
     "wrong channel axis": (
-        draw("second", {"channel_axis": 4}), ValueError, "channel_axis 4 of layer 'second'.* axes 1 to 3 to choose from"
+        draw("second", {"channel_axis": 4}), ValueError, "channel_axis 4 of layer 'second'.* axes 1, 2, 3 to choose"
     ),
     "inputs that the network does not take": (a_second_input, ValueError, "Demanding does not run on an image of 3"),
     "no such device": (draw("second", {"device": "abacus"}), ValueError, "device 'abacus' cannot be used here: "),

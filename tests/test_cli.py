@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -466,7 +467,8 @@ def test_redraw_of_what_cannot_be_drawn(
     folder: Path, settings: dict[str, Any] | None, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open("a.png", "wb") as file:
-        write_picture(Image.new("L", (4, 4)), file, ".png", {"seed": 0, **settings} if settings is not None else None)
+        texts = {"optvis": json.dumps({"seed": 0, **settings})} if settings is not None else None
+        write_picture(Image.new("L", (4, 4)), file, ".png", texts)
     assert run(["redraw", "a.png"]) == 2
     assert message in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from optvis.images import MAX_PIXELS, grid, grid_size, read_image, write_picture
+from optvis.images import MAX_PIXELS, as_json, grid, grid_size, read_image, write_picture
 from optvis.visualisation import read_settings
 
 
@@ -264,7 +264,7 @@ def test_any_text_is_a_label(label: str) -> None:
 def test_settings_with_any_text_are_saved(tmp_path: Path) -> None:
     settings = {"name": "rougeâtre \udc80 \x1b[31m 赤"}
     with open(tmp_path / "a.png", "wb") as file:
-        write_picture(Image.new("L", (4, 4)), file, ".png", settings)
+        write_picture(Image.new("L", (4, 4)), file, ".png", {"optvis": as_json(settings)})
     assert read_settings(tmp_path / "a.png") == settings
 
 

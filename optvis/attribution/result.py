@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import as_count, as_number, as_size, choice
-from ..files import check_path, write_whole
-from ..images import grid, to_pil, write_picture
+from ..files import check_path, save_or_rescue
+from ..images import as_json, grid, to_pil, write_picture
 from .inputs import Inputs, Part
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
@@ -330,7 +330,10 @@ class Attribution:
             ImportError: matplotlib, which the overlays need, is not installed.
         """
         path = check_path(path, ENDINGS)
-        ending = path.suffix.lower()
+        save_or_rescue(path, lambda: self._encoded(path.suffix.lower(), sign), lambda: self._encoded(".png", sign))
+        return path
+
+    def _encoded(self, ending: str, sign: str) -> bytes:
         data = io.BytesIO()
         if ending == ".npy":
             np.save(data, self.values.numpy())
@@ -345,9 +348,8 @@ class Attribution:
             }
             data.write(json.dumps(about, ensure_ascii=False, indent=2).encode())
         else:
-            write_picture(self._sheet(sign), data, ending, self.settings)
-        write_whole(path, data.getvalue())
-        return path
+            write_picture(self._sheet(sign), data, ending, {"optvis": as_json(self.settings)})
+        return data.getvalue()
 
 
 def compare(

@@ -89,10 +89,13 @@ def _config(network: nn.Module) -> dict[str, Any]:
 
 
 def _channels(network: nn.Module) -> int:
+    configured = int((_config(network).get("input_size") or (3,))[0])
     for module in network.modules():
+        if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
+            break  # the first convolution takes more channels than the image has
         if isinstance(module, (nn.Conv2d, nn.LazyConv2d)):
             return module.in_channels if module.in_channels else 3
-    return int((_config(network).get("input_size") or (3,))[0])
+    return configured
 
 
 def _own_size(network: nn.Module) -> Size | None:

@@ -59,6 +59,13 @@ class Call(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Near(NamedTuple):
+    """The calls of modules before a layer's own, which is the last of them, and after it."""
+
+    before: Sequence[Call]
+    after: Sequence[Call]
+
+
 def batch_layout(one: Tensor, two: Tensor, exact: bool) -> tuple[int, int, bool] | None:
     """Axis of the batch, rows of an image, and whether they follow each other.
 
@@ -92,44 +99,59 @@ def batch_layout(one: Tensor, two: Tensor, exact: bool) -> tuple[int, int, bool]
     return None
 
 
-def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], calls: Sequence[Call]) -> int | None:
+def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], near: Near) -> int | None:
     """The axis of the channels among several that did not follow the image's size; ``None`` where it is unclear.
 
     The layer's own type decides: a fully connected layer puts channels last, a convolution first. For other layers the
-    last call of such a type before it decides, provided that it put out the same shape and its channels can be told by
-    their number.
+    last module of such a type before it decides if it put out the same shape, and otherwise the next one after it by
+    the number of channels that it takes.
 
     Args:
         module: the layer.
         shape: of what it puts out for one image.
         axes: those to choose from.
-        calls: of all modules up to the layer's, in their order.
+        near: the calls of modules before and after the layer's.
     """
     own = typed_axis(module, shape)
     if own is not None:
         return own if own in axes else None
-    large = [axis for axis in axes if shape[axis] > 1]
-    axes = large if len(large) >= 1 else list(axes)
-    if len(axes) == 1:
-        return axes[0]
-    for call in reversed(calls):
+    for call in reversed(near.before):
         axis = typed_axis(call.module, call.shape) if call.shape == tuple(shape) else None
-        if axis is not None:
+        if axis is not None and axis in axes:
             alike = [other for other in axes if shape[other] == shape[axis]]
             return axis if alike == [axis] else None
-    counts = {call.shape[axis] for call in calls if (axis := typed_axis(call.module, call.shape)) is not None}
-    fitting = [axis for axis in axes if shape[axis] in counts]
-    if len(fitting) == 1:
-        return fitting[0]
-    if len(shape) == 4 and axes == [1, 2, 3] and (shape[1] == shape[2]) != (shape[2] == shape[3]):
+    large = [axis for axis in axes if shape[axis] > 1]
+    if len(large) == 1:
+        return large[0]
+    for call in near.after[:_NEAR]:
+        taken = _channels_taken(call.module)
+        fitting = [axis for axis in axes if shape[axis] == taken]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else None
+    if len(shape) == 4 and list(axes) == [1, 2, 3] and (shape[1] == shape[2]) != (shape[2] == shape[3]):
         return 3 if shape[1] == shape[2] else 1  # of a square image, the two equal sides are those of a map
     return None
+
+
+_NEAR = 3
+"""So many calls after a layer may tell what it puts out."""
+
+
+def _channels_taken(module: nn.Module) -> int | None:
+    """How many channels a module takes, where its type tells."""
+    for name in ("in_features", "in_channels", "num_features", "num_channels"):
+        count = getattr(module, name, None)
+        if isinstance(count, int):
+            return count
+    shape = getattr(module, "normalized_shape", None)
+    return int(shape[0]) if shape is not None and len(shape) == 1 else None
 
 
 _FIRST = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
     *(nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LocalResponseNorm),
     *(nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout2d, nn.PixelShuffle),
+    *(nn.PixelUnshuffle, nn.Unfold, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d),
 )
 _LAST = (nn.Linear, nn.Bilinear, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
 

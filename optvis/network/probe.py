@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..checks import Size
 from .channel_noise import weighted_channels
 from .inputs import Extra, NetworkInput, channel_names, with_extra
-from .layout import Call, Layout, batch_layout, channel_axis, patch_grid, two_images
+from .layout import Call, Layout, Near, batch_layout, channel_axis, patch_grid, two_images
 from .own_random import OwnRandom
 from .tap import Tap, first_tensor
 
@@ -68,11 +68,11 @@ class Probed:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One forward pass: what the layers put out, how often they were called, and the calls before each."""
+    """One forward pass: what the layers put out, how often they were called, and the calls around each."""
 
     activations: Mapping[str, Tensor]
     calls: Mapping[str, int]
-    before: Mapping[str, Sequence[Call]]
+    near: Mapping[str, Near]
     weighted: tuple[int, ...]
     random: bool
     checkpointed: bool
@@ -257,7 +257,7 @@ class Probe:
         if len(still) == 1:
             return still[0]
         module = self.network.get_submodule(layer.replace("/", "."))
-        found = channel_axis(module, shape, still or axes, seen.before[layer])
+        found = channel_axis(module, shape, still or axes, seen.near[layer])
         if found is None:
             raise UnclearLayout(
                 f"layer {layer!r} ({type(module).__name__}) puts out {list(shape)}, and which axis holds the channels "
@@ -282,7 +282,7 @@ class Probe:
     def _forward(self, image: Tensor, layers: Sequence[str]) -> _Seen:
         inputs, named = with_extra(image.detach().requires_grad_(), self.extra)
         calls: list[Call] = []
-        before: dict[str, list[Call]] = {}
+        places: dict[str, int] = {}
         weighted: list[int] = []
         checkpointed = False
 
@@ -296,7 +296,7 @@ class Probe:
                 calls.append(Call(module, tuple(tensor.shape)))
 
         def on_capture(layer: str) -> None:
-            before[layer] = list(calls)
+            places[layer] = len(calls)
             weighted[:] = passed.channels
 
         hooks = [module.register_forward_hook(note) for module in self.network.modules() if _hookable(module)]
@@ -316,11 +316,12 @@ class Probe:
                 )
             if not torch.isfinite(activation).all():
                 raise UnclearLayout(_not_finite(self.network, layer))
+        near = {layer: Near(calls[:place], calls[place:]) for layer, place in places.items()}
         detached = {layer: activation.detach() for layer, activation in activations.items()}
         if first is not None:
-            return _Seen(detached, tap.calls, before, tuple(weighted), first.random, first.checkpointed)
+            return _Seen(detached, tap.calls, near, tuple(weighted), first.random, first.checkpointed)
         self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed)
-        return replace(self._first, activations=detached, calls=tap.calls, before=before, weighted=tuple(weighted))
+        return replace(self._first, activations=detached, calls=tap.calls, near=near, weighted=tuple(weighted))
 
 
 class UnclearLayout(ValueError):
