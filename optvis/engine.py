@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import whole
-from .interrupts import interruptible
+from .interrupts import Interrupt, interruptible, postponed
 from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
 from .network.inputs import usable_device
@@ -165,7 +165,7 @@ class OptVis:
 
     def shapes(self) -> Mapping[str, LayerShape]:
         """What the objective's layers put out for a picture of the network's own size, or 224 px; by address."""
-        with isolated(self.input.device):
+        with postponed(), isolated(self.input.device):
             prepared = self._take_prepared()
             shapes = Plan.of(self.settings, prepared).shapes
             self._prepared.append(prepared)
@@ -226,25 +226,18 @@ class OptVis:
             RuntimeError: the scores are no longer finite numbers.
             KeyboardInterrupt: Ctrl-C before the first step, or a second one.
         """
-        done: list[Group] = []
         with interruptible() as interrupt:
             loop = self._begin(
                 img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
                 precision=precision, batch=batch, until=until, compile=compile, tile=tile,
             )  # fmt: skip
+            if interrupt.requested:
+                raise KeyboardInterrupt
             with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
-                try:
-                    for turn in loop.climb():
-                        advance(bar, turn.scores)
-                        goes_on = callback is None or callback(len(turn.groups[0].history), loop.state(turn))
-                        done += loop.scheduler.collect()
-                        if goes_on is False or interrupt.requested:
-                            break
-                except KeyboardInterrupt:  # raised by the callback
-                    interrupt.requested = True
-            groups = done + loop.scheduler.collect() or loop.scheduler.at_work
+                groups = _drawn(loop, interrupt, bar, callback)
             result = loop.result(groups, loop.scheduler.slots, interrupt.requested)
-        self._prepared.append(loop.prepared)
+            self._prepared.append(loop.prepared)
+            del loop, bar, groups  # takes a moment, in which Ctrl-C would lose the result
         return result
 
     def stream(self, img_param: Param | int | Sequence[int] | None = None, **options: Any) -> Iterator[Visualisation]:
@@ -258,7 +251,8 @@ class OptVis:
             Visualisations of one picture each; ``pictures`` holds its number. They come as they finish, which is in
             their order unless ``until`` lets some finish early.
         """
-        loop = self._begin(img_param, **options)
+        with postponed():
+            loop = self._begin(img_param, **options)
         turns, interrupted, more = loop.climb(), False, True
         while more:
             with interruptible() as interrupt:
@@ -357,6 +351,7 @@ class Loop(Run):
                     raise
                 continue
             self.record(turn)
+            self.scheduler.release()
             yield turn
 
     def _wrapped(self, turn: Turn) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
@@ -373,3 +368,20 @@ class Loop(Run):
             return score if tile is None else in_tiles(score, tile, shift=True)
 
         return wrap
+
+
+def _drawn(loop: Loop, interrupt: Interrupt, bar: Any, callback: Callback | None) -> Sequence[Group]:
+    """The pictures of a loop, when they are finished, the callback says so or Ctrl-C asks for it."""
+    done: list[Group] = []
+    try:
+        for turn in loop.climb():
+            advance(bar, turn.scores)
+            goes_on = callback is None or callback(len(turn.groups[0].history), loop.state(turn))
+            done += loop.scheduler.collect()
+            if goes_on is False or interrupt.requested:
+                break
+    except KeyboardInterrupt:  # a second Ctrl-C, or raised by the callback
+        if interrupt.requested:
+            raise
+        interrupt.requested = True
+    return done + loop.scheduler.collect() or loop.scheduler.at_work

@@ -45,3 +45,12 @@ def interruptible() -> Iterator[Interrupt]:
         yield interrupt
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Within the block a first Ctrl-C waits, and is raised at the end of the block."""
+    with interruptible() as interrupt:
+        yield
+    if interrupt.requested:
+        raise KeyboardInterrupt

@@ -69,8 +69,8 @@ class Plan:
             works_at=lambda size: not settings.layers or prepared.probe.works_at(settings.seen_size(size)),
         )
         for stage in settings.stages or ():
-            if network_size is None and settings.layers:
-                prepared.probe.network_size(settings.seen_size(stage.size))  # raises where it is too small
+            if network_size is None and settings.layers:  # raises where a stage is too small
+                network_size = prepared.probe.network_size(settings.seen_size(stage.size))
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
         noise = 0.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .checks import Size
 from .compiled import Compiler
@@ -59,6 +61,7 @@ class Prepared:
         self.layers, self.given, self.extra = tuple(layers), given, extra
         self.state = state_of(network)
         self.shadow = shadow(network).to(given.device)
+        self.fingerprint = fingerprint_of(self.shadow)
         self.scripted = scripted_parts(self.shadow)
         _refuse_scripted(self.shadow, self.layers, self.scripted)
         self.probe = Probe(self.shadow, self.layers, given, extra, channel_axis)
@@ -68,11 +71,6 @@ class Prepared:
     def holds(self, network: nn.Module) -> bool:
         """False once the network's modules, hooks or weights are not what they were."""
         return self.state == state_of(network)
-
-    @property
-    def fingerprint(self) -> str:
-        """A name for the weights: the same where they are, but for rounding."""
-        return _fingerprint(self.state)
 
     def probed(self, size: Size) -> Probed:
         """What the layers put out for an image of ``size`` (height, width); nothing where there are no layers."""
@@ -112,27 +110,63 @@ class Prepared:
 
 
 def state_of(network: nn.Module) -> State:
-    """What tells whether a network is still the same: its modules, hooks and weights."""
+    """What tells whether a network is still the same: its modules with their settings and hooks, and its weights."""
     inner = unwrap(network)
-    modules = [(id(module), len(module._forward_hooks), len(module._forward_pre_hooks)) for module in inner.modules()]
-    tensors = [*inner.parameters(), *inner.buffers()]
+    modules = [
+        (id(module), *module._forward_hooks, *module._forward_pre_hooks, *_options(module))
+        for module in inner.modules()
+    ]
+    tensors = _tensors(inner)
     places = [(id(tensor), tensor.device, tensor.dtype, tensor.shape) for tensor in tensors]
     # Weights may be changed in place in ways that no counter of torch notices.
     with torch.inference_mode(False), torch.no_grad():
-        norms = [
-            t.detach().norm() if t.is_floating_point() else t.sum() for t in tensors if t.numel() and not t.is_meta
-        ]
-        sums = torch.stack([norm.double().cpu() for norm in norms]).tolist() if norms else []
-    return (*modules, *places), tuple(sums)
+        sums = [_checksum(tensor).cpu() for tensor in tensors]
+    return (*modules, *places), tuple(torch.stack(sums).tolist() if sums else ())
 
 
 def fingerprint_of(network: nn.Module) -> str:
-    """A name for the weights of a network, as ``Prepared.fingerprint``."""
-    return _fingerprint(state_of(network))
+    """A name for the weights of a network, as ``Prepared.fingerprint``; the same on any machine."""
+    with torch.inference_mode(False), torch.no_grad():
+        norms = [float(t.norm() if t.is_floating_point() else t.sum()) for t in _tensors(network)]
+    return hashlib.sha256(",".join(f"{value:.4g}" for value in norms).encode()).hexdigest()[:16]
 
 
-def _fingerprint(state: State) -> str:
-    return hashlib.sha256(",".join(f"{value:.4g}" for value in state[1]).encode()).hexdigest()[:16]
+def _tensors(network: nn.Module) -> list[Tensor]:
+    """Parameters and buffers that have values."""
+    inner = unwrap(network)
+    tensors = (*inner.parameters(), *inner.buffers())
+    return [tensor for tensor in tensors if not is_lazy(tensor) and tensor.numel() and not tensor.is_meta]
+
+
+def _options(module: nn.Module) -> Iterator[tuple[str, object]]:
+    """Numbers and names that a module holds, such as a stride, and functions that were set on it."""
+    for name, value in list(vars(module).items()):
+        if isinstance(value, (bool, int, float, str)) and name != "training":
+            yield name, value
+        elif callable(value):
+            yield name, id(value)
+        elif isinstance(value, tuple) and all(isinstance(part, (int, float, str)) for part in value):
+            yield name, value
+
+
+def _checksum(values: Tensor) -> Tensor:
+    """A number that changes with the values of a tensor and with their order: products with fixed random numbers."""
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    if values.dtype != torch.float64:
+        values = values.float()
+    values, weights = values.reshape(-1), _checksum_weights(values.device, values.dtype)
+    rows, rest = divmod(len(values), len(weights))
+    total = (values[len(values) - rest :] @ weights[:rest]).double()
+    if not rows:
+        return total
+    return total + _checksum((values[: len(values) - rest].view(rows, -1) @ weights).double())
+
+
+@lru_cache
+def _checksum_weights(device: torch.device, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(2**12, generator=generator, dtype=torch.float64, device="cpu") - 0.5).to(device, dtype)
 
 
 def _refuse_scripted(network: nn.Module, layers: Sequence[str], scripted: Sequence[str]) -> None:
@@ -140,6 +174,6 @@ def _refuse_scripted(network: nn.Module, layers: Sequence[str], scripted: Sequen
         for part in scripted:
             if layer != part and (not part or layer.startswith(f"{part}/")):
                 raise ValueError(
-                    f"layer {layer!r} lies within {part or type(network).__name__!r}, which TorchScript compiled and "
+                    f"layer {layer!r} lies within {part or 'the network'!r}, which TorchScript compiled and "
                     "cannot be looked into: give the network it was made from"
                 )

@@ -231,20 +231,35 @@ class Scheduler:
     ) -> None:
         self.slots, self.until, self._begin, self._optimiser = slots, until, begin, optimiser
         self._queues = [_Queue(stage) for stage in stages]
+        self._current = self._queues[0]
         self._unmade = [range(i, min(i + slots, count)) for i in reversed(range(0, count, slots))]
         self._done: list[Group] = []
         self.at_work: list[Group] = []
 
     def turns(self) -> Iterator[tuple[Size, Sequence[Group]]]:
-        """Again and again the size of the stage that is due and the groups that take a step in it."""
+        """Again and again the size of the stage that is due and the groups that take a step in it; see ``release``."""
         while True:
             queue = self._due()
             if queue is None:
                 return
             self._fill(queue)
-            self.at_work = list(queue.active)
+            self._current, self.at_work = queue, list(queue.active)
             yield queue.stage.size, self.at_work
-            self._release(queue)
+
+    def release(self) -> None:
+        """Let the pictures go on that are done with their stage, once a step has been taken."""
+        queue, stay = self._current, []
+        for group in queue.active:
+            leaving = group.leaving(queue.stage, self.until)
+            if leaving:
+                gone = group.take(leaving, self._optimiser)
+                gone.optimiser = None
+                at = self._queues.index(queue) + 1
+                (self._done if at == len(self._queues) else self._queues[at].waiting).append(gone)
+            left = [i for i in range(len(group)) if i not in leaving]
+            if left:
+                stay.append(group.take(left, self._optimiser))
+        queue.active = stay
 
     def shrink(self) -> bool:
         """Use half as many slots from now on, for want of memory; False where that is not possible."""
@@ -252,7 +267,7 @@ class Scheduler:
         if count < 2:
             return False
         self.slots = math.ceil(count / 2)
-        queue = next(queue for queue in self._queues if queue.active == self.at_work)
+        queue = self._current
         queue.waiting, queue.active = queue.active + queue.waiting, []
         return True
 
@@ -285,20 +300,6 @@ class Scheduler:
                 first.enter(queue.stage.size, self._optimiser)
             queue.active.append(first)
             free -= len(first)
-
-    def _release(self, queue: _Queue) -> None:
-        stage, stay = queue.stage, []
-        for group in queue.active:
-            leaving = group.leaving(stage, self.until)
-            if leaving:
-                gone = group.take(leaving, self._optimiser)
-                gone.optimiser = None
-                at = self._queues.index(queue) + 1
-                (self._done if at == len(self._queues) else self._queues[at].waiting).append(gone)
-            left = [i for i in range(len(group)) if i not in leaving]
-            if left:
-                stay.append(group.take(left, self._optimiser))
-        queue.active = stay
 
 
 def joined(groups: Sequence[Group]) -> tuple[list[int], Param, Tensor, dict[int, Tensor]]:

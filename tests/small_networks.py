@@ -1,12 +1,18 @@
-"""Small seeded networks for the tests, and a snapshot of everything that a network must be handed back with."""
+"""Small seeded networks for the tests, and a snapshot of everything that must stay as it is in a network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.models import SwinTransformer, VisionTransformer
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -40,6 +46,43 @@ class Tiny(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Small(nn.Module):
+    """Two blocks; ``again`` is ``relu`` under a second name, ``unused`` is never called."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 4, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, 5, 3, padding=1),
+            nn.BatchNorm2d(5),
+        )
+        self.relu = nn.ReLU()
+        self.again = self.relu
+        self.unused = nn.Conv2d(5, 5, 1)
+        self.classifier = nn.Linear(5, 7)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.classifier(self.relu(self.features(x)).mean((2, 3)))
+
+
+def vit(**options: Any) -> nn.Module:
+    """Torchvision's ViT for 32 px: 16 patches and a class token, 16 channels."""
+    sizes = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+    return seeded(VisionTransformer, **{**sizes, "num_classes": 5, **options})
+
+
+def swin() -> nn.Module:
+    """Torchvision's Swin: ``[N, H, W, C]``, for 32 px ``[8, 8, 8]`` after ``features/1``."""
+    return seeded(SwinTransformer, [4, 4], 8, [1, 1], [2, 2], [4, 4], num_classes=5)
+
+
+def hooks_of(network: nn.Module) -> int:
+    """Number of hooks on all modules."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(module, kind)) for module in network.modules() for kind in kinds)
+
+
 def network_file(height: int, width: int) -> str:
     """The text of a file with a function ``Small`` that makes a network, for the command line."""
     return f"""
@@ -62,8 +105,42 @@ class Small(nn.Module):
 """
 
 
+def random_states() -> tuple[Any, ...]:
+    """The global random state of torch, NumPy and Python, to be compared with ``==``."""
+    kind, keys, *rest = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), kind, keys.tobytes(), *rest, random.getstate()
+
+
+@contextmanager
+def watched(network: nn.Module) -> Iterator[list[set[str]]]:
+    """Within the block a second thread compares the network, and the random states, with what they were.
+
+    Yields:
+        What was different, at each comparison; all are empty where nothing was ever changed.
+    """
+    before = {**snapshot(network), "random": random_states()}
+    found: list[set[str]] = []
+    done = threading.Event()
+
+    def compare() -> None:
+        while not done.is_set():
+            now = {**snapshot(network), "random": random_states()}
+            found.append({key for key in before.keys() | now.keys() if before.get(key, done) != now.get(key, done)})
+
+    watcher = threading.Thread(target=compare)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)  # so that it looks at any moment
+    watcher.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        watcher.join()
+        sys.setswitchinterval(interval)
+
+
 def snapshot(network: nn.Module) -> dict[str, Any]:
-    """All of a network's state, to be compared with ``==``: flags, hooks, weights and gradients to the bit."""
+    """All of a network's state, to be compared with ``==``: every attribute, and weights and gradients to the bit."""
     state: dict[str, Any] = {}
     for name, module in network.named_modules(remove_duplicate=False):
         state[f"{name}: class"] = type(module)
@@ -71,8 +148,7 @@ def snapshot(network: nn.Module) -> dict[str, Any]:
         state[f"{name}: compiled"] = id(module.__dict__.get("_compiled_call_impl"))
         state[f"{name}: forward"] = module.__dict__.get("forward")
         for key, value in vars(module).items():
-            if "hooks" in key:
-                state[f"{name}: {key}"] = [(k, id(hook)) for k, hook in (value or {}).items()]
+            state[f"{name}: {key}"] = _plain(value)
     tensors = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
     for name, tensor in tensors:
         hooks = list((tensor._backward_hooks or {}).values()) if not tensor.is_inference() else []
@@ -80,6 +156,17 @@ def snapshot(network: nn.Module) -> dict[str, Any]:
         state[f"{name}: bits"] = _bits(tensor)
         state[f"{name}: gradient"] = None if tensor.grad is None else (id(tensor.grad), _bits(tensor.grad))
     return state
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings and what containers of them hold by value; everything else by its identity."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if type(value) in (list, tuple):
+        return [_plain(part) for part in list(value)]
+    if isinstance(value, dict):
+        return [(key, _plain(part)) for key, part in list(value.items())]
+    return id(value)
 
 
 def _bits(tensor: Tensor) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import Tiny, seeded, snapshot
+from small_networks import Tiny, seeded, snapshot, vit
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_0
 
@@ -588,3 +588,12 @@ def test_ctrl_c_keeps_what_the_collage_has_so_far(network: Tiny, at: int, pictur
 def test_a_collage_without_a_batch_is_told(network: Tiny, batch: int) -> None:
     with pytest.raises(ValueError, match=f"batch {batch}: give a whole number of at least 1"):
         collage(network, "second", range(2), 24, batch)
+
+
+def test_a_network_of_one_size_is_drawn_in_stages_of_others() -> None:
+    optvis = OptVis.from_layer(vit(), "encoder/layers/encoder_layer_1", 1)
+    result = optvis.vis(ImageParam(32), [(24, 3), (32, 3)])
+    assert result.images.shape == (1, 3, 32, 32) and result.settings["network_size"] == [32, 32]
+    assert (result.scores > result.history[0]).all()
+    one = optvis.vis(ImageParam(32), [(32, 3)])
+    assert one.settings["network_size"] is None

@@ -12,7 +12,7 @@ from small_networks import seeded
 from torch import Tensor, nn
 
 from optvis import OptVis
-from optvis.network import fast_first_conv, frozen
+from optvis.network import fast_first_conv, shadow
 from optvis.network.fast_conv import _pays
 
 TAKEN: list[tuple[dict[str, Any], tuple[int, int]]] = [
@@ -49,7 +49,7 @@ def slope(layer: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
 
 def taken(layer: nn.Module, image: Tensor) -> bool:
     out = layer(image.clone().requires_grad_())
-    return "_Stem" in type(out.grad_fn).__name__
+    return "_FastConv" in type(out.grad_fn).__name__
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -95,7 +95,7 @@ def test_as_a_function_and_without_a_batch() -> None:
             F.conv2d(image.requires_grad_(), weight=weight, bias=bias, stride=(2,), padding=(1,)),
             torch.conv2d(input=image, weight=weight, bias=bias, stride=[2, 2], padding=1),
         ):
-            assert "_Stem" in type(found.grad_fn).__name__
+            assert "_FastConv" in type(found.grad_fn).__name__
             assert torch.equal(found, F.conv2d(image.detach(), weight, bias, 2, 1))
         assert stem(image[0]).shape == (6, 13, 13)
 
@@ -109,10 +109,10 @@ def test_a_network_without_such_a_convolution_has_nothing_replaced() -> None:
 def test_a_real_network_has_the_same_gradient(name: str, real_network: Callable[[str], nn.Module]) -> None:
     network = real_network(name)
     image = torch.randn(2, 3, 97, 112, generator=torch.Generator().manual_seed(0))
-    with frozen(network):  # and handed back as it came: other tests use it, too
-        _, expected = slope(network, image)
-        with fast_first_conv(network):
-            _, found = slope(network, image)
+    made = shadow(network)
+    _, expected = slope(made, image)
+    with fast_first_conv(made):
+        _, found = slope(made, image)
     assert not torch.equal(found, expected)  # it went another way
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
@@ -124,7 +124,7 @@ def test_the_loop_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(given)
         return _pays(*given)
 
-    monkeypatch.setattr("optvis.network.stems._pays", pays)
+    monkeypatch.setattr("optvis.network.fast_conv._pays", pays)
     network = nn.Sequential(convolution(kernel_size=7, stride=2), nn.ReLU())
     OptVis.from_layer(network, "1", 2).vis(stages=[(32, 3)], verbose=False)
     assert len(seen) == 4  # once to look whether there is one, and at each step

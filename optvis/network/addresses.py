@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from ..checks import either, nearest
@@ -67,10 +68,17 @@ def unwrap(network: nn.Module) -> nn.Module:
     while True:
         if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             network = network.module
-        elif isinstance(network._modules.get("_orig_mod"), nn.Module):
-            network = network._modules["_orig_mod"]  # type: ignore[assignment]
+        elif (inner := compiled_module(network)) is not None:
+            network = inner
         else:
             return network
+
+
+def compiled_module(network: nn.Module) -> nn.Module | None:
+    """The module that a ``torch.compile`` wrapper was made from; ``None`` for any other module."""
+    if isinstance(network, torch.jit.ScriptModule):
+        return None  # its modules are no dict
+    return network._modules.get("_orig_mod")
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:

@@ -112,6 +112,8 @@ class Forward:
 
     def activations(self, images: Tensor, shapes: Mapping[str, LayerShape]) -> dict[str, Tensor]:
         """``[N, C, ...]`` float32 of each layer for images in [0, 1]; the pass ends after the last of them."""
+        if not shapes:
+            return {}
         inputs = self.normalise(images)
         passed = self.run(inputs, list(shapes), {layer: shape.calls for layer, shape in shapes.items()})
         found = {layer: shape.channels_first(passed.seen[layer]) for layer, shape in shapes.items()}

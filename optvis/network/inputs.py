@@ -93,8 +93,8 @@ def _channels(network: nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
             break  # the first convolution takes more channels than the image has
-        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)):
-            return module.in_channels if module.in_channels else 3
+        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
+            return int(module.in_channels) or 3  # type: ignore[arg-type]
     return configured
 
 

@@ -103,8 +103,8 @@ def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], n
     """The axis of the channels among several that did not follow the image's size; ``None`` where it is unclear.
 
     The layer's own type decides: a fully connected layer puts channels last, a convolution first. For other layers the
-    last module of such a type before it decides if it put out the same shape, and otherwise the next one after it by
-    the number of channels that it takes.
+    last module of such a type before it decides, if it put out the same shape, and the next ones after it, by the
+    numbers of channels that they take; where these disagree, it is unclear.
 
     Args:
         module: the layer.
@@ -115,25 +115,34 @@ def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], n
     own = typed_axis(module, shape)
     if own is not None:
         return own if own in axes else None
-    for call in reversed(near.before):
-        axis = typed_axis(call.module, call.shape) if call.shape == tuple(shape) else None
-        if axis is not None and axis in axes:
-            alike = [other for other in axes if shape[other] == shape[axis]]
-            return axis if alike == [axis] else None
     large = [axis for axis in axes if shape[axis] > 1]
+    made, taken = _made_axis(shape, axes, near.before), _taken_axis(shape, axes, near.after)
+    if made is not None or taken is not None:
+        return made if taken in (None, made) else taken if made is None else None
     if len(large) == 1:
         return large[0]
-    for call in near.after[:_NEAR]:
-        taken = _channels_taken(call.module)
-        fitting = [axis for axis in axes if shape[axis] == taken]
-        if fitting:
-            return fitting[0] if len(fitting) == 1 else None
     if len(shape) == 4 and list(axes) == [1, 2, 3] and (shape[1] == shape[2]) != (shape[2] == shape[3]):
         return 3 if shape[1] == shape[2] else 1  # of a square image, the two equal sides are those of a map
     return None
 
 
-_NEAR = 3
+def _made_axis(shape: Sequence[int], axes: Sequence[int], before: Sequence[Call]) -> int | None:
+    """The axis of the channels by the last module before that put out the same shape, or else as many channels."""
+    typed = [(call, axis) for call in before if (axis := typed_axis(call.module, call.shape)) is not None]
+    same = [axis for call, axis in typed if call.shape == tuple(shape) and axis in axes]
+    count = shape[same[-1]] if same else typed[-1][0].shape[typed[-1][1]] if typed else None
+    fitting = [axis for axis in axes if shape[axis] == count]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _taken_axis(shape: Sequence[int], axes: Sequence[int], after: Sequence[Call]) -> int | None:
+    """The only axis whose length is a number of channels that one of the next modules takes."""
+    taken = {_channels_taken(call.module) for call in after[:_NEAR]}
+    fitting = [axis for axis in axes if shape[axis] in taken]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+_NEAR = 8
 """So many calls after a layer may tell what it puts out."""
 
 

@@ -22,6 +22,9 @@ _IN_PLACE = {
 }
 
 
+_RANDINT_LIKE = (_aten.randint_like.default, _aten.randint_like.low_dtype)
+
+
 class OwnRandom(TorchDispatchMode):
     """Within the block random operators draw from ``generator``; the global random state is neither used nor changed.
 
@@ -40,8 +43,12 @@ class OwnRandom(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        names = [argument.name for argument in func._schema.arguments]
-        given = {**dict(zip(names, args)), **kwargs}
+        arguments = func._schema.arguments
+        names = [argument.name for argument in arguments]
+        defaults = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
+        given = {**defaults, **dict(zip(names, args)), **kwargs}
+        if func is _aten._fused_sdp_choice.default:
+            return func(*args, **kwargs)  # chooses a kernel
         if not given.get("dropout_p", 1.0) or given.get("training", given.get("train", True)) is False:
             return func(*args, **kwargs)  # attention and dropout that draw nothing
         self.used = True
@@ -50,6 +57,10 @@ class OwnRandom(TorchDispatchMode):
         if func in _IN_PLACE:
             made = torch.empty_like(*args, **kwargs)
             return getattr(made, _IN_PLACE[func])(generator=self._on(made.device))
+        if func in _RANDINT_LIKE:
+            made = torch.empty_like(args[0], **kwargs)
+            low, high = (0, *args[1:]) if len(args) == 2 else args[1:]
+            return made.random_(low, high, generator=self._on(made.device))
         tensor = next((value for value in given.values() if isinstance(value, torch.Tensor)), None)
         generator = self._on(tensor.device if tensor is not None else kwargs.get("device"))
         if "generator" in names:

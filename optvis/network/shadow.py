@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .addresses import unwrap
+from .addresses import compiled_module, unwrap
 
 _OPAQUE = (
     str,
@@ -27,7 +27,6 @@ _OPAQUE = (
     types.ModuleType,
     torch.dtype,
     torch.device,
-    torch.fx.Graph,
 )
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags that save memory by computing activations again in the backward pass, out of reach of overrides, in
@@ -56,10 +55,26 @@ def shadow(network: nn.Module) -> nn.Module:
 
 
 def scripted_parts(network: nn.Module) -> list[str]:
-    """Addresses of parts of a network, or of its shadow, that are compiled by TorchScript."""
-    return [
-        name.replace(".", "/") for name, part in network.named_modules() if isinstance(part, torch.jit.ScriptModule)
-    ]
+    """Addresses of the parts of a shadow that TorchScript compiled."""
+    return [name.replace(".", "/") for name, part in network.named_modules() if isinstance(part, ScriptedPart)]
+
+
+class ScriptedPart(nn.Module):
+    """A copy of a part that TorchScript compiled, within a module that takes hooks."""
+
+    def __init__(self, part: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.scripted = copy.deepcopy(part)
+        self.eval().requires_grad_(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.scripted(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("scripted"), name)
 
 
 class _Shadower:
@@ -90,6 +105,10 @@ class _Shadower:
             return self._module(value)
         if isinstance(value, Tensor):
             return self._note(value, _alias(value))
+        if isinstance(value, torch.fx.Graph):
+            made = self._note(value, copy.deepcopy(value))
+            made.owning_module = self.copies.get(id(value.owning_module))
+            return made
         if type(value) is list:
             made = self._note(value, [])
             made.extend(map(self.copy, list(value)))
@@ -108,17 +127,17 @@ class _Shadower:
         return made
 
     def _module(self, module: nn.Module) -> nn.Module:
-        if isinstance(module._modules.get("_orig_mod"), nn.Module):  # compiled: what was compiled, uncompiled
-            return self._note(module, self.copy(module._modules["_orig_mod"]))
+        inner = compiled_module(module)
+        if inner is not None:
+            return self._note(module, self.copy(inner))
         if any(kind.__name__ in ("FullyShardedDataParallel", "FSDPModule") for kind in type(module).__mro__):
             raise ValueError(
                 f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
             )
+        if isinstance(module, ScriptedPart):
+            return self._note(module, ScriptedPart(module.scripted))
         if isinstance(module, torch.jit.ScriptModule):
-            made = copy.deepcopy(module).eval()
-            for parameter in made.parameters():
-                parameter.requires_grad_(False)
-            return self._note(module, made)
+            return self._note(module, ScriptedPart(module))
         made = self._note(module, object.__new__(type(module)))
         attached = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
         made.__dict__.update(
