@@ -309,12 +309,10 @@ class Attribution:
         return grid(pictures, labels=self.target.labels if len(self) > 1 else ())
 
     def _repr_png_(self) -> bytes | None:
-        data = io.BytesIO()
         try:
-            self._sheet().save(data, "PNG")
+            return self._picture(self._sheet(), ".png")
         except ImportError:
             return None  # a notebook then prints it
-        return data.getvalue()
 
     def save(self, path: str | os.PathLike[str], sign: str = "positive") -> Path:
         """Save the attribution. The file is written whole or not at all.
