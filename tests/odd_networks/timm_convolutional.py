@@ -12,7 +12,7 @@ from torch import nn
 
 from .architecture import Architecture
 
-MAPS = {".*Eca.*/conv|.*[.]?eca/conv": "NC.|refused", ".*": "NC*"}
+MAPS = {".*Eca.*/conv|.*[.]?eca/conv": "NC.|refused", "SelectiveKernelAttn": "N.C..|refused", ".*": "NC*"}
 """Efficient channel attention runs a one-channel convolution along the channels, ``[N, 1, C]``."""
 
 VGG_WIDTHS = [8, "M", 16, "M", 16, "M", 16, "M"]
