@@ -21,12 +21,12 @@ def main(patterns: list[str]) -> None:
     for name, architecture in ARCHITECTURES.items():
         if patterns and not any(re.search(pattern, name) for pattern in patterns):
             continue
-        began = time.perf_counter()
+        began = time.process_time()
         verdicts = check(architecture)
         outcomes = Counter(verdict.outcome for verdict in verdicts)
         totals += outcomes
         networks["good" if all(verdict.good for verdict in verdicts) else "bad"] += 1
-        print(f"{name}: {dict(outcomes)}, {time.perf_counter() - began:.1f} s", flush=True)
+        print(f"{name}: {dict(outcomes)}, {time.process_time() - began:.1f} s", flush=True)
         for v in verdicts:
             if not v.good:
                 print(f"    {v.outcome:8} {v.layer or '(output)':40} {v.kind:20} {list(v.shape)} {v.layout}: {v.said}")

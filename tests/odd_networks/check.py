@@ -118,7 +118,7 @@ class Truth:
         self.size = (size, size) if isinstance(size, int) else size
         modules = addresses(self.network)
         some = torch.rand(2, architecture.channels, *self.size, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad(), recording(modules) as seen:
+        with recording(modules) as seen:
             self.run(some[:1])
         called = {address: modules[address] for address in seen}
         chosen = architecture.draw or pick(called, architecture.count)
@@ -129,6 +129,8 @@ class Truth:
         self._confirm(some)
 
     def run(self, images: Tensor) -> None:
+        """A forward pass with gradients, as some modules call others only where gradients are wanted."""
+        images = images if images.requires_grad else images.detach().requires_grad_()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.network(images, **self.architecture.inputs)
@@ -139,7 +141,7 @@ class Truth:
         outputs = [some[:1], some[1:]] if self.architecture.alone else [some[:1], some[1:], some]
         seen = []
         for images in outputs:
-            with torch.no_grad(), recording(modules) as outs:
+            with recording(modules) as outs:
                 self.run(images)
             seen.append(outs)
         faults = [fault for address in modules if (fault := self._misfit(address, [outs[address] for outs in seen]))]
@@ -255,9 +257,8 @@ def _normalised(images: Tensor, result: Visualisation) -> Tensor:
 
 
 def _compare(truth: Truth, wanted: Wanted, start: ImageParam, result: Visualisation) -> list[str]:
-    with torch.no_grad():
-        before, _ = truth.scores(_normalised(start().clamp(0, 1), result), wanted)
-        after, scales = truth.scores(_normalised(result.images, result), wanted)
+    before, _ = truth.scores(_normalised(start().detach().clamp(0, 1), result), wanted)
+    after, scales = truth.scores(_normalised(result.images, result), wanted)
     rough = 0.2 if truth.architecture.noisy else 1e-3
     found = []
     for said, is_, was, scale in zip(result.scores.tolist(), after.tolist(), before.tolist(), scales.tolist()):
