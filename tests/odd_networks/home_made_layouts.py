@@ -25,6 +25,18 @@ class Apply(nn.Module):
         return self.function(*inputs)
 
 
+class Positions(nn.Module):
+    """Lays maps out by a function and adds position embeddings of one size."""
+
+    def __init__(self, shape: tuple[int, ...], function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.position = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x) + self.position
+
+
 class Rows(nn.Module):
     """``[N, 3, H, W]`` to a sequence of rows, ``[T, N, C]`` or batch first ``[N, T, C]``, and a recurrence over it."""
 
@@ -48,7 +60,7 @@ def rows(cell: Callable[..., nn.Module], batch_first: bool, width: int = 7) -> A
     sequence = "N.C" if batch_first else ".NC"
     return Architecture(
         partial(Rows, cell, batch_first, width),
-        {"stem": "NC..", "": "NC", ".*self_attn(/.*)?|.*": sequence}, (36, 44),
+        {"stem": "NC..", "": "NC", ".*": sequence}, (36, 44),
     )  # fmt: skip
 
 
@@ -105,8 +117,7 @@ class OneSize(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 16, 4, 4)
-        self.tokens = Apply(lambda x: x.flatten(2) + self.position)
-        self.position = nn.Parameter(torch.zeros(16, 16))
+        self.tokens = Positions((16, 16), lambda x: x.flatten(2))
         self.conv = nn.Conv1d(16, 16, 3, padding=1)
         self.act = nn.GELU()
         self.mix = nn.Linear(16, 16)
@@ -125,8 +136,7 @@ class Cube(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 8, 4, 4)
-        self.turn = Apply(lambda x: x.permute(0, 2, 3, 1) + self.position)
-        self.position = nn.Parameter(torch.zeros(8, 8, 8))
+        self.turn = Positions((8, 8, 8), lambda x: x.permute(0, 2, 3, 1))
         self.norm, self.mlp, self.act = nn.LayerNorm(8), nn.Linear(8, 8), nn.SiLU()
         self.head = nn.Linear(8, 5)
 
@@ -175,9 +185,10 @@ class Undrawable(Tiny):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.second(self.relu(self.first(x)))
-        self.best(x), self.text(x), self.detached(x)
-        more = self.rows(x).mean() + self.total(x) + self.constant(x.new_ones(1, 4)).sum()
-        return self.head(x.mean((2, 3)) + self.energy(x)[:, None] + more)
+        for module in (self.rows, self.total, self.best, self.text, self.detached):
+            module(x)
+        self.constant(x.new_ones(1, 4))
+        return self.head(x.mean((2, 3)) + self.energy(x)[:, None])
 
 
 class Experts(Tiny):
@@ -230,12 +241,12 @@ class Spectrum(Tiny):
 
     def __init__(self) -> None:
         super().__init__()
-        self.to, self.back = Apply(torch.fft.rfft2), Apply(lambda x: torch.fft.irfft2(x, s=(20, 20)))
+        self.spectrum, self.back = Apply(torch.fft.rfft2), Apply(lambda x: torch.fft.irfft2(x, s=(20, 20)))
         self.phase = nn.Parameter(torch.zeros(8, 1, 1))
         self.real = Apply(torch.view_as_real)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.to(self.second(self.relu(self.first(x)))) * torch.polar(torch.ones(8, 1, 1), self.phase)
+        x = self.spectrum(self.second(self.relu(self.first(x)))) * torch.polar(torch.ones(8, 1, 1), self.phase)
         self.real(x)
         return self.head(self.back(x).mean((2, 3)))
 
@@ -269,7 +280,7 @@ HOME_MADE_LAYOUTS = {
     "transformer decoder layer, sequence first": rows(decoder, False, 10),
     "multi-head attention, sequence first": rows(SelfAttention, False, 10),
     "multi-head attention, batch first": rows(SelfAttention, True, 10),
-    "Siamese, along the batch": Architecture(Siamese, {"first|relu|second": "VC..", ".*": "NC"}, 32),
+    "Siamese, along the batch": Architecture(Siamese, {"first|relu|second": "VC..|refused", ".*": "NC"}, 32),
     "crops, along the batch": Architecture(Crops, {"first|relu|second": "WC..", "head": "NC", "": "NC"}, 32),
     "[N, C, T] of one size, T = C": Architecture(
         OneSize, {"conv": "NC.", "mix": "N.C|refused", "tokens|act": "NC.|refused", "head|": "NC", **CONV}, 16
@@ -278,11 +289,11 @@ HOME_MADE_LAYOUTS = {
         Cube, {"norm|mlp": "N..C", "turn|act": "N..C|refused", "head|": "NC", **CONV}, 32
     ),
     "every order of axes": Architecture(Layouts, {
-        "last": "N..C", "batch_third": "..NC", "channels_outermost": "CN..", "all_positions": "WC",
+        "last": "N..C", "batch_third": "..NC", "channels_outermost": "CN..", "all_positions": "WC|refused",
         "wide": "refused", "head|": "NC", **CONV,
     }, (32, 40), draw=("stem", "last", "batch_third", "channels_outermost", "all_positions", "wide", "head", "")),
     "every order of axes, a square picture": Architecture(Layouts, {
-        "last": "N..C", "batch_third": "..NC", "channels_outermost": "CN..", "all_positions": "WC",
+        "last": "N..C", "batch_third": "..NC", "channels_outermost": "CN..", "all_positions": "WC|refused",
         "wide": "refused", "head|": "NC", **CONV,
     }, 40, draw=("stem", "last", "batch_third", "channels_outermost", "all_positions", "wide", "head", "")),
     "outputs that cannot be drawn": Architecture(Undrawable, {
@@ -296,8 +307,8 @@ HOME_MADE_LAYOUTS = {
     ),
     "U-Net": Architecture(UNet, {".*": "NC*"}, 32),
     "complex maps": Architecture(Spectrum, {
-        "to": "refused", "real": "NC...|refused", "back": "NC..", "head|": "NC", **CONV,
-    }, 40, draw=("first", "second", "to", "real", "back", "head", "")),
+        "spectrum": "refused", "real": "NC...|refused", "back": "NC..", "head|": "NC", **CONV,
+    }, 40, draw=("first", "second", "spectrum", "real", "back", "head", "")),
     "columns of patches": Architecture(Patches, {
         "unfold": "NC.", "mix": "N.C|refused", "tokens|mlp(/.*)?": "N.C", "fold|": "NC..",
     }, 32),

@@ -35,7 +35,7 @@ MOBILEVIT = {
     r".*/(transformer|layernorm)(/.*)?": "W.C", **MAPS,
 }  # fmt: skip
 LEVIT = {
-    ".*patch_embeddings/.*": "NC..", "classifier(_distill)?/batch_norm": "NC", "BatchNorm1d": "WC", **TOKENS
+    ".*patch_embeddings/.*": "NC..", "classifier(_distill)?/batch_norm": "NC", "BatchNorm1d": "WC|refused", **TOKENS
 }  # fmt: skip
 CVT = {
     r"cvt|cvt/encoder|cvt/encoder/stages/\d|.*/embedding|.*/convolution_embeddings": "NC..",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .architecture import Architecture
 from .home_made_layouts import HOME_MADE_LAYOUTS
+from .home_made_workings import HOME_MADE_WORKINGS
 from .hugging_face import HUGGING_FACE
 from .timm_convolutional import TIMM_CONVOLUTIONAL
 from .timm_hybrids import TIMM_HYBRIDS
@@ -17,4 +18,5 @@ ARCHITECTURES: dict[str, Architecture] = {
     **TORCHVISION,
     **HUGGING_FACE,
     **HOME_MADE_LAYOUTS,
+    **HOME_MADE_WORKINGS,
 }

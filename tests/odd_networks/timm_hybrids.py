@@ -17,7 +17,7 @@ def hybrid(name: str, size: int = 64, exceptions: dict[str, str] | None = None, 
 CONVNEXT_BLOCKS = {r".*/blocks/\d+/(norm|mlp(/.*)?)": "N..C"}
 """A depthwise convolution, then LayerNorm and MLP on ``[N, H, W, C]``, then back."""
 
-WINDOWS_IN_MAPS = {**IN_WINDOWS, ".*/(attn_block|grid_attn)(/.*)?": "N..C"}
+WINDOWS_IN_MAPS = {**TABLES, **IN_WINDOWS, ".*/(attn_block|grid_attn)(/.*)?": "N..C"}
 """Blocks of MaxViT permute maps to ``[N, H, W, C]``, cut them into windows or grids and put them back."""
 
 TIMM_HYBRIDS = {

@@ -74,7 +74,7 @@ TIMM_TOKENS = {
     "gmlp": tokens("gmlp_ti16_224"),
     "resmlp": tokens("resmlp_12_224"),
     "levit": tokens(
-        "levit_128s", 64, {"stem(/.*)?": "NC..", "head/bn": "NC", "BatchNorm1d": "WC"}
+        "levit_128s", 64, {"stem(/.*)?": "NC..", "head/bn": "NC", "BatchNorm1d": "WC|refused"}
     ),
     "mvitv2": tokens(
         "mvitv2_tiny", 64, {".*/attn/pool_[qkv]": "WC..|refused"}
