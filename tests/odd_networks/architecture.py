@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from small_networks import seeded
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,11 @@ class Architecture:
 
     def made(self) -> nn.Module:
         """The network in eval mode, the same weights each time; the global random state is kept."""
-        return seeded(lambda: enlivened(self.make()))
+        return _seeded(self.make)
 
     def made_plain(self) -> nn.Module:
-        return seeded(lambda: enlivened(self.plain())) if self.plain is not None else self.made()
+        """A network for plain forward passes, of the same weights."""
+        return _seeded(self.plain or self.make)
 
     def layout(self, address: str, module: nn.Module) -> Layout:
         kind = type(module).__name__
@@ -115,6 +117,15 @@ CLASSES = {"Conv[12]d|BatchNorm.*|GroupNorm.*|.*AvgPool2d|MaxPool2d": "NC*", "Li
 """The layout of modules that says itself, after what an architecture says."""
 
 
+def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = enlivened(make())
+    with suppress(NotImplementedError):  # an exported network is in eval mode and has no switch
+        network.eval()
+    return network
+
+
 def enlivened(network: nn.Module) -> nn.Module:
     """The network with random numbers wherever its parameters and statistics are constant, so that nothing is dead.
 
@@ -122,6 +133,8 @@ def enlivened(network: nn.Module) -> nn.Module:
     """
     with torch.no_grad():
         for tensor in network.parameters():
+            if is_lazy(tensor):
+                continue
             if tensor.is_floating_point() and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
                 low, high = (-0.2, 0.2) if float(tensor.flatten()[0]) == 0 else (0.5, 1.5)
                 tensor.uniform_(low, high)

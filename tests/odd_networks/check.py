@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,8 +59,9 @@ def first_floating(output: Any) -> Tensor | None:
     return next((found for part in parts if (found := first_floating(part)) is not None), None)
 
 
-def addresses(network: nn.Module) -> dict[str, nn.Module]:
-    return {name.replace(".", "/"): module for name, module in network.named_modules()}
+def addresses(network: nn.Module, aliases: bool) -> dict[str, nn.Module]:
+    """Modules by address; with ``aliases`` a module that has several names stands under each."""
+    return {name.replace(".", "/"): module for name, module in network.named_modules(remove_duplicate=not aliases)}
 
 
 @contextmanager
@@ -113,10 +113,10 @@ class Truth:
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
-        self.network = copy.deepcopy(architecture.made_plain()).eval()
+        self.network = architecture.made_plain().eval()
         size = architecture.size
         self.size = (size, size) if isinstance(size, int) else size
-        modules = addresses(self.network)
+        modules = addresses(self.network, aliases=bool(architecture.draw))
         some = torch.rand(2, architecture.channels, *self.size, generator=torch.Generator().manual_seed(0))
         with recording(modules) as seen:
             self.run(some[:1])
@@ -227,28 +227,29 @@ Wanted = Sequence[tuple[str, int]]
 
 def faults(truth: Truth, network: nn.Module, wanted: Wanted, objective: Any) -> list[str]:
     """Draw, and say of each picture what is wrong with it; ``""`` where nothing is."""
-    seeds = list(range(len(wanted)))
-    start = ImageParam(truth.size, len(wanted), channels=truth.architecture.channels, seed=seeds)
-    found = _compare(truth, wanted, start, draw(truth, network, objective, start, RATES[0]))
-    for i, fault in enumerate(found):
-        if fault.startswith("did not rise"):
-            found[i] = _slower(truth, network, wanted[i], len(wanted), i)
+    start = starts(truth, range(len(wanted)))
+    result = draw(truth, network, objective, start, RATES[0])
+    found = _compare(truth, wanted, start, result)
+    stubborn = [i for i, fault in enumerate(found) if fault.startswith("did not rise")]
+    for i in stubborn:
+        if _is_flat(truth, wanted[i], i, result):
+            found[i] = ""
+    for lr in RATES[1:]:
+        again = [i for i in stubborn if found[i]]
+        if len(set(wanted)) == 1 and again:
+            start = starts(truth, range(len(wanted)))
+            new = _compare(truth, wanted, start, draw(truth, network, objective, start, lr))
+            found = [new[i] if i in again else fault for i, fault in enumerate(found)]
+        elif again:
+            few, start = [wanted[i] for i in again], starts(truth, again)
+            new = _compare(truth, few, start, draw(truth, network, [Channel(*one) for one in few], start, lr))
+            found = [new[again.index(i)] if i in again else fault for i, fault in enumerate(found)]
+        stubborn = [i for i in again if found[i].startswith("did not rise")]
     return found
 
 
-def _slower(truth: Truth, network: nn.Module, wanted: tuple[str, int], count: int, at: int) -> str:
-    """What is wrong with picture ``at`` of ``count`` of the same layer and channel where the steps are smaller."""
-    copies = [wanted] * count
-    fault = ""
-    for lr in RATES[1:]:
-        start = ImageParam(truth.size, count, channels=truth.architecture.channels, seed=list(range(count)))
-        result = draw(truth, network, Channel(wanted[0], [wanted[1]] * count), start, lr)
-        fault = _compare(truth, copies, start, result)[at]
-        if not fault.startswith("did not rise"):
-            return fault
-        if _is_flat(truth, wanted, at, result):
-            return ""
-    return fault
+def starts(truth: Truth, seeds: Sequence[int]) -> ImageParam:
+    return ImageParam(truth.size, len(seeds), channels=truth.architecture.channels, seed=list(seeds))
 
 
 def _normalised(images: Tensor, result: Visualisation) -> Tensor:

@@ -213,7 +213,9 @@ class PerPicture(Tiny):
     def __init__(self) -> None:
         super().__init__()
         self.kernels = nn.Linear(8, 8)
-        self.grouped = Apply(lambda x, k: F.conv2d(x.reshape(1, -1, *x.shape[2:]), k.view(-1, 1, 1, 1), groups=k.numel()))
+        self.grouped = Apply(
+            lambda x, k: F.conv2d(x.reshape(1, -1, *x.shape[2:]), k.view(-1, 1, 1, 1), groups=k.numel())
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.second(self.relu(self.first(x)))
@@ -310,6 +312,6 @@ HOME_MADE_LAYOUTS = {
         "spectrum": "refused", "real": "NC...|refused", "back": "NC..", "head|": "NC", **CONV,
     }, 40, draw=("first", "second", "spectrum", "real", "back", "head", "")),
     "columns of patches": Architecture(Patches, {
-        "unfold": "NC.", "mix": "N.C|refused", "tokens|mlp(/.*)?": "N.C", "fold|": "NC..",
+        "unfold": "NC.|refused", "mix": "N.C|refused", "mlp/.*": "N.C", "tokens|mlp": "N.C|refused", "fold|": "NC..",
     }, 32),
 }  # fmt: skip

@@ -25,9 +25,7 @@ LAYERS = ("first", "relu", "second", "head", "")
 Pair = namedtuple("Pair", ["maps", "logits"])
 
 
-def tiny(
-    make: Callable[[], nn.Module] = Tiny, truth: dict[str, str] | None = None, **fields: Any
-) -> Architecture:
+def tiny(make: Callable[[], nn.Module] = Tiny, truth: dict[str, str] | None = None, **fields: Any) -> Architecture:
     """``Tiny`` or a variant of it."""
     return Architecture(make, {**(truth or {}), **TRUTH}, fields.pop("size", 40), **fields)
 
@@ -61,9 +59,10 @@ class InPlace(Tiny):
     """A chain of changes in place after each layer."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x).relu_().mul_(2).add_(0.5)
-        x = F.leaky_relu_(self.second(x), 0.1).clamp_(max=6)
+        x = F.relu_(self.first(x).mul_(2).add_(0.5))
+        x = self.second(x).sub_(0.1).neg_()
         x[:, ::2] *= 0.5
+        x = F.leaky_relu_(x, 0.1)
         return self.head(x.mean((2, 3)))
 
 
@@ -269,8 +268,9 @@ def exported(network: nn.Module) -> nn.Module:
     return torch.export.export(network, (torch.zeros(1, 3, 40, 40),)).module()
 
 
-def lazy() -> nn.Module:
-    return nn.Sequential(OrderedDict(first=nn.LazyConv2d(8, 5), relu=nn.ReLU(), second=nn.LazyConv2d(8, 3)))
+def plain_or_lazy(lazy: bool) -> nn.Module:
+    first, second = (nn.LazyConv2d(8, 5), nn.LazyConv2d(8, 3)) if lazy else (nn.Conv2d(3, 8, 5), nn.Conv2d(8, 8, 3))
+    return nn.Sequential(OrderedDict(first=first, relu=nn.ReLU(), second=second))
 
 
 SCRIPTED = {"second|second/.*": "NC..|refused"}
@@ -295,9 +295,8 @@ HOME_MADE_WORKINGS = {
     "6 channels": tiny(partial(Tiny, channels=6), channels=6, options={"mean": 0.5, "std": [0.25] * 6}),
     "a wide picture": tiny(size=(24, 56)),
     "float64": tiny(changed(lambda network: network.double()), plain=Tiny),
-    "bfloat16": tiny(changed(lambda network: network.bfloat16()), plain=Tiny, noisy=True),
     "channels last": tiny(changed(lambda network: network.to(memory_format=torch.channels_last))),
-    "weight norm": tiny(changed(as_weights(parametrizations.weight_norm))),
+    "weight norm": tiny(changed(as_weights(parametrizations.weight_norm)), draw=LAYERS),
     "weight norm of old": tiny(changed(as_weights(weight_norm))),
     "spectral norm": tiny(changed(as_weights(parametrizations.spectral_norm)), draw=LAYERS),
     "spectral norm of old": tiny(changed(as_weights(spectral_norm))),
@@ -318,14 +317,17 @@ HOME_MADE_WORKINGS = {
     "compiled in place": tiny(changed(lambda n: n.compile(backend="eager")), plain=Tiny),
     "compiled in parts": tiny(changed(compile_part), plain=Tiny),
     "a deep copy": tiny(changed(copy.deepcopy), plain=Tiny),
-    "a scripted part": tiny(changed(script_part), SCRIPTED, plain=Tiny, refusal="script"),
-    "a traced part": tiny(changed(trace_part), SCRIPTED, plain=Tiny, refusal="script|trace"),
-    "scripted": tiny(changed(torch.jit.script), MAY_BE_REFUSED, plain=Tiny, refusal="script"),
+    "a scripted part": tiny(changed(script_part), SCRIPTED, plain=Tiny, refusal="scripted"),
+    "a traced part": tiny(changed(trace_part), SCRIPTED, plain=Tiny, refusal="scripted|traced"),
+    "scripted": tiny(changed(torch.jit.script), MAY_BE_REFUSED, plain=Tiny, refusal="scripted"),
     "traced": tiny(
         changed(lambda n: torch.jit.trace(n, torch.zeros(2, 3, 40, 40))), MAY_BE_REFUSED, plain=Tiny,
-        refusal="script|trace",
+        refusal="scripted|traced",
     ),
     "a graph module of torch.fx": tiny(changed(torch.fx.symbolic_trace), plain=Tiny),
     "exported": tiny(changed(exported), MAY_BE_REFUSED, plain=Tiny, alone=True, refusal="export|GraphModule"),
-    "lazy modules": tiny(lazy, {".*": "refused"}, draw=("first", "second", ""), refusal="[Ll]azy"),
+    "lazy modules": tiny(
+        partial(plain_or_lazy, True), {"": "refused", ".*": "refused"}, plain=partial(plain_or_lazy, False),
+        refusal="[Ll]azy",
+    ),
 }  # fmt: skip

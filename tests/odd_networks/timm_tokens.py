@@ -16,7 +16,10 @@ HEADS = {".*/([qk]_norm|norm_[qkv])": "N..C|refused", ".*/(attn_drop|softmax)": 
 IN_WINDOWS = {".*attn/(attn_drop|softmax)": "WC..|refused", ".*/attn(/.*)?": "W*C"}
 """Attention within windows, ``[N * windows, T, C]``: every window partition of timm keeps the pictures outermost."""
 
-KINDS = {r"(Std)?Conv[123]d.*|BatchNorm(Act)?[12]d|LayerNorm(Act)?2d|GroupNorm.*|\w*Pool[12]d.*": "NC*", "LayerNorm": "N*C"}
+KINDS = {
+    r"(Std)?Conv[123]d.*|BatchNorm(Act)?[12]d|LayerNorm(Act)?2d|GroupNorm.*|\w*Pool[12]d.*": "NC*",
+    "LayerNorm": "N*C",
+}
 """Modules that work on one layout alone."""
 
 TOKENS = {**TABLES, **HEADS, **KINDS, ".*": "N*C"}

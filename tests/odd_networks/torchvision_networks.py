@@ -95,7 +95,6 @@ ROWS = {".*": "refused"}
 """Proposals, regions of interest and detections: as many rows as the network finds."""
 
 
-
 def mvit() -> nn.Module:
     def block(heads: int, width: int, stride: int) -> MSBlockConfig:
         return MSBlockConfig(heads, width, width, [3, 3, 3], [3, 3, 3], [1, stride, stride], [1, 2, 2])
