@@ -1,4 +1,4 @@
-"""``python -m odd_networks [name ...]`` (from ``tests``): a table of every layer that did not come out right, and totals."""
+"""``python -m odd_networks [name ...]`` (from ``tests``): every layer that did not come out right, and totals."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from torch.nn.parameter import is_lazy
 class Layout:
     """What each axis of a layer's raw output means, one letter for each.
 
-    ``N`` holds the pictures. ``W`` holds pictures and windows, ``[N * k, ...]`` with the pictures outermost; ``V`` holds
-    branches and pictures, ``[k * N, ...]`` with the branches outermost. ``C`` holds the channels. ``.`` is any other
-    axis, and ``*`` any number of other axes, none included. A layer that cannot be drawn is ``refused``;
+    ``N`` holds the pictures. ``W`` holds pictures and windows, ``[N * k, ...]`` with the pictures outermost; ``V``
+    holds branches and pictures, ``[k * N, ...]`` with the branches outermost. ``C`` holds the channels. ``.`` is any
+    other axis, and ``*`` any number of other axes, none included. A layer that cannot be drawn is ``refused``;
     ``NC*|refused`` may be refused, but where it is drawn it must be drawn so.
     """
 

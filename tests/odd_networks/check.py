@@ -48,7 +48,7 @@ class Seen:
 
     module: nn.Module
     raw: Tensor
-    layout: Layout = Layout("refused")
+    layout: Layout
 
 
 def first_floating(output: Any) -> Tensor | None:
@@ -122,10 +122,12 @@ class Truth:
             self.run(some[:1])
         called = {address: modules[address] for address in seen}
         chosen = architecture.draw or pick(called, architecture.count)
-        self.layers = {address: Seen(modules[address], seen[address]) for address in chosen if address in seen}
+        self.layers = {
+            address: Seen(modules[address], seen[address], architecture.layout(address, modules[address]))
+            for address in chosen
+            if address in seen
+        }
         self.unseen = [address for address in chosen if address not in seen]
-        for address, layer in self.layers.items():
-            layer.layout = architecture.layout(address, layer.module)
         self._confirm(some)
 
     def run(self, images: Tensor) -> None:

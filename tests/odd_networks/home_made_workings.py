@@ -252,6 +252,10 @@ def as_weights(parametrise: Callable[[nn.Module], Any]) -> Callable[[nn.Module],
     return change
 
 
+def make_orthogonal(network: nn.Module) -> None:
+    parametrizations.orthogonal(network.second)
+
+
 def script_part(network: nn.Module) -> None:
     network.second = torch.jit.script(network.second)
 
@@ -300,7 +304,7 @@ HOME_MADE_WORKINGS = {
     "weight norm of old": tiny(changed(as_weights(weight_norm))),
     "spectral norm": tiny(changed(as_weights(parametrizations.spectral_norm)), draw=LAYERS),
     "spectral norm of old": tiny(changed(as_weights(spectral_norm))),
-    "orthogonal weights": tiny(changed(lambda network: parametrizations.orthogonal(network.second) and None), draw=LAYERS),
+    "orthogonal weights": tiny(changed(make_orthogonal), draw=LAYERS),
     "modules in a plain list": tiny(partial(PointsBack, "list")),
     "modules in a plain dict of tuples": tiny(partial(PointsBack, "dict")),
     "bound methods of modules": tiny(partial(PointsBack, "bound methods"), draw=("second", "head", "")),

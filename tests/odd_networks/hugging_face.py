@@ -12,7 +12,8 @@ from torch import nn
 from .architecture import Architecture
 
 TABLES = {
-    ".*(relative_position_bias|rope_embeddings|position_embedding|continuous_position_bias_mlp|interpolation)(/.*)?": "refused"
+    ".*(relative_position_bias|continuous_position_bias_mlp)(/.*)?": "refused",
+    ".*(rope_embeddings|position_embedding|interpolation)": "refused",
 }
 """What computes position biases does not depend on the image."""
 
@@ -84,7 +85,8 @@ HUGGING_FACE = {
     "hf Swinv2": hugging_face("Swinv2ForImageClassification", "Swinv2Config", WINDOWS, 64, **SWIN),
     "hf Donut Swin": hugging_face("DonutSwinModel", "DonutSwinConfig", WINDOWS, 64, **SWIN),
     "hf ConvNext": hugging_face(
-        "ConvNextForImageClassification", "ConvNextConfig", CONVNEXT, 64, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1]
+        "ConvNextForImageClassification", "ConvNextConfig", CONVNEXT, 64,
+        hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1],
     ),
     "hf ConvNextV2": hugging_face(
         "ConvNextV2ForImageClassification", "ConvNextV2Config", CONVNEXT, 64,
@@ -98,14 +100,26 @@ HUGGING_FACE = {
         "GLPNForDepthEstimation", "GLPNConfig", GLPN, 64,
         hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 4], decoder_hidden_size=16,
     ),
-    "hf MobileNetV1": hugging_face("MobileNetV1ForImageClassification", "MobileNetV1Config", MAPS, 64, depth_multiplier=0.25),
-    "hf MobileNetV2": hugging_face("MobileNetV2ForImageClassification", "MobileNetV2Config", MAPS, 64, depth_multiplier=0.35),
-    "hf EfficientNet": hugging_face("EfficientNetModel", "EfficientNetConfig", MAPS, 64, width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320),
+    "hf MobileNetV1": hugging_face(
+        "MobileNetV1ForImageClassification", "MobileNetV1Config", MAPS, 64,
+        depth_multiplier=0.25,
+    ),
+    "hf MobileNetV2": hugging_face(
+        "MobileNetV2ForImageClassification", "MobileNetV2Config", MAPS, 64,
+        depth_multiplier=0.35,
+    ),
+    "hf EfficientNet": hugging_face(
+        "EfficientNetModel", "EfficientNetConfig", MAPS, 64,
+        width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320,
+    ),
     "hf MobileViT": hugging_face(
         "MobileViTForImageClassification", "MobileViTConfig", MOBILEVIT, 64,
         hidden_sizes=[16, 24, 32], neck_hidden_sizes=[8, 8, 16, 16, 24, 24, 64], num_attention_heads=2,
     ),
-    "hf MobileViTV2": hugging_face("MobileViTV2ForImageClassification", "MobileViTV2Config", MAPS, 64, width_multiplier=0.25),
+    "hf MobileViTV2": hugging_face(
+        "MobileViTV2ForImageClassification", "MobileViTV2Config", MAPS, 64,
+        width_multiplier=0.25,
+    ),
     "hf ResNet": hugging_face(
         "ResNetForImageClassification", "ResNetConfig", MAPS, 64,
         embedding_size=8, hidden_sizes=[8, 12, 16], depths=[1, 1, 1], layer_type="basic",
@@ -135,9 +149,18 @@ HUGGING_FACE = {
         "PvtV2ForImageClassification", "PvtV2Config", PVT_V2, 64,
         hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 4],
     ),
-    "hf FocalNet": hugging_face("FocalNetModel", "FocalNetConfig", FOCALNET, 64, embed_dim=16, depths=[1, 1], image_size=64, focal_levels=[2, 2], focal_windows=[3, 3]),
-    "hf Hiera": hugging_face("HieraModel", "HieraConfig", TOKENS, 64, image_size=[64, 64], embed_dim=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 4]),
-    "hf SwiftFormer": hugging_face("SwiftFormerModel", "SwiftFormerConfig", SWIFT, 64, depths=[1, 1, 1, 1], embed_dims=[16, 24, 32, 40]),
+    "hf FocalNet": hugging_face(
+        "FocalNetModel", "FocalNetConfig", FOCALNET, 64,
+        embed_dim=16, depths=[1, 1], image_size=64, focal_levels=[2, 2], focal_windows=[3, 3],
+    ),
+    "hf Hiera": hugging_face(
+        "HieraModel", "HieraConfig", TOKENS, 64,
+        image_size=[64, 64], embed_dim=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 4],
+    ),
+    "hf SwiftFormer": hugging_face(
+        "SwiftFormerModel", "SwiftFormerConfig", SWIFT, 64,
+        depths=[1, 1, 1, 1], embed_dims=[16, 24, 32, 40],
+    ),
     "hf CLIPVisionModel": hugging_face("CLIPVisionModel", "CLIPVisionConfig", TOKENS, **VIT),
     "hf SiglipVisionModel": hugging_face("SiglipVisionModel", "SiglipVisionConfig", TOKENS, **VIT),
     "hf ViTMAE": hugging_face(

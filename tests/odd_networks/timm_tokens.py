@@ -1,4 +1,4 @@
-"""Vision transformers and MLPs of timm: the channel is the last axis, of tokens ``[N, T, C]`` or maps ``[N, H, W, C]``."""
+"""Vision transformers and MLPs of timm: channels last, in tokens ``[N, T, C]`` or maps ``[N, H, W, C]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of torchvision: classification, segmentation, detection and video, the last two of which take images here."""
+"""Networks of torchvision: classification, segmentation, detection and video, all of them taking images."""
 
 from __future__ import annotations
 
@@ -84,10 +84,9 @@ def lraspp() -> nn.Module:
     return get_model("lraspp_mobilenet_v3_large", weights=None, weights_backbone=None, num_classes=5)
 
 
-def detector(name: str, size: int, **options: Any) -> nn.Module:
-    return Detector(
-        get_model(name, weights=None, weights_backbone=None, num_classes=4, min_size=size, max_size=size, **options)
-    )
+def detector(name: str, size: int | None = None) -> nn.Module:
+    sizes = {} if size is None else {"min_size": size, "max_size": size}
+    return Detector(get_model(name, weights=None, weights_backbone=None, num_classes=4, **sizes))
 
 
 BACKBONE = {"network/backbone(/.*)?": "NC.."}
@@ -163,13 +162,14 @@ TORCHVISION = {
         alone=True, slow=True,
     ),
     "torchvision retinanet": Architecture(
-        partial(detector, "retinanet_resnet50_fpn", 64), {**BACKBONE, "network/head/.*/(conv|cls_logits|bbox_reg)(/.*)?": "NC..", **ROWS},
-        64, draw=("network/backbone/body/layer1/0", "network/backbone/body/layer3", "network/backbone/fpn",
-                  "network/head/classification_head/conv/0", "network/head/classification_head/cls_logits", ""),
+        partial(detector, "retinanet_resnet50_fpn", 64),
+        {**BACKBONE, "network/head/.*/(conv|cls_logits|bbox_reg)(/.*)?": "NC..", **ROWS}, 64,
+        draw=("network/backbone/body/layer1/0", "network/backbone/body/layer3", "network/backbone/fpn",
+              "network/head/classification_head/conv/0", "network/head/classification_head/cls_logits", ""),
         alone=True, slow=True,
     ),
     "torchvision ssdlite": Architecture(
-        lambda: Detector(get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None, num_classes=4)),
+        partial(detector, "ssdlite320_mobilenet_v3_large"),
         {**BACKBONE, "network/head/.*/module_list(/.*)?": "NC..", **ROWS}, 320,
         draw=("network/backbone/features/0/0/0", "network/backbone/features/0/8", "network/backbone/extra/1",
               "network/head/classification_head/module_list/0", ""),
