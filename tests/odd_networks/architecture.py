@@ -18,9 +18,10 @@ class Layout:
     """What each axis of a layer's raw output means, one letter for each.
 
     ``N`` holds the pictures. ``W`` holds pictures and windows, ``[N * k, ...]`` with the pictures outermost; ``V``
-    holds branches and pictures, ``[k * N, ...]`` with the branches outermost. ``C`` holds the channels. ``.`` is any
-    other axis, and ``*`` any number of other axes, none included. A layer that cannot be drawn is ``refused``;
-    ``NC*|refused`` may be refused, but where it is drawn it must be drawn so.
+    holds branches and pictures, ``[k * N, ...]`` with the branches outermost. ``C`` holds the channels, and ``P`` holds
+    pictures and channels, ``[..., N * C, ...]`` with the pictures outermost. ``.`` is any other axis, and ``*`` any
+    number of other axes, none included. A layer that cannot be drawn is ``refused``; ``NC*|refused`` may be refused,
+    but where it is drawn it must be drawn so.
     """
 
     text: str
@@ -41,12 +42,16 @@ class Layout:
             raise ValueError(f"layout {self.text!r} does not fit an output of {rank} axes")
         return letters
 
-    def channel_axis(self, raw: Tensor) -> int:
-        return self.letters(raw.dim()).index("C")
+    def channels(self, raw: Tensor) -> int:
+        """How many channels the output ``raw`` for one picture has."""
+        letters = self.letters(raw.dim())
+        return raw.shape[letters.index("P" if "P" in letters else "C")]
 
     def pictures(self, raw: Tensor, count: int) -> Tensor:
         """The output for ``count`` pictures as ``[N, C, ...]``."""
         letters = self.letters(raw.dim())
+        if "P" in letters:
+            return raw.movedim(letters.index("P"), 0).unflatten(0, (count, -1))
         axis = next(i for i, letter in enumerate(letters) if letter in "NWV")
         channel = letters.index("C")
         first = raw.movedim((axis, channel), (0, 1))
@@ -115,6 +120,14 @@ class Architecture:
 
 CLASSES = {"Conv[12]d|BatchNorm.*|GroupNorm.*|.*AvgPool2d|MaxPool2d": "NC*", "Linear|Embedding|LayerNorm": "N*C"}
 """The layout of modules that says itself, after what an architecture says."""
+
+
+def first_wins(*truths: Mapping[str, str]) -> dict[str, str]:
+    """One truth; where several have the same expression, the first counts."""
+    joined: dict[str, str] = {}
+    for truth in truths:
+        joined.update({pattern: layout for pattern, layout in truth.items() if pattern not in joined})
+    return joined
 
 
 def _seeded(make: Callable[[], nn.Module]) -> nn.Module:

@@ -154,7 +154,7 @@ class Truth:
         layer = self.layers[address]
         what = f"{address} ({type(layer.module).__name__}), {layer.layout.text} of {list(layer.raw.shape)}"
         try:
-            channels = layer.raw.shape[layer.layout.channel_axis(layer.raw)]
+            channels = layer.layout.channels(layer.raw)
             alone = torch.cat([layer.layout.pictures(output, 1) for output in outputs[:2]])
             together = layer.layout.pictures(outputs[2], 2) if len(outputs) > 2 else alone
         except (ValueError, RuntimeError) as error:
@@ -172,7 +172,7 @@ class Truth:
 
     def channel(self, address: str, number: int) -> int:
         layer = self.layers[address]
-        return (5 + 7 * number) % layer.raw.shape[layer.layout.channel_axis(layer.raw)]
+        return (5 + 7 * number) % layer.layout.channels(layer.raw)
 
     def scores(self, images: Tensor, wanted: Sequence[tuple[str, int]]) -> tuple[Tensor, Tensor]:
         """The score of each normalised picture for its layer and channel, and the layer's root mean square, ``[N]``."""

@@ -292,11 +292,11 @@ HOME_MADE_LAYOUTS = {
     ),
     "every order of axes": Architecture(Layouts, {
         "last": "N..C", "batch_third": "..NC", "channels_outermost": "CN..", "all_positions": "WC|refused",
-        "wide": "refused", "head|": "NC", **CONV,
+        "wide": ".P..|refused", "head|": "NC", **CONV,
     }, (32, 40), draw=("stem", "last", "batch_third", "channels_outermost", "all_positions", "wide", "head", "")),
     "every order of axes, a square picture": Architecture(Layouts, {
         "last": "N..C", "batch_third": "..NC", "channels_outermost": "CN..", "all_positions": "WC|refused",
-        "wide": "refused", "head|": "NC", **CONV,
+        "wide": ".P..|refused", "head|": "NC", **CONV,
     }, 40, draw=("stem", "last", "batch_third", "channels_outermost", "all_positions", "wide", "head", "")),
     "outputs that cannot be drawn": Architecture(Undrawable, {
         "energy|total|rows|best|constant|detached|text|unused": "refused", "head|": "NC", **CONV,
@@ -305,7 +305,7 @@ HOME_MADE_LAYOUTS = {
         Experts, {"experts/.*": "refused", "head|": "NC", **CONV}, 32,
     ),
     "kernels for each picture": Architecture(
-        PerPicture, {"kernels|head|": "NC", "grouped": "refused", **CONV}, 32,
+        PerPicture, {"kernels|head|": "NC", "grouped": ".P..|refused", **CONV}, 32,
     ),
     "U-Net": Architecture(UNet, {".*": "NC*"}, 32),
     "complex maps": Architecture(Spectrum, {

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
-from .architecture import Architecture, enlivened
+from .architecture import Architecture, enlivened, first_wins
 
 TRUTH = {"head|": "NC", ".*": "NC*"}
 LAYERS = ("first", "relu", "second", "head", "")
@@ -27,7 +27,7 @@ Pair = namedtuple("Pair", ["maps", "logits"])
 
 def tiny(make: Callable[[], nn.Module] = Tiny, truth: dict[str, str] | None = None, **fields: Any) -> Architecture:
     """``Tiny`` or a variant of it."""
-    return Architecture(make, {**(truth or {}), **TRUTH}, fields.pop("size", 40), **fields)
+    return Architecture(make, first_wins(truth or {}, TRUTH), fields.pop("size", 40), **fields)
 
 
 def changed(change: Callable[[Any], Any], make: Callable[[], nn.Module] = Tiny) -> Callable[[], nn.Module]:

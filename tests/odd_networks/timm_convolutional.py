@@ -12,8 +12,10 @@ from torch import nn
 
 from .architecture import Architecture
 
-MAPS = {".*Eca.*/conv|.*[.]?eca/conv": "NC.|refused", "SelectiveKernelAttn": "N.C..|refused", ".*": "NC*"}
-"""Efficient channel attention runs a one-channel convolution along the channels, ``[N, 1, C]``."""
+MAPS = {"SelectiveKernelAttn": "N.C..|refused", ".*": "NC*"}
+
+EFFICIENT_ATTENTION = {".*/se/conv": "NC.|refused", ".*/se/gate": "N.C|refused", **MAPS}
+"""A one-channel convolution along the channels, ``[N, 1, C]``, whose sigmoid scales these."""
 
 VGG_WIDTHS = [8, "M", 16, "M", 16, "M", 16, "M"]
 
@@ -75,7 +77,7 @@ TIMM_CONVOLUTIONAL = {
     "resnet10t": convolutional("resnet10t"),
     "resnet with antialiasing": convolutional("resnetblur50", layers=(1, 1, 1, 1), channels=(16, 32, 32, 64)),
     "seresnet18": convolutional("seresnet18", channels=(16, 32, 32, 64)),
-    "ecaresnet26t": convolutional("ecaresnet26t", channels=(16, 32, 32, 64)),
+    "ecaresnet26t": convolutional("ecaresnet26t", 64, EFFICIENT_ATTENTION, channels=(16, 32, 32, 64)),
     "resnetv2_18": convolutional("resnetv2_18", count=8),
     "resnetv2 of big transfer": convolutional("resnetv2_50x1_bit", count=5),
     "rexnet_100": convolutional("rexnet_100"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .architecture import Architecture
+from .architecture import Architecture, first_wins
 from .timm_convolutional import convolutional
 from .timm_tokens import HEADS, IN_WINDOWS, KINDS, TABLES
 
 
 def hybrid(name: str, size: int = 64, exceptions: dict[str, str] | None = None, **options: Any) -> Architecture:
     """Channel at axis 1, with exceptions."""
-    return convolutional(name, size, {**(exceptions or {}), **TABLES, **HEADS, **KINDS, ".*": "NC*"}, **options)
+    return convolutional(name, size, first_wins(exceptions or {}, TABLES, HEADS, KINDS, {".*": "NC*"}), **options)
 
 
 CONVNEXT_BLOCKS = {r".*/blocks/\d+/(norm|mlp(/.*)?)": "N..C"}
@@ -37,7 +37,7 @@ TIMM_HYBRIDS = {
     "inception_next": hybrid("inception_next_atto", depths=(1, 1, 1, 1)),
     "davit": hybrid("davit_tiny", 64, {
         ".*/0/attn(/.*)?": "W*C", ".*/(attn|norm[12]|mlp|drop_path[12])(/.*)?": "N*C",
-    }, embed_dims=(16, 32, 32, 64), num_heads=(2, 2, 2, 4), window_size=4),
+    }, embed_dims=(24, 32, 32, 64), num_heads=(2, 2, 2, 4), window_size=4),
     "efficientformer": hybrid(
         "efficientformer_l1", 224, {r"stages/3/blocks/[12](/.*)?|norm": "N*C"},
         depths=(1, 1, 1, 2), embed_dims=(16, 24, 24, 32),

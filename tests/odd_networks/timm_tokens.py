@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .architecture import Architecture
+from .architecture import Architecture, first_wins
 from .timm_convolutional import convolutional
 
 TABLES = {".*/(rel_pos|cpb_mlp|meta_mlp|pos_embe?d|token_projection)(/.*)?|pos_embed(/.*)?": "refused"}
@@ -28,13 +28,16 @@ WINDOWS = {**TABLES, **IN_WINDOWS, **TOKENS}
 
 def tokens(name: str, size: int = 64, exceptions: dict[str, str] | None = None, **options: Any) -> Architecture:
     """Channel last, with exceptions; ``img_size`` of the network is the size of the pictures."""
-    return convolutional(name, size, {**(exceptions or {}), **TOKENS}, img_size=size, **options)
+    return convolutional(name, size, first_wins(exceptions or {}, TOKENS), img_size=size, **options)
 
 
 def windows(name: str, size: int = 64, exceptions: dict[str, str] | None = None, **options: Any) -> Architecture:
     """Channel last, attention within windows, with exceptions."""
-    return convolutional(name, size, {**(exceptions or {}), **WINDOWS}, img_size=size, **options)
+    return convolutional(name, size, first_wins(exceptions or {}, WINDOWS), img_size=size, **options)
 
+
+MIXED = {".*/mlp_tokens/fc[12]": "N.C|refused", ".*/mlp_tokens(/.*)?": "NC.|refused"}
+"""MLPs over tokens see ``[N, C, T]``; their fully connected layers have units along the tokens."""
 
 SMALL_SWIN = {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 2)}
 SMALL_VIT = {"embed_dim": 24, "depth": 3}
@@ -72,8 +75,8 @@ TIMM_TOKENS = {
     "eva02": tokens("eva02_tiny_patch14_224", 56, **SMALL_VIT),
     "eva with rotary positions": tokens("vit_small_patch16_rope_224", **SMALL_VIT),
     "dinov3": tokens("vit_small_patch16_dinov3", **SMALL_VIT),
-    "mixer": tokens("mixer_s32_224", 96, count=8),
-    "gmixer": tokens("gmixer_12_224", count=8),
+    "mixer": tokens("mixer_s32_224", 96, MIXED, count=8),
+    "gmixer": tokens("gmixer_12_224", 64, MIXED, count=8),
     "gmlp": tokens("gmlp_ti16_224"),
     "resmlp": tokens("resmlp_12_224"),
     "levit": tokens(
@@ -93,7 +96,10 @@ TIMM_TOKENS = {
     "sequencer2d": tokens("sequencer2d_s", 63, {".*/rnn_[vh]": "W.C"}, layers=(1, 1, 1, 1)),
     "tnt": tokens(
         "tnt_s_legacy_patch16_224", 64,
-        {"pixel_embed|.*/(norm_in|attn_in|norm_mlp_in|mlp_in)(/.*)?|Block": "W.C"}, depth=3,
+        {
+            "pixel_embed/unfold": "NC.|refused",
+            "pixel_embed|.*/(norm_in|attn_in|norm_mlp_in|mlp_in)(/.*)?|Block": "W.C",
+        }, depth=3,
     ),
     "twins_pcpvt": tokens("twins_pcpvt_small", 64, {r"pos_block/\d/proj": "NC.."}, depths=(1, 1, 1, 1)),
     "twins_svt": tokens("twins_svt_small", 64, {r"pos_block/\d/proj": "NC.."}, depths=(1, 1, 2, 1)),
