@@ -24,12 +24,16 @@ from torchvision.models import (
     get_model,
 )
 from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
 from torchvision.models.regnet import BlockParams
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 from torchvision.models.vgg import VGG, make_layers
 from torchvision.models.video.mvit import MSBlockConfig, MViT
+from torchvision.ops import MultiScaleRoIAlign
 
 from .architecture import Architecture
 
@@ -87,6 +91,22 @@ def lraspp() -> nn.Module:
 def detector(name: str, size: int | None = None) -> nn.Module:
     sizes = {} if size is None else {"min_size": size, "max_size": size}
     return Detector(get_model(name, weights=None, weights_backbone=None, num_classes=4, **sizes))
+
+
+def small_detector() -> nn.Module:
+    """Faster R-CNN on a small backbone, whose proposals depend much on the image."""
+    backbone = nn.Sequential(nn.Conv2d(3, 16, 5, 4, 2), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU())
+    backbone.out_channels = 16
+    network = FasterRCNN(
+        backbone, min_size=64, max_size=64, rpn_anchor_generator=AnchorGenerator(((16, 32),), ((0.5, 1.0, 2.0),)),
+        box_head=TwoMLPHead(16 * 49, 24), box_predictor=FastRCNNPredictor(24, 4), box_score_thresh=0.25,
+        rpn_nms_thresh=0.5, box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
+    )  # fmt: skip
+    with torch.no_grad():
+        for module in (network.rpn.head, network.roi_heads):
+            for weight in (parameter for parameter in module.parameters() if parameter.dim() > 1):
+                weight.mul_(30)
+    return Detector(network)
 
 
 BACKBONE = {"network/backbone(/.*)?": "NC.."}
@@ -157,22 +177,28 @@ TORCHVISION = {
         {**BACKBONE, "network/rpn/head(/.*)?": "NC..", **ROWS}, 96,
         draw=("network/backbone/body/0", "network/backbone/body/4/block/0", "network/backbone/body/13",
               "network/backbone/fpn/inner_blocks/1", "network/backbone/fpn/layer_blocks/0/0", "network/backbone",
-              "network/rpn/head/conv/0", "network/rpn/head/cls_logits", "network/rpn", "network/roi_heads/box_head/fc6",
-              "network/roi_heads/box_predictor", ""),
+              "network/rpn/head/conv/0", "network/rpn/head/cls_logits", "network/rpn"),
         alone=True, slow=True,
+    ),
+    "torchvision fasterrcnn, a small one": Architecture(
+        small_detector, {**BACKBONE, "network/rpn/head(/.*)?": "NC..", **ROWS}, 64,
+        draw=("network/backbone/0", "network/backbone/1", "network/backbone", "network/rpn/head/conv/0",
+              "network/rpn/head/bbox_pred", "network/rpn", "network/roi_heads/box_roi_pool",
+              "network/roi_heads/box_head/fc6", "network/roi_heads/box_predictor", ""),
+        alone=True,
     ),
     "torchvision retinanet": Architecture(
         partial(detector, "retinanet_resnet50_fpn", 64),
         {**BACKBONE, "network/head/.*/(conv|cls_logits|bbox_reg)(/.*)?": "NC..", **ROWS}, 64,
         draw=("network/backbone/body/layer1/0", "network/backbone/body/layer3", "network/backbone/fpn",
-              "network/head/classification_head/conv/0", "network/head/classification_head/cls_logits", ""),
+              "network/head/classification_head/conv/0", "network/head/classification_head/cls_logits"),
         alone=True, slow=True,
     ),
     "torchvision ssdlite": Architecture(
         partial(detector, "ssdlite320_mobilenet_v3_large"),
         {**BACKBONE, "network/head/.*/module_list(/.*)?": "NC..", **ROWS}, 320,
         draw=("network/backbone/features/0/0/0", "network/backbone/features/0/8", "network/backbone/extra/1",
-              "network/head/classification_head/module_list/0", ""),
+              "network/head/classification_head/module_list/0"),
         alone=True, slow=True,
     ),
     "torchvision r3d_18": Architecture(
