@@ -17,7 +17,7 @@ TABLES = {
 }
 """What computes position biases does not depend on the image."""
 
-ATTENTION = {".*/attention/(self|attention)/dropout": "NC..|refused"}
+ATTENTION = {".*/attention/((self|attention)/dropout|attn_drop)": "NC..|refused"}
 KINDS = {r"Conv[12]d|BatchNorm2d|\w*Pool[12]d|GroupNorm": "NC*"}
 TOKENS = {**TABLES, **ATTENTION, **KINDS, ".*": "N*C"}
 WINDOWS = {**TABLES, ".*/attention/self/dropout": "WC..|refused", ".*/attention(/.*)?": "W.C", **TOKENS}

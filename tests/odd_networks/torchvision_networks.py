@@ -95,11 +95,11 @@ def detector(name: str, size: int | None = None) -> nn.Module:
 
 def small_detector() -> nn.Module:
     """Faster R-CNN on a small backbone, whose proposals depend much on the image."""
-    backbone = nn.Sequential(nn.Conv2d(3, 16, 5, 4, 2), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU())
-    backbone.out_channels = 16
+    backbone = nn.Sequential(nn.Conv2d(3, 12, 5, 4, 2), nn.ReLU(), nn.Conv2d(12, 12, 3, 2, 1), nn.ReLU())
+    backbone.out_channels = 12
     network = FasterRCNN(
         backbone, min_size=64, max_size=64, rpn_anchor_generator=AnchorGenerator(((16, 32),), ((0.5, 1.0, 2.0),)),
-        box_head=TwoMLPHead(16 * 49, 24), box_predictor=FastRCNNPredictor(24, 4), box_score_thresh=0.25,
+        box_head=TwoMLPHead(12 * 49, 24), box_predictor=FastRCNNPredictor(24, 4), box_score_thresh=0.25,
         rpn_nms_thresh=0.5, box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
     )  # fmt: skip
     with torch.no_grad():
