@@ -39,7 +39,7 @@ LEVIT = {
     ".*patch_embeddings/.*": "NC..", "classifier(_distill)?/batch_norm": "NC", "BatchNorm1d": "WC|refused", **TOKENS
 }  # fmt: skip
 CVT = {
-    r"cvt|cvt/encoder|cvt/encoder/stages/\d|.*/embedding|.*/convolution_embeddings": "NC..",
+    r"cvt|cvt/encoder|cvt/encoder/stages/\d|.*/embedding(/dropout)?|.*/convolution_embeddings": "NC..",
     ".*/convolution_projection": "NC..", **TOKENS,
 }  # fmt: skip
 PVT_V2 = {"pvt_v2|pvt_v2/encoder": "NC..", **TOKENS}
