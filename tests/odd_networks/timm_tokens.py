@@ -36,8 +36,8 @@ def windows(name: str, size: int = 64, exceptions: dict[str, str] | None = None,
     return convolutional(name, size, first_wins(exceptions or {}, WINDOWS), img_size=size, **options)
 
 
-MIXED = {".*/mlp_tokens/fc[12]": "N.C|refused", ".*/mlp_tokens(/.*)?": "NC.|refused"}
-"""MLPs over tokens see ``[N, C, T]``; their fully connected layers have units along the tokens."""
+MIXED = {".*/mlp_tokens/(fc[12]|act|drop1|norm|gate)": "N.C|refused", ".*/mlp_tokens(/drop2)?": "NC.|refused"}
+"""MLPs over tokens see ``[N, C, T]``; within, their fully connected layers have units along the tokens."""
 
 SMALL_SWIN = {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 2)}
 SMALL_VIT = {"embed_dim": 24, "depth": 3}
