@@ -81,7 +81,7 @@ def efficientnet(kind: str) -> nn.Module:
 
 def segmenter(name: str, **options: Any) -> Architecture:
     make = partial(get_model, name, weights=None, weights_backbone=None, num_classes=5, aux_loss=True, **options)
-    return Architecture(make, MAPS, 64, count=8)
+    return Architecture(make, MAPS, 64, count=8, slow="resnet" in name)
 
 
 def lraspp() -> nn.Module:
