@@ -77,7 +77,7 @@ TIMM_TOKENS = {
     "dinov3": tokens("vit_small_patch16_dinov3", **SMALL_VIT),
     "mixer": tokens("mixer_s32_224", 96, MIXED, count=8),
     "gmixer": tokens("gmixer_12_224", 64, MIXED, count=8),
-    "gmlp": tokens("gmlp_ti16_224"),
+    "gmlp": tokens("gmlp_ti16_224", 64, {".*/mlp_channels/(act|drop1)": "N*C|refused"}),
     "resmlp": tokens("resmlp_12_224"),
     "levit": tokens(
         "levit_128s", 64, {"stem(/.*)?": "NC..", "head/bn": "NC", "BatchNorm1d": "WC|refused"}
