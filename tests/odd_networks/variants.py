@@ -232,7 +232,7 @@ ODD = {
             timm.create_model, "swin_tiny_patch4_window7_224", img_size=64, window_size=4, embed_dim=24,
             depths=(1, 1), num_heads=(2, 2),
         ),
-        "layers/1", "layers/0", 32, size=64,
+        "layers/1", "layers/0", 48, size=64,
     ),
     "timm ConvNeXt": Odd(lambda: seeded(timm.create_model, "test_convnext"), "stages/1", "stages/0", 32, size=64),
     "timm EfficientNet": Odd(lambda: seeded(timm.create_model, "test_efficientnet"), "blocks/2", "blocks/1", 32,
