@@ -371,7 +371,7 @@ def test_randomisation_goes_down_from_the_output_and_leaves_the_network_alone() 
     for entry in found[1:]:
         assert (entry.spearman < 0.95).all() and (entry.ssim < 0.95).all()
     again = metrics.randomisation(network, explain)
-    assert all(torch.equal(a.spearman, b.spearman) for a, b in zip(found, again))
+    assert all(torch.equal(a.spearman, b.spearman) for a, b in zip(found, again, strict=True))
     assert [e.layer for e in metrics.randomisation(network, explain, layers=["second"])] == [None, "second"]
     alone = metrics.randomisation(network, explain, cascading=False)
     assert torch.equal(alone[1].spearman, found[1].spearman) and not torch.equal(alone[3].spearman, found[3].spearman)

@@ -57,7 +57,7 @@ def test_it_computes_the_same_to_the_bit_and_the_network_stays(network: nn.Modul
     with torch.no_grad():
         found, expected = tensors(other(image)), tensors(network(image))
     assert len(found) == len(expected)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert own == snapshot(made), "and the other way round"
 
 

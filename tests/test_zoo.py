@@ -78,7 +78,9 @@ def test_weights_from_a_file(tmp_path: Path, ending: str, prefix: str) -> None:
     wanted, network = seeded(Tiny, seed=1), seeded(Tiny, seed=2)
     state = {prefix + key: value for key, value in wanted.state_dict().items()}
     load_weights(network, write(state, tmp_path / f"weights{ending}"))
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), wanted.state_dict().values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), wanted.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model"])
@@ -240,7 +242,7 @@ def test_a_hugging_face_network_from_a_folder(tmp_path: Path) -> None:
     saved.save_pretrained(tmp_path / "net")
     network = load_network(f"hf:{tmp_path / 'net'}")
     assert type(network) is type(saved) and not network.training
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), saved.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), saved.parameters(), strict=True))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Drawing maps: their scale, colours, pictures with a map on them, figures, and where to show those."""
+"""Drawing maps: scaling, colours, overlays, figures, and showing figures."""
 
 from __future__ import annotations
 
@@ -43,56 +43,58 @@ def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.
 
 
 def of_sign(maps: Tensor, sign: str) -> Tensor:
-    """What counts of signed maps, one of ``SIGNS``."""
+    """The part of signed maps that ``sign``, one of ``SIGNS``, selects."""
     if sign == "all":
         return maps
     return maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps ``[N, C, h, w]`` at another size; the corners of the first and last places lie on those of the picture."""
+    """Maps ``[N, C, h, w]`` resampled to another size, bilinear; the outer edges of both are aligned."""
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
 
 
 def _stretched(maps: Tensor) -> Tensor:
-    """``[N, 1, h, w]`` from [least, greatest] to [0, 1], each by itself."""
+    """Maps ``[N, 1, h, w]``, each scaled from its own minimum and maximum to [0, 1]."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return (maps - low) / (high - low + 1e-7)
 
 
 def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
-    """A colour map of matplotlib; by default jet, or one with white in its middle for maps of both signs.
+    """A colour map of matplotlib; by default jet, or seismic (white in the middle) for maps of both signs.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: an unknown name.
         ImportError: matplotlib is not installed.
     """
     matplotlib = _matplotlib()
     if cmap is None:
         cmap = "seismic" if sign == "all" else "jet"
-    if isinstance(cmap, matplotlib.colors.Colormap):
-        return cmap
-    return matplotlib.colormaps[choice("colour map", cmap, list(matplotlib.colormaps))]
+    known: Any = matplotlib.colormaps
+    found: Any = cmap
+    if not isinstance(cmap, matplotlib.colors.Colormap):
+        found = known[choice("colour map", cmap, list(known))]
+    return found  # type: ignore[no-any-return]
 
 
 def draw(
     kind: str, picture: Tensor, heat: Tensor, part: Part, colours: Colormap, sign: str, alpha: float = 0.5
 ) -> Tensor:
-    """A picture and a map of it in one.
+    """A picture combined with its map.
 
     Args:
         kind: one of ``KINDS``.
         picture: ``[C, H, W]`` in [0, 1].
-        heat: ``[height, width]`` of the part; in [0, 1], or in [-1, 1] where ``sign`` is ``"all"``.
-        part: of the picture, which the map covers; the rest is left as it is, or black where it is masked.
+        heat: ``[height, width]`` of the part; in [0, 1], or in [-1, 1] if ``sign`` is ``"all"``.
+        part: the part of the picture that the map covers; the rest is unchanged, or black for ``"masked"``.
         colours: for the map.
         sign: of the map.
-        alpha: how much an overlay hides the picture.
+        alpha: opacity of the map in an overlay.
 
     Returns:
         ``[3, H, W]`` in [0, 1]; ``[3, height, width]`` for a heat map.
     """
-    # Pictures of other than 1 or 3 channels have no colours of their own: their mean is grey.
+    # Pictures without 3 channels have no colours: the mean of their channels is drawn in grey.
     sheet = picture.clone() if len(picture) == 3 else picture.mean(0, keepdim=True).repeat(3, 1, 1)
     if kind == "original":
         return sheet
@@ -118,7 +120,7 @@ def figure_of(
 
     Args:
         cells: rows of pictures ``[3, H, W]`` in [0, 1] and their titles.
-        colours: with a bar of them, from ``lowest`` to 1.
+        colours: adds a colour bar from ``lowest`` to 1.
         lowest: 0, or -1 for maps of both signs.
     """
     matplotlib = _matplotlib()
@@ -126,13 +128,15 @@ def figure_of(
     heights = [max(picture.shape[1] / picture.shape[2] for picture, _ in row) for row in cells]
     lines = max(title.count("\n") + 1 if title else 0 for row in cells for _, title in row)
     height = min(INCHES * sum(heights) + 0.18 * rows * (lines + 0.5), 300)
-    # A figure by itself, not pyplot's: no backend is chosen and nothing is kept open.
-    figure = matplotlib.figure.Figure((INCHES * columns + (0.8 if colours else 0), height), layout="constrained")
+    # Not through pyplot, which would choose a backend and keep the figure open.
+    figure: Figure = matplotlib.figure.Figure(
+        (INCHES * columns + (0.8 if colours else 0), height), layout="constrained"
+    )
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     for axis in axes.flat:
         axis.axis("off")
-    for row, places in zip(cells, axes):
-        for (picture, title), axis in zip(row, places):
+    for row, row_axes in zip(cells, axes, strict=True):
+        for (picture, title), axis in zip(row, row_axes, strict=False):  # the last row may be shorter
             axis.imshow(picture.clamp(0, 1).movedim(0, -1).numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=9, parse_math=False)
     if colours is not None:
@@ -142,19 +146,19 @@ def figure_of(
 
 
 def title_of(*lines: str) -> str:
-    """Lines for over a picture, without the empty ones."""
+    """The title of a picture: lines that are not empty, wrapped."""
     return "\n".join(textwrap.fill(line, 36) for line in lines if line)
 
 
 def present(figure: Figure) -> None:
-    """Show a figure: in a notebook in place, with a screen in the system's viewer, and else not at all."""
+    """Show a figure: in a notebook under the cell, with a screen in the system's viewer, otherwise not at all."""
     display = notebook_display()
     if display is not None:
         display(_picture_of(figure))
         cell = _cell()
 
         def again() -> None:
-            # A figure that is also the value of the cell that shows it would stand there twice.
+            # A figure that is also the value of its cell would be displayed twice.
             if _cell() != cell:
                 display(_picture_of(figure))
 
@@ -175,7 +179,7 @@ def _picture_of(figure: Figure) -> Image.Image:
 
 
 def _cell() -> Any:
-    """The number of the notebook's cell that is running."""
+    """The number of the running notebook cell."""
     return getattr(sys.modules["IPython"].get_ipython(), "execution_count", None)
 
 

@@ -1,4 +1,4 @@
-"""Pixels taken away or put in, from the most to the least important: how fast does the score fall or rise?"""
+"""Deletion and insertion: scores as pixels are removed or inserted, from the most to the least important."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .scorer import Extra, Map, importance, ranks, scoring
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores by how many of the pixels were changed.
+    """Scores as a function of the fraction of changed pixels.
 
     Attributes:
-        fractions: ``[K]`` in [0, 1], rising: the share of the pixels.
+        fractions: ``[K]`` in [0, 1], rising: the fractions of the pixels.
         scores: ``[N, K]``.
-        area: ``[N]``: the area under each curve (trapezoid) by the extent of the fractions: the mean height.
+        area: ``[N]``: the mean height of each curve: its area (trapezoid) divided by the range of the fractions.
     """
 
     fractions: Tensor
@@ -29,7 +29,7 @@ class Curve:
 
     @classmethod
     def of(cls, fractions: Tensor | Sequence[float], scores: Tensor) -> Curve:
-        """A curve with its areas; that of a single point is its height."""
+        """A curve with its areas; the area of a single point is its height."""
         fractions = torch.as_tensor(fractions, dtype=torch.float32)
         extent = float(fractions[-1] - fractions[0])
         area = torch.trapezoid(scores, fractions, dim=1) / extent if extent else scores.mean(1)
@@ -46,20 +46,19 @@ def deletion(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are taken away, the most important first. A good map makes it fall fast: a small area.
+    """The score as pixels are removed, the most important first. With a good map it falls fast: a small area.
 
     Petsiuk et al., "RISE", 2018.
 
     Args:
         network: the network that was explained.
-        attribution: the map. Pixels of equal value are taken in reading order.
-        steps: in how many parts all pixels are taken away.
-        baseline: what is left in their place: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in
-            the paper), ``"blur"``, or a colour or image in [0, 1].
-        softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
-            targets.
+        attribution: the map. Pixels of equal value are ordered from top left to bottom right.
+        steps: in how many steps all pixels are removed.
+        baseline: replaces them: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in the paper),
+            ``"blur"``, or a colour or image in [0, 1].
+        softmax: True to score a class by its probability instead of its output; ignored for other targets.
         sign: which values count: ``"all"`` as they are, ``"absolute"``, ``"positive"`` or ``"negative"``.
-        batch_size: how many images the network runs on at once.
+        batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
 
     Returns:
@@ -78,10 +77,10 @@ def insertion(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are put in, the most important first. A good map makes it rise fast: a large area.
+    """The score as pixels are inserted, the most important first. With a good map it rises fast: a large area.
 
-    Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the baseline is what is there before, by default the
-    image without its detail.
+    Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the pixels are inserted into the baseline, by default
+    the blurred image.
     """
     return _stepwise(network, attribution, steps, baseline, softmax, sign, batch_size, extra_inputs, putting_in=True)
 

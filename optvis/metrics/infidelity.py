@@ -1,9 +1,8 @@
-"""Whether a map says what the network does, and stays what it is where the image hardly changes (through Captum)."""
+"""Infidelity, whether a map predicts changes of the score, and sensitivity, how stable it is; through Captum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
+from ..attribution.captum_bridge import seeded
 from ..checks import as_count
 from .scorer import Extra, Map, importance, scoring
 
@@ -31,24 +31,24 @@ def infidelity(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Tensor:
-    """``[N]``: how far the map is from foretelling what the score loses as parts of the image go; 0 is best.
+    """``[N]``: the error of the map in predicting the fall of the score as parts of the image are removed; 0 is best.
 
-    The mean square of (sum of the map over what was taken away - what the score lost), over random parts (Yeh et al.,
-    "On the (In)fidelity and Sensitivity of Explanations", 2019). The map counts as what each pixel adds to the score:
-    that of gradient × (image - baseline) is exact for a linear network.
+    The mean over random parts of (sum of the map over the removed part - fall of the score)² (Yeh et al., "On the
+    (In)fidelity and Sensitivity of Explanations", 2019). The value of a pixel counts as its contribution to the score:
+    gradient × (image - baseline) is exact for a linear network.
 
     Args:
         network: the network that was explained.
         attribution: the map.
-        samples: how many random parts, the same ones for each image.
-        share: how much of the image is taken away each time (as a chance), above 0 and below 1.
-        cells: the image is divided into ``cells × cells``, each of which is taken away whole.
-        baseline: what is left in its place; as for ``deletion``.
-        scaled: whether a map may first be multiplied by the number that suits it best: maps such as Grad-CAM's have
+        samples: number of random parts, the same for each image.
+        share: the probability with which a cell is removed, above 0 and below 1.
+        cells: the image is divided into ``cells × cells`` cells.
+        baseline: replaces removed cells; as for ``deletion``.
+        scaled: True if the map is first multiplied by the factor with the smallest error: maps such as Grad-CAM's have
             no scale of their own.
         softmax: True to score a class by its probability instead of its output.
         seed: of the random parts.
-        batch_size: how many images the network runs on at once.
+        batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
     """
     from captum.metrics import infidelity as captum_infidelity
@@ -61,11 +61,11 @@ def infidelity(
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, as_baseline(scorer.context, baseline)
         height, width = images.shape[-2:]
-        # In float64: the best scale is found by differences of large sums.
+        # In float64, because the best factor is computed from differences of large sums.
         gone = F.interpolate((drawn < share).double(), (height, width), mode="nearest")
 
         def scores(kept: Tensor) -> Tensor:
-            """Of what is kept ``[N * K, 1, H, W]``, the versions of each image following each other."""
+            """The scores of masks ``[N * K, 1, H, W]``, with the K versions of each image adjacent."""
             masks = kept.view(len(images), -1, 1, height, width).to(torch.float32)
 
             def shown(image: Tensor, version: Tensor) -> Tensor:
@@ -92,17 +92,17 @@ def infidelity(
 def max_sensitivity(
     attribution: Map, explain: Explain, radius: float = 0.02, samples: int = 10, seed: int = 0
 ) -> Tensor:
-    """``[N]``: the most that the map changes, by its own norm, where the image hardly does; small is good.
+    """``[N]``: the largest relative change of the map under small changes of the image; small is good.
 
     max ‖map(x + noise) - map(x)‖ / ‖map(x)‖ (Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", 2019).
 
     Args:
-        attribution: whose images are used.
+        attribution: its images are used.
         explain: from images ``[N, C, H, W]``, always all of them in their order, to values ``[N, C, h, w]`` or an
-            attribution, such as ``lambda images: attribute(network, images, "gradcam", target=7)``. What it draws
-            from torch's global random state is the same each time.
-        radius: the most that a value in [0, 1] changes, above 0. Images stay within [0, 1].
-        samples: how many changed images.
+            attribution, such as ``lambda images: attribute(network, images, "gradcam", target=7)``. Torch's and
+            NumPy's global generators are seeded equally for each call.
+        radius: the largest change of a value in [0, 1], above 0. Images stay within [0, 1].
+        samples: number of changed images.
         seed: of the changes.
     """
     from captum.metrics import sensitivity_max
@@ -118,9 +118,9 @@ def max_sensitivity(
         return (images + radius * (2 * drawn - 1)).clamp(0, 1)
 
     def values(given: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        # Captum gives the images as they are in a tuple, and changed ones without.
+        # Captum gives the original images in a tuple, and changed ones as a tensor.
         batch = given[0] if isinstance(given, tuple) else given
-        with _seeded(seed), torch.inference_mode(False), torch.enable_grad():
+        with seeded(seed), torch.inference_mode(False), torch.enable_grad():
             return (values_of(explain(batch)).contiguous(),)
 
     found: Tensor = sensitivity_max(values, images, near, n_perturb_samples=samples, max_examples_per_batch=len(images))
@@ -128,22 +128,10 @@ def max_sensitivity(
 
 
 def values_of(explained: Any) -> Tensor:
-    """``[N, C, h, w]``, float32, from what an ``explain`` gave; raises ``TypeError`` where these are no values."""
+    """``[N, C, h, w]``, float32, from the result of an ``explain``; raises ``TypeError`` if these are no values."""
     values = getattr(explained, "values", None)
     values = values if isinstance(values, Tensor) else explained
     if not isinstance(values, Tensor) or values.dim() != 4:
         what = f"a tensor of shape {list(values.shape)}" if isinstance(values, Tensor) else repr(values)
         raise TypeError(f"explain gives {what}: it must give values [N, C, h, w], or an attribution")
     return values.detach().float()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's global random state begins with ``seed``; it is put back after."""
-    # Where CUDA has not begun yet, seeding it would wait and befall the caller later.
-    begun = torch.cuda.is_initialized()
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if begun else []):
-        torch.random.default_generator.manual_seed(seed)
-        if begun:
-            torch.cuda.manual_seed_all(seed)
-        yield

@@ -1,4 +1,4 @@
-"""The sanity check: a map that stays the same as the network forgets does not tell of the network."""
+"""The sanity check: a map that does not change as weights are randomised does not explain the network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .infidelity import values_of
 
 @dataclass(frozen=True)
 class Likeness:
-    """How like the map of a network that forgot is to the network's own.
+    """The similarity of the map of a randomised network to that of the original.
 
     Attributes:
-        layer: the last layer whose weights were randomised; ``None`` where none was yet.
+        layer: the last layer whose weights were randomised; ``None`` before the first.
         spearman: ``[N]`` in [-1, 1]: rank correlation of the values.
-        ssim: ``[N]`` in [-1, 1]: structural similarity of the maps, each brought to [0, 1].
+        ssim: ``[N]`` in [-1, 1]: structural similarity of the maps, each scaled to [0, 1].
     """
 
     layer: str | None
@@ -39,29 +39,29 @@ def randomisation(
     absolute: bool = False,
     seed: int = 0,
 ) -> list[Likeness]:
-    """How like the map stays to what it was as a copy of the network forgets, layer by layer, from the output down.
+    """The similarity of the map to the original as a copy of the network is randomised, from the output to the input.
 
-    Adebayo et al., "Sanity Checks for Saliency Maps", 2018. A good map soon loses its likeness. The weights of a layer
-    are drawn anew from a normal distribution with their own mean and standard deviation, so that activations keep
-    their size. Layers without a matrix of weights (normalisations, say) forget together with the one below them.
+    Adebayo et al., "Sanity Checks for Saliency Maps", 2018. The similarity of a good map falls soon. The weights of a
+    layer are replaced by normal random numbers with the same mean and standard deviation, so that activations keep
+    their scale. Layers without a weight matrix (such as normalisations) are randomised with the layer before them.
 
     Args:
-        network: copied; never changed nor run itself.
-        explain: from a network to values ``[N, C, h, w]``, or an attribution, for always the same images and target:
+        network: it is copied, and neither changed nor run itself.
+        explain: from a network to values ``[N, C, h, w]``, or an attribution, always for the same images and target:
             ``lambda network: attribute(network, "dog.jpg", "gradcam", target=7, layer="features/18")``. Without
-            ``target`` each network is asked for what it says itself.
-        layers: after which of them the map is asked for; by default after each that has a matrix of weights. A block
-            stands for all that is in it.
-        cascading: whether a layer that forgot stays so, as all above it; otherwise each forgets alone.
-        absolute: whether maps are compared without their sign.
-        seed: of the weights.
+            ``target`` the class with the highest output may differ from network to network.
+        layers: the layers after whose randomisation the map is compared; by default each with a weight matrix. A block
+            stands for all layers in it.
+        cascading: True if layers stay randomised; otherwise each layer is randomised alone.
+        absolute: True to compare absolute values.
+        seed: of the random weights.
 
     Returns:
-        One entry for each layer; before them one of the map asked for again with nothing changed, whose likeness is 1
-        unless the method itself is random.
+        One entry for the unchanged network, whose similarity is 1 unless the method itself is random, and one for each
+        layer.
 
     Raises:
-        ValueError: no such layer, or one without weights.
+        ValueError: an unknown layer, or one without weights.
     """
     working = _copy(unwrap(network))
     called: dict[str, None] = {}
@@ -78,15 +78,15 @@ def randomisation(
         if i in marks:
             found.append(_likeness(marks[i], original, _values(explain, working, absolute)))
         if not cascading:
-            for weight, old in zip(weights, kept):
+            for weight, old in zip(weights, kept, strict=True):
                 weight.data.copy_(old)
     return found
 
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """``[N]``: rank correlation of ``[N, ...]`` with ``[N, ...]``; equals share their mean rank.
+    """``[N]``: rank correlation of ``[N, ...]`` with ``[N, ...]``; equal values have their mean rank.
 
-    1 where both are the same, 0 where one of them is constant and has no order.
+    1 if both are the same, 0 if one of them is constant.
     """
     same = (one == other).flatten(1).all(1)
     a, b = (_ranked(x.flatten(1)) for x in (one, other))
@@ -107,8 +107,8 @@ def _ranked(rows: Tensor) -> Tensor:
 def _likeness(layer: str | None, original: Tensor, now: Tensor) -> Likeness:
     if now.shape != original.shape:
         raise ValueError(
-            f"explain gives {list(original.shape)} for the network and {list(now.shape)} for a copy of it: name the "
-            "layer at which it looks"
+            f"explain gives {list(original.shape)} for the network and {list(now.shape)} for a randomised copy: give "
+            "the layer to attribute to"
         )
     return Likeness(layer, spearman(original, now), _ssim(original, now))
 
@@ -141,10 +141,10 @@ def _copy(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
-    """Within the block the addresses of the modules that are called are noted, in the order in which they begin."""
+    """Within the block the addresses of called modules are added to ``into``, in the order in which calls begin."""
 
     def note(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: into.setdefault(name)
+        return lambda _module, _inputs: into.setdefault(name)
 
     handles = [module.register_forward_pre_hook(note(name)) for name, module in layers_of(network).items()]
     try:
@@ -155,11 +155,11 @@ def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
 
 
 def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list[Tensor]]]:
-    """What forgets together, from the output down: the address of a layer and its weights, with those just above it."""
+    """Weights to randomise together, from output to input: a layer's address, its weights and those after it."""
     weights: dict[str, list[Tensor]] = {name: [] for name in called}
     seen: set[int] = set()
     for name, module in layers_of(network).items():
-        # What is never called, as within some attentions, is used by the module that holds it.
+        # A module that is never called itself, as in some attentions, is used by the module that contains it.
         holder = next((above for above in _upwards(name) if above in called), None)
         for weight in module.parameters(recurse=False):
             if holder is not None and weight.is_floating_point() and id(weight) not in seen:
@@ -175,12 +175,12 @@ def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list
     if waiting and groups:
         groups[-1][1].extend(waiting)
     if not groups:
-        raise ValueError(f"{type(network).__name__} has no weights that explain uses: there is nothing to randomise")
+        raise ValueError(f"explain uses no weights of {type(network).__name__}: there is nothing to randomise")
     return groups
 
 
 def _upwards(address: str) -> Iterator[str]:
-    """An address, and those of the modules around it."""
+    """An address and those of the modules that contain it."""
     while address:
         yield address
         address = address.rpartition("/")[0]
@@ -190,7 +190,7 @@ def _upwards(address: str) -> Iterator[str]:
 def _marks(
     network: nn.Module, groups: list[tuple[str, list[Tensor]]], layers: Sequence[str | nn.Module] | None
 ) -> dict[int, str]:
-    """After which groups the map is asked for, and for which layer."""
+    """The groups after which the map is compared, and the layer of each."""
     names = [name for name, _ in groups]
     if layers is None:
         return dict(enumerate(names))
@@ -199,13 +199,15 @@ def _marks(
         address = find_layer(network, layer)
         within = [i for i, name in enumerate(names) if address in ("", name) or name.startswith(address + "/")]
         if not within:
-            raise ValueError(f"layer {address!r} has no weights to randomise: choose of {', '.join(map(repr, names))}")
+            raise ValueError(
+                f"layer {address!r} has no weights to randomise: choose from {', '.join(map(repr, names))}"
+            )
         marks[within[-1]] = address
     return marks
 
 
 def _forget(weight: Tensor, generator: torch.Generator) -> None:
-    """Draw a tensor's values anew, with their own mean and standard deviation."""
+    """Replace a tensor's values by normal random numbers with the same mean and standard deviation."""
     values = weight.detach().float()
     drawn = torch.randn(values.shape, generator=generator).to(values.device)
     weight.data.copy_(values.mean() + values.std(unbiased=False) * drawn)

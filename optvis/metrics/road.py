@@ -1,4 +1,4 @@
-"""Remove and debias: pixels are taken away so that what is left does not show which they were."""
+"""ROAD, remove and debias: pixels are removed so that the result does not reveal their positions."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def road(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are taken away and filled in from their neighbours.
+    """The score as pixels are removed and filled in from their neighbours.
 
-    A pixel that is simply blackened tells by its shape what stood there. Here each is a weighted mean of its
-    neighbours, with a little noise (Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution
+    The shape of a blackened region reveals the object that was there. Here each removed pixel becomes a weighted mean
+    of its neighbours, with a little noise (Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution
     Methods", 2022). With ``order="most"`` a small area is good, with ``"least"`` a large one.
 
     Args:
         network: the network that was explained.
-        attribution: the map. Pixels of equal value are taken in reading order.
-        percentages: how many of the pixels are taken away, each above 0 and below 100, rising.
-        order: ``"most"`` or ``"least"``: which pixels are taken first.
-        noise: standard deviation of what is added to the filled-in pixels.
+        attribution: the map. Pixels of equal value are ordered from top left to bottom right.
+        percentages: of the pixels to remove, each above 0 and below 100, rising.
+        order: ``"most"`` or ``"least"``: which pixels are removed first.
+        noise: standard deviation of the noise added to the filled-in pixels.
         softmax: True to score a class by its probability instead of its output.
         sign: which values count, as for ``deletion``.
         seed: of the noise, which is the same for each image.
-        batch_size: how many images the network runs on at once.
+        batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
 
     Returns:
@@ -57,7 +57,7 @@ def road(
     important = importance(attribution, sign)
     rank = ranks(important if choice("order", order, ORDERS) == "most" else -important)
     pixels = rank[0].numel()
-    # At least one pixel is left to fill in from.
+    # At least one pixel must be left.
     counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares])
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images = scorer.images
@@ -76,20 +76,20 @@ def road(
 def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
     """Images with some pixels filled in: each is the weighted mean of its (up to eight) neighbours.
 
-    Neighbours beside and above count twice as much as those across. Pixels that are filled in depend on each other:
-    the linear system of all of them is symmetric and positive definite, and is solved by conjugate gradients.
+    Horizontal and vertical neighbours have twice the weight of diagonal ones. Filled-in pixels depend on each other:
+    their linear system is symmetric and positive definite, and is solved by conjugate gradients.
 
     Args:
         images: ``[M, C, H, W]``.
-        gone: ``[M, 1, H, W]``, true where a pixel is to be filled in; false somewhere in each image.
-        most_steps: of the solver; it stops as soon as the residual is 1e-5 of what it was to be.
+        gone: ``[M, 1, H, W]``, true for pixels to fill in; not all pixels of an image.
+        most_steps: of the solver, which stops at a relative residual of 1e-5.
 
     Raises:
-        ValueError: nothing is left of an image.
+        ValueError: all pixels of an image are to be filled in.
     """
     if gone.flatten(1).all(1).any():
         raise ValueError("nothing is left of an image: there is no neighbour to fill in from")
-    # Apple's GPUs know no float64.
+    # Apple's GPUs have no float64.
     known = images.to(torch.float32 if images.device.type == "mps" else torch.float64)
     channels = known.shape[1]
     hole = gone.to(known)
@@ -108,7 +108,7 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
 
     left = 1 - hole
     right = hole * around(left * known)
-    x = hole * (dot(left, known) / left.sum((2, 3), keepdim=True))  # the mean of what is left is a good beginning
+    x = hole * (dot(left, known) / left.sum((2, 3), keepdim=True))  # begin with the mean of the other pixels
     residual = right - system(x)
     direction, square = residual, dot(residual, residual)
     enough = _TOLERANCE**2 * dot(right, right)
@@ -125,5 +125,5 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """Their ratio; 0 for a system that is solved already."""
+    """The ratio; 0 for a system that is solved already."""
     return torch.where(below > 0, above / torch.where(below > 0, below, 1), 0)

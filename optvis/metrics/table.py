@@ -1,4 +1,4 @@
-"""Several methods in one table, by several metrics."""
+"""A table of attributions by several metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .road import road
 from .scorer import Map
 
 Metric = Callable[..., Tensor | Curve]
-"""A function of a network and an attribution to ``[N]``, or to a curve, whose area counts."""
+"""From a network and an attribution to ``[N]`` values, or to a curve, whose area is the value."""
 
 METRICS: dict[str, Metric] = {
     "deletion": deletion,
@@ -35,7 +35,7 @@ BETTER = {
     "road": "↓",
     "infidelity": "↓",
 }
-"""Which way is better."""
+"""Whether more (``↑``) or less (``↓``) is better."""
 
 Row = dict[str, str | float]
 
@@ -46,20 +46,20 @@ def table(
     metrics: Sequence[str] | Mapping[str, Metric] = ("deletion", "insertion", "average_drop", "increase_in_confidence"),
     verbose: bool = True,
 ) -> list[Row]:
-    """How good several maps are, by several metrics: one row for each map.
+    """Compare attributions by several metrics: one row for each attribution.
 
     Args:
         network: the network that was explained.
-        attributions: by name, or a list, in which each has its method's name (with its layer where two have the same).
-        metrics: names of ``METRICS``, or functions of network and attribution by a name of your own, such as
+        attributions: by name; or a list, whose names are those of the methods (with the layer if two are the same).
+        metrics: names of ``METRICS``, or functions of network and attribution by name, such as
             ``{"blackened": partial(deletion, baseline="black")}``.
-        verbose: whether the table is printed. ``↑`` says that more is better, ``↓`` that less is.
+        verbose: True to print the table. ``↑`` means that more is better, ``↓`` that less is.
 
     Returns:
         Rows ``{"method": name, metric: mean over the images, ...}``.
 
     Raises:
-        ValueError: no such metric, or nothing to compare.
+        ValueError: an unknown metric, or no attributions.
     """
     named = attributions if isinstance(attributions, Mapping) else _named(attributions)
     if not named:
@@ -95,9 +95,9 @@ def _named(attributions: Sequence[Map]) -> dict[str, Map]:
 def _aligned(rows: Sequence[Row]) -> str:
     heads = [f"{name} {BETTER[name]}" if name in BETTER else name for name in rows[0]]
     cells = [[f"{value:.4f}" if isinstance(value, float) else value for value in row.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(heads, *cells)]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     lines = [
-        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in (heads, *cells)
     ]
     return "\n".join(line.rstrip() for line in lines)
