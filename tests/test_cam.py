@@ -129,11 +129,11 @@ def test_smoothing(network: Pooled, images: Tensor) -> None:
 def test_cam_says_where_it_does_not_work(network: Pooled, images: Tensor) -> None:
     with pytest.raises(ValueError, match="cam needs a network whose outputs are the means of 'body/0' times"):
         attribute(network, images, "cam", 0, "body/0")
-    with pytest.raises(ValueError, match="cam explains classes alone, not 'total'"):
 
-        def total(output: Tensor) -> Tensor:
-            return output.sum(1)
+    def total(output: Tensor) -> Tensor:
+        return output.sum(1)
 
+    with pytest.raises(ValueError, match="cam explains only classes, not 'total'"):
         attribute(network, images, "cam", total, "body/2")
 
 
