@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..network import Forward, NetworkInput, Pass, find_layer, isolated, unwrap
 from ..network.addresses import IMAGE, layers_of
+from ..network.forward import note_quiet
 from ..network.inputs import channel_names
 from ..objectives import Batch, Objective
 from ..versions import versions
@@ -87,7 +88,6 @@ def attribute(
     way = find_method(method)
     options = way.checked(options)
     given = NetworkInput.of(network, mean, std)
-    inputs = read_inputs(image, given.channels, given.size)
     wanted = _wanted(network, layer)
     if wanted and not way.layer:
         raise ValueError(f"{way.name} works on the image itself, not at layer {wanted[0]!r}: leave layer= out")
@@ -95,6 +95,7 @@ def attribute(
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
     extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
     with isolated(given.device):
+        inputs = read_inputs(image, given.channels, given.size)
         forward = forward_of(network, given, extra)
         explained, contexts, layers = _prepared(forward, inputs.images.to(given.device), target, way, wanted)
         if aug_smooth and explained.placed:
@@ -107,6 +108,8 @@ def attribute(
             views = _views(context, layers) if aug_smooth else iter([(context, False)])
             maps.append(_maps(way, views, layers, eigen_smooth, options))
         scores = torch.cat([context.scores for context in contexts]).cpu()
+        if explained.objective is None:  # whole passes were made
+            note_quiet(network, forward)
     settings = {
         "network": type(unwrap(network)).__name__,
         "method": way.name,

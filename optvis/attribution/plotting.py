@@ -1,4 +1,4 @@
-"""Drawing maps: scaling, colours, overlays, figures, and showing figures."""
+"""Drawing maps: scaling, colours, overlays and figures."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.
 
 
 def of_sign(maps: Tensor, sign: str) -> Tensor:
-    """The part of signed maps that ``sign``, one of ``SIGNS``, selects."""
+    """The part of signed maps of a sign, one of ``SIGNS``."""
     if sign == "all":
         return maps
     return maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps ``[N, C, h, w]`` resampled to another size, bilinear; the outer edges of both are aligned."""
+    """Maps ``[N, C, h, w]`` at another size, bilinear; their outer edges lie on those of the picture."""
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
 
 
 def _stretched(maps: Tensor) -> Tensor:
-    """Maps ``[N, 1, h, w]``, each scaled from its own minimum and maximum to [0, 1]."""
+    """``[N, 1, h, w]`` scaled from [min, max] to [0, 1], each by itself."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return (maps - low) / (high - low + 1e-7)
 
 
 def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
-    """A colour map of matplotlib; by default jet, or seismic (white in the middle) for maps of both signs.
+    """A colour map of matplotlib; by default jet, or seismic, with white in its middle, for maps of both signs.
 
     Raises:
         ValueError: an unknown name.
@@ -146,19 +146,19 @@ def figure_of(
 
 
 def title_of(*lines: str) -> str:
-    """The title of a picture: lines that are not empty, wrapped."""
+    """A title of several lines, without empty ones."""
     return "\n".join(textwrap.fill(line, 36) for line in lines if line)
 
 
 def present(figure: Figure) -> None:
-    """Show a figure: in a notebook under the cell, with a screen in the system's viewer, otherwise not at all."""
+    """Show a figure: in a notebook, or in the system's viewer where there is a screen."""
     display = notebook_display()
     if display is not None:
         display(_picture_of(figure))
         cell = _cell()
 
         def again() -> None:
-            # A figure that is also the value of its cell would be displayed twice.
+            # A figure that is also the value of the cell that shows it would appear twice.
             if _cell() != cell:
                 display(_picture_of(figure))
 
@@ -179,7 +179,7 @@ def _picture_of(figure: Figure) -> Image.Image:
 
 
 def _cell() -> Any:
-    """The number of the running notebook cell."""
+    """The number of the notebook cell that is running."""
     return getattr(sys.modules["IPython"].get_ipython(), "execution_count", None)
 
 

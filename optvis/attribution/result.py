@@ -8,7 +8,6 @@ import json
 import math
 import operator
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -20,11 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import as_count, as_number, as_size, choice
-from ..files import check_path, save_or_rescue
+from ..files import check_path, check_picture_size, save_or_rescue
 from ..images import as_json, grid, to_pil, write_picture
 from .inputs import Inputs, Part
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
+from .values import sound, zeros
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -61,7 +61,7 @@ class Attribution:
             raise ValueError(
                 f"values of shape {list(values.shape)} for {len(inputs)} images: give [N, C, h, w], one for each"
             )
-        scores = torch.as_tensor(scores).detach().float().cpu()
+        scores = torch.as_tensor(scores, dtype=torch.float32, device="cpu").detach()
         if scores.shape != (len(values),) or len(target.labels) != len(values):
             raise ValueError(
                 f"scores of shape {list(scores.shape)} and {len(target.labels)} labels for {len(values)} images: "
@@ -71,7 +71,7 @@ class Attribution:
         self.target = target
         self.scores = scores
         self.settings = dict(settings)
-        self.values = _sound(values, self.method, target.labels)
+        self.values = sound(values, self.method, target.labels)
 
     @property
     def method(self) -> str:
@@ -146,7 +146,7 @@ class Attribution:
     def _scaled(self, values: Tensor, method: str) -> Attribution:
         made = copy.copy(self)
         made.settings = {**self.settings, "method": method}
-        made.values = _sound(values, method, self.target.labels, _zeros(self.values))
+        made.values = sound(values, method, self.target.labels, zeros(self.values))
         return made
 
     def _with(self, other: object, work: Callable[[Tensor, Tensor], Tensor], formula: str) -> Attribution:
@@ -173,7 +173,7 @@ class Attribution:
             pairs = zip(self.target.labels, other.target.labels, strict=True)
             made.target = Target(tuple(a if a == b else formula.format(a, b) for a, b in pairs))
         values = work(resized(self.values, size), resized(other.values, size))
-        made.values = _sound(values, made.method, made.target.labels, _zeros(self.values) | _zeros(other.values))
+        made.values = sound(values, made.method, made.target.labels, zeros(self.values) | zeros(other.values))
         return made
 
     # Pictures
@@ -199,6 +199,7 @@ class Attribution:
             ValueError: an unknown sign, or an invalid size.
         """
         choice("sign", sign, SIGNS)
+        as_number("outliers", outliers, 0, 100)
         size = as_size(tuple(self.images.shape[-2:]) if size is None else size)
         return heat_of(self.values, size, sign, outliers)
 
@@ -288,15 +289,13 @@ class Attribution:
         return grid(pictures, labels=self.target.labels if len(self) > 1 else ())
 
     def _repr_png_(self) -> bytes | None:
-        data = io.BytesIO()
         try:
-            self._sheet().save(data, "PNG")
+            return self._picture(self._sheet(), ".png")
         except ImportError:
-            return None  # the notebook then shows the repr
-        return data.getvalue()
+            return None  # a notebook then prints it
 
     def save(self, path: str | os.PathLike[str], sign: str = "positive") -> Path:
-        """Write the attribution to a file, completely or not at all.
+        """Save the attribution. The file is written whole or not at all.
 
         Args:
             path: ``.png`` (contains the settings, see ``read_settings``), ``.webp`` or ``.jpg`` for the overlays,
@@ -304,19 +303,30 @@ class Attribution:
             sign: of the overlays, as for ``heatmap``.
 
         Raises:
-            ValueError: an unknown ending.
+            ValueError: another ending, or a picture too large for the format.
             OSError: the path cannot be written; the message says why.
             ImportError: matplotlib, which the overlays need, is not installed.
         """
         path = check_path(path, ENDINGS)
-        save_or_rescue(path, lambda: self._encoded(path.suffix.lower(), sign), lambda: self._encoded(".png", sign))
+        ending = path.suffix.lower()
+        if ending in (".npy", ".json"):
+            save_or_rescue(path, lambda: self._data(ending), lambda: self._picture(self._sheet(sign), ".png"))
+        else:
+            sheet = self._sheet(sign)
+            check_picture_size(path, *sheet.size)
+            save_or_rescue(path, lambda: self._picture(sheet, ending), lambda: self._picture(sheet, ".png"))
         return path
 
-    def _encoded(self, ending: str, sign: str) -> bytes:
+    def _picture(self, sheet: Image.Image, ending: str) -> bytes:
+        data = io.BytesIO()
+        write_picture(sheet, data, ending, {"optvis": as_json(self.settings)})
+        return data.getvalue()
+
+    def _data(self, ending: str) -> bytes:
         data = io.BytesIO()
         if ending == ".npy":
             np.save(data, self.values.numpy())
-        elif ending == ".json":
+        else:
             about = {
                 "method": self.method,
                 "layer": list(self.layer),
@@ -326,8 +336,6 @@ class Attribution:
                 "settings": self.settings,
             }
             data.write(json.dumps(about, ensure_ascii=False, indent=2).encode())
-        else:
-            write_picture(self._sheet(sign), data, ending, {"optvis": as_json(self.settings)})
         return data.getvalue()
 
 
@@ -369,30 +377,3 @@ def compare(
 def _factor(formula: str) -> str:
     """A formula, in brackets if it is a sum."""
     return f"({formula})" if " + " in formula or " - " in formula or formula.startswith("-") else formula
-
-
-def _zeros(values: Tensor) -> Tensor:
-    """``[N]``: which maps are zero everywhere."""
-    return (values == 0).flatten(1).all(1)
-
-
-def _sound(values: Tensor, method: str, labels: Sequence[str], known: Tensor | None = None) -> Tensor:
-    """The values as float32 on the CPU; warns of maps that are not finite, zero (unless ``known``), or constant."""
-
-    def warn(which: Tensor, message: str) -> None:
-        images = ", ".join(f"image {i} ({labels[i]!r})" for i in which.nonzero()[:, 0].tolist())
-        warnings.warn(f"{method}: {message.format(images)}", stacklevel=4)
-
-    values = values.detach().float().cpu()
-    broken = ~values.isfinite().flatten(1).all(1)
-    if broken.any():
-        values = values.nan_to_num(0, 0, 0)
-        warn(broken, "values that are not finite in {}: they are taken as 0")
-    zeros = _zeros(values) if known is None else _zeros(values) & ~known
-    if zeros.any():
-        warn(zeros, "a map without evidence, zero everywhere, for {}")
-    total = values.sum(1).flatten(1)
-    even = ((total - total[:, :1]).abs().amax(1) <= 1e-5 * total.abs().amax(1)) & (total != 0).any(1)
-    if known is None and total.shape[1] > 1 and even.any():
-        warn(even, "the same value everywhere for {}, which says nothing about positions: try another layer")
-    return values

@@ -1,4 +1,4 @@
-"""Scores of images multiplied by their maps."""
+"""Average drop and increase in confidence: the score of the image times its map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def average_drop(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Tensor:
-    """``[N]`` in [0, 1]: the fraction of the score that is lost if the image is multiplied by its map; small is good.
+    """``[N]`` in [0, 1]: the share of the score that the image times its map loses; small is good.
 
     max(0, y - o) / y, with y the score of the image and o that of image times map (Chattopadhay et al., "Grad-CAM++",
     2018). Its mean over many images is the average drop of the paper.
@@ -25,20 +25,20 @@ def average_drop(
     Args:
         network: the network that was explained.
         attribution: the map, as ``heatmap()`` gives it, in [0, 1].
-        baseline: replaces the image where the map is 0; as for ``deletion``.
+        baseline: what the image shows where the map is 0; as for ``deletion``.
         softmax: True to score a class by its probability instead of its output.
         batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
 
     Raises:
-        ValueError: a score is negative, so that a fraction of it has no meaning.
+        ValueError: a score is below 0.
     """
     before, after = _before_and_after(network, attribution, baseline, softmax, batch_size, extra_inputs)
     if (before < 0).any():
         worst = int(before.argmin())
         raise ValueError(
-            f"image {worst} has the score {float(before[worst]):.3g}, and a drop is a fraction of a positive score: "
-            "use a class as target, with softmax=True"
+            f"image {worst} has the score {float(before[worst]):.3g}: a drop is a share of a positive score, explain a "
+            "class, with softmax=True"
         )
     return torch.where(before > 0, (before - after).relu() / before.clamp(min=torch.finfo(torch.float32).tiny), 0.0)
 
@@ -51,7 +51,7 @@ def increase_in_confidence(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Tensor:
-    """``[N]``: 1 if the image multiplied by its map has a higher score than the image, else 0; 1 is good.
+    """``[N]``: 1 where the image times its map has a higher score than the image, else 0; 1 is good.
 
     Chattopadhay et al., "Grad-CAM++", 2018. Arguments as for ``average_drop``.
     """

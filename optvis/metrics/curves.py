@@ -1,4 +1,4 @@
-"""Deletion and insertion: scores as pixels are removed or inserted, from the most to the least important."""
+"""Deletion and insertion: the score as pixels are taken away or put in, the most important first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .scorer import Extra, Map, importance, ranks, scoring
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores as a function of the fraction of changed pixels.
+    """Scores by the share of the pixels that were changed.
 
     Attributes:
         fractions: ``[K]`` in [0, 1], rising: the fractions of the pixels.
         scores: ``[N, K]``.
-        area: ``[N]``: the mean height of each curve: its area (trapezoid) divided by the range of the fractions.
+        area: ``[N]``: the area under each curve (trapezoid) over the range of the fractions: its mean height.
     """
 
     fractions: Tensor
@@ -29,8 +29,8 @@ class Curve:
 
     @classmethod
     def of(cls, fractions: Tensor | Sequence[float], scores: Tensor) -> Curve:
-        """A curve with its areas; the area of a single point is its height."""
-        fractions = torch.as_tensor(fractions, dtype=torch.float32)
+        """A curve and its areas; the area of a single point is its height."""
+        fractions = torch.as_tensor(fractions, dtype=torch.float32, device=scores.device)
         extent = float(fractions[-1] - fractions[0])
         area = torch.trapezoid(scores, fractions, dim=1) / extent if extent else scores.mean(1)
         return cls(fractions, scores, area)
@@ -46,17 +46,18 @@ def deletion(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are removed, the most important first. With a good map it falls fast: a small area.
+    """The score as pixels are removed, the most important first. A good map has a small area: the score falls fast.
 
     Petsiuk et al., "RISE", 2018.
 
     Args:
         network: the network that was explained.
-        attribution: the map. Pixels of equal value are ordered from top left to bottom right.
-        steps: in how many steps all pixels are removed.
-        baseline: replaces them: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in the paper),
-            ``"blur"``, or a colour or image in [0, 1].
-        softmax: True to score a class by its probability instead of its output; ignored for other targets.
+        attribution: the map. Pixels of equal value are taken in reading order.
+        steps: number of steps in which all pixels are removed.
+        baseline: what replaces them: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in
+            the paper), ``"blur"``, or a colour or image in [0, 1].
+        softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
+            targets.
         sign: which values count: ``"all"`` as they are, ``"absolute"``, ``"positive"`` or ``"negative"``.
         batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
@@ -77,10 +78,10 @@ def insertion(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are inserted, the most important first. With a good map it rises fast: a large area.
+    """The score as pixels are added, the most important first. A good map has a large area: the score rises fast.
 
-    Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the pixels are inserted into the baseline, by default
-    the blurred image.
+    Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the baseline is the image at the start, by default the
+    blurred image.
     """
     return _stepwise(network, attribution, steps, baseline, softmax, sign, batch_size, extra_inputs, putting_in=True)
 
@@ -99,7 +100,7 @@ def _stepwise(
     as_count("steps", steps)
     rank = ranks(importance(attribution, sign))
     pixels = rank[0].numel()
-    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long()
+    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64, device="cpu").round().long()
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, as_baseline(scorer.context, baseline)
         rank, marks = rank.to(images.device), counts.to(images.device)

@@ -1,4 +1,4 @@
-"""Infidelity, whether a map predicts changes of the score, and sensitivity, how stable it is; through Captum."""
+"""Infidelity, whether a map predicts changes of the score, and sensitivity, how stable it is; by Captum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
 from ..attribution.captum_bridge import seeded
-from ..checks import as_count
+from ..checks import as_count, as_number, as_whole
+from ..network import isolated
 from .scorer import Extra, Map, importance, scoring
 
 Explain = Callable[[Tensor], Any]
@@ -31,21 +32,21 @@ def infidelity(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Tensor:
-    """``[N]``: the error of the map in predicting the fall of the score as parts of the image are removed; 0 is best.
+    """``[N]``: the error of the map as a prediction of how the score falls when parts of the image are removed.
 
-    The mean over random parts of (sum of the map over the removed part - fall of the score)² (Yeh et al., "On the
-    (In)fidelity and Sensitivity of Explanations", 2019). The value of a pixel counts as its contribution to the score:
-    gradient × (image - baseline) is exact for a linear network.
+    0 is best. The mean square of (sum of the map over the removed part - fall of the score) over random parts (Yeh et
+    al., "On the (In)fidelity and Sensitivity of Explanations", 2019). The map is taken as the contribution of each
+    pixel to the score: gradient × (image - baseline) is exact for a linear network.
 
     Args:
         network: the network that was explained.
         attribution: the map.
         samples: number of random parts, the same for each image.
-        share: the probability with which a cell is removed, above 0 and below 1.
-        cells: the image is divided into ``cells × cells`` cells.
-        baseline: replaces removed cells; as for ``deletion``.
-        scaled: True if the map is first multiplied by the factor with the smallest error: maps such as Grad-CAM's have
-            no scale of their own.
+        share: probability with which each cell is removed, above 0 and below 1.
+        cells: the image is divided into ``cells × cells``, each of which is removed whole.
+        baseline: what replaces it; as for ``deletion``.
+        scaled: True to multiply the map by the number that fits it best before: maps such as Grad-CAM's have no scale
+            of their own.
         softmax: True to score a class by its probability instead of its output.
         seed: of the random parts.
         batch_size: number of images in a forward pass.
@@ -55,9 +56,10 @@ def infidelity(
 
     as_count("samples", samples)
     as_count("cells", cells)
-    if not 0 < share < 1:
-        raise ValueError(f"share {share!r}: give a number above 0 and below 1")
-    drawn = torch.rand(samples, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
+    as_number("share", share, 0, 1, "()")
+    as_whole("seed", seed, -(2**63), 2**63 - 1)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(samples, 1, cells, cells, generator=generator, dtype=torch.float32, device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, as_baseline(scorer.context, baseline)
         height, width = images.shape[-2:]
@@ -92,7 +94,7 @@ def infidelity(
 def max_sensitivity(
     attribution: Map, explain: Explain, radius: float = 0.02, samples: int = 10, seed: int = 0
 ) -> Tensor:
-    """``[N]``: the largest relative change of the map under small changes of the image; small is good.
+    """``[N]``: the largest change of the map, relative to its norm, under small changes of the image; small is good.
 
     max ‖map(x + noise) - map(x)‖ / ‖map(x)‖ (Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", 2019).
 
@@ -100,7 +102,7 @@ def max_sensitivity(
         attribution: its images are used.
         explain: from images ``[N, C, H, W]``, always all of them in their order, to values ``[N, C, h, w]`` or an
             attribution, such as ``lambda images: attribute(network, images, "gradcam", target=7)``. Torch's and
-            NumPy's global generators are seeded equally for each call.
+            numpy's global random numbers are the same in each call.
         radius: the largest change of a value in [0, 1], above 0. Images stay within [0, 1].
         samples: number of changed images.
         seed: of the changes.
@@ -108,22 +110,25 @@ def max_sensitivity(
     from captum.metrics import sensitivity_max
 
     as_count("samples", samples)
-    if not radius > 0:
-        raise ValueError(f"radius {radius!r}: give a number above 0")
+    as_number("radius", radius, 0, ends="()")
+    as_whole("seed", seed, 0, 2**32 - 1)
     images = attribution.images.detach().float()
     generator = torch.Generator().manual_seed(seed)
 
     def near(images: Tensor) -> Tensor:
-        drawn = torch.rand(images.shape[1:], generator=generator).to(images)
+        drawn = torch.rand(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
         return (images + radius * (2 * drawn - 1)).clamp(0, 1)
 
     def values(given: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         # Captum gives the original images in a tuple, and changed ones as a tensor.
         batch = given[0] if isinstance(given, tuple) else given
-        with seeded(seed), torch.inference_mode(False), torch.enable_grad():
+        with seeded(seed):
             return (values_of(explain(batch)).contiguous(),)
 
-    found: Tensor = sensitivity_max(values, images, near, n_perturb_samples=samples, max_examples_per_batch=len(images))
+    with isolated(images.device):
+        found: Tensor = sensitivity_max(
+            values, images, near, n_perturb_samples=samples, max_examples_per_batch=len(images)
+        )
     return found.detach().cpu()
 
 

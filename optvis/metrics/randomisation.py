@@ -1,4 +1,4 @@
-"""The sanity check: a map that does not change as weights are randomised does not explain the network."""
+"""The sanity check by randomised weights: a map that does not change with them does not depend on what was learnt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import as_whole
 from ..network import find_layer, unwrap
 from ..network.addresses import layers_of
 from .infidelity import values_of
@@ -18,7 +19,7 @@ from .infidelity import values_of
 
 @dataclass(frozen=True)
 class Likeness:
-    """The similarity of the map of a randomised network to that of the original.
+    """Similarity of the map of a randomised network to the original map.
 
     Attributes:
         layer: the last layer whose weights were randomised; ``None`` before the first.
@@ -39,26 +40,27 @@ def randomisation(
     absolute: bool = False,
     seed: int = 0,
 ) -> list[Likeness]:
-    """The similarity of the map to the original as a copy of the network is randomised, from the output to the input.
+    """Similarity of the map to the original while a copy of the network is randomised, from the output down.
 
-    Adebayo et al., "Sanity Checks for Saliency Maps", 2018. The similarity of a good map falls soon. The weights of a
-    layer are replaced by normal random numbers with the same mean and standard deviation, so that activations keep
-    their scale. Layers without a weight matrix (such as normalisations) are randomised with the layer before them.
+    Adebayo et al., "Sanity Checks for Saliency Maps", 2018. The similarity of a good map soon falls. The weights of a
+    layer are replaced by random ones of a normal distribution with their mean and standard deviation, so that
+    activations keep their size. Layers without a matrix of weights, such as normalisations, are randomised together
+    with the one below them.
 
     Args:
-        network: it is copied, and neither changed nor run itself.
-        explain: from a network to values ``[N, C, h, w]``, or an attribution, always for the same images and target:
+        network: it is copied, and neither changed nor run.
+        explain: from a network to values ``[N, C, h, w]``, or an attribution, for always the same images and target:
             ``lambda network: attribute(network, "dog.jpg", "gradcam", target=7, layer="features/18")``. Without
-            ``target`` the class with the highest output may differ from network to network.
-        layers: the layers after whose randomisation the map is compared; by default each with a weight matrix. A block
-            stands for all layers in it.
-        cascading: True if layers stay randomised; otherwise each layer is randomised alone.
-        absolute: True to compare absolute values.
-        seed: of the random weights.
+            ``target`` the map of each network is that of its own highest class.
+        layers: those after which the map is computed; by default each that has a matrix of weights. A block stands for
+            all layers in it.
+        cascading: True to keep the layers above randomised; otherwise one layer is randomised at a time.
+        absolute: True to compare maps without their sign.
+        seed: of the weights.
 
     Returns:
-        One entry for the unchanged network, whose similarity is 1 unless the method itself is random, and one for each
-        layer.
+        One entry for each layer; before them one for the unchanged network, whose similarity is 1 unless the method is
+        random.
 
     Raises:
         ValueError: an unknown layer, or one without weights.
@@ -69,12 +71,13 @@ def randomisation(
         original = _values(explain, working, absolute)
     groups = _groups(working, called)
     marks = _marks(network, groups, layers)
+    as_whole("seed", seed, -(2**63), 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     found = [_likeness(None, original, _values(explain, working, absolute))]
     for i, (_, weights) in enumerate(groups):
         kept = [weight.detach().clone() for weight in weights]
         for weight in weights:
-            _forget(weight, generator)
+            _randomise(weight, generator)
         if i in marks:
             found.append(_likeness(marks[i], original, _values(explain, working, absolute)))
         if not cascading:
@@ -107,8 +110,8 @@ def _ranked(rows: Tensor) -> Tensor:
 def _likeness(layer: str | None, original: Tensor, now: Tensor) -> Likeness:
     if now.shape != original.shape:
         raise ValueError(
-            f"explain gives {list(original.shape)} for the network and {list(now.shape)} for a randomised copy: give "
-            "the layer to attribute to"
+            f"explain gives {list(original.shape)} for the network and {list(now.shape)} for a copy of it: name the "
+            "layer to attribute to"
         )
     return Likeness(layer, spearman(original, now), _ssim(original, now))
 
@@ -141,7 +144,7 @@ def _copy(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
-    """Within the block the addresses of called modules are added to ``into``, in the order in which calls begin."""
+    """Within the block the addresses of called modules are added to ``into``, in the order of their calls."""
 
     def note(name: str) -> Callable[[nn.Module, Any], None]:
         return lambda _module, _inputs: into.setdefault(name)
@@ -155,7 +158,7 @@ def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
 
 
 def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list[Tensor]]]:
-    """Weights to randomise together, from output to input: a layer's address, its weights and those after it."""
+    """What is randomised together, from the output down: a layer, and its weights with those above it."""
     weights: dict[str, list[Tensor]] = {name: [] for name in called}
     seen: set[int] = set()
     for name, module in layers_of(network).items():
@@ -190,7 +193,7 @@ def _upwards(address: str) -> Iterator[str]:
 def _marks(
     network: nn.Module, groups: list[tuple[str, list[Tensor]]], layers: Sequence[str | nn.Module] | None
 ) -> dict[int, str]:
-    """The groups after which the map is compared, and the layer of each."""
+    """Groups after which the map is computed, and the layer that each stands for."""
     names = [name for name, _ in groups]
     if layers is None:
         return dict(enumerate(names))
@@ -206,8 +209,8 @@ def _marks(
     return marks
 
 
-def _forget(weight: Tensor, generator: torch.Generator) -> None:
-    """Replace a tensor's values by normal random numbers with the same mean and standard deviation."""
+def _randomise(weight: Tensor, generator: torch.Generator) -> None:
+    """Replace a tensor's values by random ones with their mean and standard deviation."""
     values = weight.detach().float()
-    drawn = torch.randn(values.shape, generator=generator).to(values.device)
+    drawn = torch.randn(values.shape, generator=generator, dtype=torch.float32, device="cpu").to(values.device)
     weight.data.copy_(values.mean() + values.std(unbiased=False) * drawn)

@@ -1,4 +1,4 @@
-"""ROAD, remove and debias: pixels are removed so that the result does not reveal their positions."""
+"""ROAD, remove and debias: removed pixels are filled in so that their shape does not show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import choice
+from ..checks import as_number, as_whole, choice
 from .curves import Curve
 from .scorer import Extra, Map, importance, ranks, scoring
 
@@ -32,16 +32,16 @@ def road(
 ) -> Curve:
     """The score as pixels are removed and filled in from their neighbours.
 
-    The shape of a blackened region reveals the object that was there. Here each removed pixel becomes a weighted mean
-    of its neighbours, with a little noise (Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution
+    The shape of a blackened part shows what was there. Here each removed pixel becomes a weighted mean of its
+    neighbours, with a little noise (Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution
     Methods", 2022). With ``order="most"`` a small area is good, with ``"least"`` a large one.
 
     Args:
         network: the network that was explained.
-        attribution: the map. Pixels of equal value are ordered from top left to bottom right.
-        percentages: of the pixels to remove, each above 0 and below 100, rising.
-        order: ``"most"`` or ``"least"``: which pixels are removed first.
-        noise: standard deviation of the noise added to the filled-in pixels.
+        attribution: the map. Pixels of equal value are taken in reading order.
+        percentages: of pixels that are removed, each above 0 and below 100, rising.
+        order: ``"most"`` or ``"least"`` important pixels first.
+        noise: standard deviation of the noise on the filled-in pixels.
         softmax: True to score a class by its probability instead of its output.
         sign: which values count, as for ``deletion``.
         seed: of the noise, which is the same for each image.
@@ -54,14 +54,17 @@ def road(
     shares = [float(p) / 100 for p in percentages]
     if not shares or not all(0 < a < 1 for a in shares) or sorted(set(shares)) != shares:
         raise ValueError(f"percentages {list(percentages)}: give one or more above 0 and below 100, rising")
+    as_number("noise", noise, 0)
+    as_whole("seed", seed, -(2**63), 2**63 - 1)
+    generator = torch.Generator().manual_seed(seed)
     important = importance(attribution, sign)
     rank = ranks(important if choice("order", order, ORDERS) == "most" else -important)
     pixels = rank[0].numel()
-    # At least one pixel must be left.
-    counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares])
+    # At least one pixel is left to fill in from.
+    counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares], device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images = scorer.images
-        drawn = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)).to(images)
+        drawn = torch.randn(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
         rank, marks = rank.to(images.device), counts.to(images.device)
 
         def filled(image: Tensor, step: Tensor) -> Tensor:
@@ -81,8 +84,8 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
 
     Args:
         images: ``[M, C, H, W]``.
-        gone: ``[M, 1, H, W]``, true for pixels to fill in; not all pixels of an image.
-        most_steps: of the solver, which stops at a relative residual of 1e-5.
+        gone: ``[M, 1, H, W]``, true where a pixel is to be filled in; false somewhere in each image.
+        most_steps: of the solver, which stops once the residual is 1e-5 of the right-hand side.
 
     Raises:
         ValueError: all pixels of an image are to be filled in.

@@ -94,7 +94,8 @@ def _channels(network: nn.Module) -> int:
         if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
             break  # the first convolution has more input channels than the image
         if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
-            return int(module.in_channels) or 3  # type: ignore[arg-type]
+            # A traced convolution does not say how many channels it takes.
+            return int(getattr(module, "in_channels", 3)) or 3
     return configured
 
 

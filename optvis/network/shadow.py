@@ -6,7 +6,7 @@ import copy
 import functools
 import types
 import weakref
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ _OPAQUE = (
     torch.dtype,
     torch.device,
 )
+_PLAIN = {str, bytes, int, float, bool, complex, type(None)}
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags, in timm, torchvision, Hugging Face and OpenMMLab, that save memory by recomputing activations in the
 backward pass, where ``Overrides`` have no effect."""
@@ -105,10 +106,15 @@ class _Shadower:
 
     def copy(self, value: Any) -> Any:
         """The counterpart of a value: the value itself unless it refers to modules or tensors of the network."""
-        if isinstance(value, _OPAQUE):
+        kind = type(value)
+        if kind in _PLAIN:  # most attributes of a module: a set is far quicker than isinstance of many types
             return value
         if id(value) in self.copies:
             return self.copies[id(value)]
+        if (kind is dict or kind is OrderedDict) and not value:  # most of the others: no hooks
+            return self._note(value, kind())
+        if isinstance(value, _OPAQUE):
+            return value
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, Tensor):
@@ -179,17 +185,35 @@ class _Shadower:
             return self._note(value, weakref.ref(self.copy(value())))
         if isinstance(value, types.FunctionType):
             return self._function(value)
-        if isinstance(value, defaultdict):
-            filled: Any = self._note(value, defaultdict(self.copy(value.default_factory)))
-            filled.update((key, self.copy(part)) for key, part in list(value.items()))
-            return filled
+        if isinstance(value, tuple):  # a named tuple
+            return self._note(value, type(value)(*map(self.copy, value)))
+        return self._object(value)
+
+    def _object(self, value: Any) -> Any:
+        """A copy of an object that holds counterparts in the place of what it holds."""
         try:
-            return self._note(value, copy.deepcopy(value, _Memo(self)))
+            made = self._note(value, copy.copy(value))
+            if hasattr(value, "__dict__"):
+                made.__dict__.update([(name, self.copy(part)) for name, part in list(vars(value).items())])
+            if isinstance(value, dict):
+                made.update([(key, self.copy(part)) for key, part in list(value.items())])
+            elif isinstance(value, list):
+                made[:] = [self.copy(part) for part in list(value)]
         except Exception as error:
             raise ValueError(
                 f"{self.kind} holds a {type(value).__name__} that refers back to the network and cannot be copied "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): remove it before drawing"
             ) from error
+        if self._leads_back(made):
+            raise ValueError(
+                f"{self.kind} holds a {type(value).__name__} that points back into the network from where it cannot be "
+                "followed: remove it before drawing"
+            )
+        return made
+
+    def _leads_back(self, made: Any) -> bool:
+        """True if an object still holds a module or weight of the network itself."""
+        return any(id(part) in self.tree for part in _parts(made))
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
@@ -215,17 +239,6 @@ class _Shadower:
                     seen.add(id(part))
                     waiting.append(part)
         return False
-
-
-class _Memo(dict[int, Any]):
-    """The memo of ``copy.deepcopy``: objects that have a counterpart already."""
-
-    def __init__(self, shadower: _Shadower) -> None:
-        super().__init__(shadower.copies)
-        for kept in shadower.kept:
-            # Modules without a counterpart are shadowed, not copied.
-            if isinstance(kept, nn.Module):
-                self.update((id(part), shadower.copy(part)) for part in kept.modules())
 
 
 def _alias(tensor: Tensor) -> Tensor:
