@@ -220,7 +220,7 @@ def test_rows_that_belong_to_no_image_are_refused(kind: type[Features]) -> None:
 def test_rows_that_change_in_number_as_the_picture_changes_are_refused() -> None:
     layout = Layout(0, 1, rows=4)
     assert layout.channels_first(torch.zeros(8, 3)).shape == (2, 3, 4)
-    with pytest.raises(ValueError, match=r"put out 4 rows an image puts out 6 now.*depends on what is in the image"):
+    with pytest.raises(ValueError, match=r"4 rows an image puts out 6 now.*depends on the content of the image"):
         layout.channels_first(torch.zeros(6, 3))
 
 
