@@ -81,7 +81,7 @@ def _race(title: str, works: dict[str, Work], rounds: int, warm: int) -> None:
             maps[name] = work()
             if i >= warm:
                 spent[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    cost = {name: [statistics.median(part) for part in zip(*times)] for name, times in spent.items()}
+    cost = {name: [statistics.median(part) for part in zip(*times, strict=True)] for name, times in spent.items()}
     cpu, wall = cost["optvis"]
     ratios = (f"{who} {c / cpu:.2f} ({w / wall:.2f})" for who, (c, w) in cost.items() if who != "optvis")
     print(f"{title} ({rounds} rounds): optvis {1000 * cpu:.1f} ms ({1000 * wall:.1f}); {'; '.join(ratios)}")
@@ -132,7 +132,7 @@ def _grad_cams(network: nn.Module, images: Tensor, layer: str, asked: int | None
 
     def bare() -> Tensor:
         seen: list[Tensor] = []
-        handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
         scores = network(inputs)
         handle.remove()
         score = scores.gather(1, torch.tensor(classes(scores))[:, None]).sum()

@@ -63,7 +63,7 @@ def main() -> None:
             warnings.simplefilter("always")
             made = collage(network, given.layer, some, batch=given.batch, verbose=False)
         made.save(given.out / f"channels_{some[0]:04d}.png")
-        scores.update(zip(some, made.scores.tolist()))
+        scores.update(zip(some, made.scores.tolist(), strict=True))
         passed = sum(scores[c] > highest[c] for c in scores)
         print(
             f"{len(scores)} channels: {passed} above the photographs, {time.perf_counter() - start[0]:.0f} s",

@@ -70,9 +70,9 @@ def draw(found: dict[str, list[tuple[int, float, float]]], path: str) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
-    for row, (what, points) in zip(axes, found.items()):
+    for row, (what, points) in zip(axes, found.items(), strict=True):
         power = 1 if what == "channels" else 2
-        for axis, values, unit in zip(row, list(zip(*points))[1:], ("CPU seconds", "MiB")):
+        for axis, values, unit in zip(row, list(zip(*points, strict=True))[1:], ("CPU seconds", "MiB"), strict=True):
             numbers = [point[0] for point in points]
             axis.loglog(numbers, values, "o-", label="measured")
             axis.loglog(numbers, [values[-1] * (n / numbers[-1]) ** power for n in numbers], ":", label="in proportion")

@@ -19,7 +19,7 @@ def normalised(images: Tensor) -> Tensor:
 def ranks(network: nn.Module, images: Tensor, classes: list[int]) -> Tensor:
     """``[N]``: the place of each picture's class among the network's outputs, 0 the first. Takes RGB in [0, 1]."""
     places = []
-    for one, index in zip(normalised(images), classes):
+    for one, index in zip(normalised(images), classes, strict=True):
         logits = network(one[None])[0]
         places.append(int((logits > logits[index]).sum()))
     return torch.tensor(places)

@@ -68,7 +68,7 @@ def main() -> None:
     steps = made.history.isfinite().sum(0).float()
     there = sum(
         unseen_score(network, given.layer, channel, image[None]) >= marks[channel]
-        for channel, image in zip(channels, made.images)
+        for channel, image in zip(channels, made.images, strict=True)
     )
     print(
         f"optvis: {len(channels)} channels in {ours:.0f} s CPU, {steps.median():.0f} steps each in the median, "

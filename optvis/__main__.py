@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Run the command line; without typer, say what to install."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters
+        sys.stdout.reconfigure(errors="backslashreplace")  # the terminal's encoding may lack characters
     try:
         try:
             import typer  # noqa: F401
@@ -18,10 +18,10 @@ def main() -> None:
         from .cli import run
 
         code = run()
-    except KeyboardInterrupt:  # while modules are imported
+    except KeyboardInterrupt:  # while modules were imported
         code = 130
-    # A KeyboardInterrupt that passed through exec, as while a dataclass is made, is remembered although it was caught:
-    # Python then ends itself by SIGINT in place of this exit code. Another exec makes it forget.
+    # Python remembers a KeyboardInterrupt that passed through exec (which dataclasses use) even after it was caught,
+    # and then ends itself by SIGINT instead of with this exit code. Another call of exec clears that state.
     exec("")
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""What layers of a network put out for images or a data set: one call, batch by batch."""
+"""Activations of a network's layers for images or a data set, batch by batch."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ def activations(
     batch: int = 16,
     **options: Any,
 ) -> Iterator[dict[str, Tensor]]:
-    """Activations of layers for images, a batch at a time; no more than a batch is held in memory.
+    """Activations of layers for images, one batch at a time; at most one batch is held in memory.
 
     ::
 
-        for seen in activations(network, "photographs/", ["features/6", "features/12"]):
-            strongest = seen["features/12"].flatten(2).amax(2)  # [n, C]
+        for found in activations(network, "photographs/", ["features/6", "features/12"]):
+            strongest = found["features/12"].flatten(2).amax(2)  # [n, C]
 
     Args:
         network: any ``nn.Module`` that takes images; it is read, never changed.
-        images: RGB (or what the network takes) in [0, 1], before any normalisation: a tensor ``[N, C, H, W]``; a path,
-            PIL image or array; a list of these; a folder, whose image files are taken with those of its subfolders in
-            the order of their paths; a data set or an iterable (a ``DataLoader``, a generator) of images, of batches
-            of images, or of tuples that begin with one.
+        images: RGB (or the channels that the network takes) in [0, 1], before any normalisation: a tensor
+            ``[N, C, H, W]``; a path, PIL image or array; a list of these; a folder, searched with its subfolders for
+            image files, in the order of their paths; a data set or an iterable (a ``DataLoader``, a generator) of
+            images, of batches of images, or of tuples whose first element is one of these.
         layers: addresses or modules.
-        batch: images at once.
+        batch: number of images in one batch.
         options: ``mean``, ``std``, ``extra_inputs`` and ``channel_axis`` of ``OptVis``.
 
     Yields:
-        ``{address: [n, C, ...]}``, float32, channels first, on the network's device; n is ``batch``, and less at the
-        end. Files and PIL images are fitted to the network's size, or 224 px.
+        ``{address: [n, C, ...]}``, float32, channels first, on the network's device; n is ``batch``, or less for the
+        last batch and where the image size changes. Files and PIL images are fitted to the network's size, or 224 px.
 
     Raises:
-        ValueError: an unknown layer, a layer whose channels cannot be told, or images that do not fit; before the
-            first batch where it can be known then.
-        TypeError: no images, or an unknown option.
+        ValueError: an unknown layer, a layer whose channel axis is unclear, or images that do not fit. Raised before
+            the first batch, except for faults of a single image.
+        TypeError: ``images`` holds no images, or an unknown option.
     """
     unknown = sorted(options.keys() - {"mean", "std", "extra_inputs", "channel_axis"})
     if unknown:
@@ -85,7 +85,7 @@ def _activations(prepared: Prepared, batches: Iterable[Tensor]) -> Iterator[dict
 
 
 def _batches(images: Any, batch: int, given: NetworkInput) -> Iterator[Tensor]:
-    """Images ``[n, C, H, W]`` in [0, 1], at most ``batch`` of one size at once."""
+    """Images ``[n, C, H, W]`` in [0, 1], all of one size, at most ``batch`` at once."""
     waiting: list[Tensor] = []
     count = 0
     for image in _each(images):
@@ -107,7 +107,7 @@ def _batches(images: Any, batch: int, given: NetworkInput) -> Iterator[Tensor]:
 
 
 def _each(images: Any) -> Iterator[Any]:
-    """One image, or a batch of them, after another."""
+    """The images one after another, singly or in batches."""
     if isinstance(images, (str, os.PathLike)) and Path(images).is_dir():
         endings = Image.registered_extensions()
         files = sorted(path for path in Path(images).rglob("*") if path.suffix.lower() in endings)
@@ -117,7 +117,7 @@ def _each(images: Any) -> Iterator[Any]:
     elif isinstance(images, (str, os.PathLike, Image.Image, Tensor)) or hasattr(images, "__array__"):
         yield from read_image(images).split(1) if isinstance(images, Tensor) else [images]
     elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, Mapping):
-        yield from (_first(images[i]) for i in range(len(images)))  # a data set need not end by IndexError
+        yield from (_first(images[i]) for i in range(len(images)))  # a data set need not raise IndexError at its end
     elif isinstance(images, (DataLoader, Iterable)):
         yield from map(_first, images)
     else:
@@ -125,5 +125,5 @@ def _each(images: Any) -> Iterator[Any]:
 
 
 def _first(item: Any) -> Any:
-    """The image of an item of a data set, which may have a label beside it."""
+    """The image of an item of a data set, which may be a tuple of image and label."""
     return item[0] if isinstance(item, (tuple, list)) else item

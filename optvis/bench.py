@@ -1,4 +1,4 @@
-"""What a step costs: the loop of this package beside a bare one, in one run."""
+"""The cost of a step: the loop of this package compared with a minimal one, in one run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .params.color import Color
 from .scheduler import OPEN_STEPS
 
 Loop = Callable[[int], None]
-"""Does so many steps."""
+"""Takes the given number of steps."""
 
 
 class Cost(NamedTuple):
-    """Seconds a step: of the processor, all cores together, and of the clock."""
+    """Seconds for each step: CPU time over all cores, and wall-clock time."""
 
     cpu: float
     wall: float
@@ -36,10 +36,10 @@ class _Stop(Exception):
 
 
 def bare_loop(network: nn.Module, layer: str, size: int, batch: int = 1) -> Loop:
-    """The floor: plain torch in float32, as one would write it by hand.
+    """The baseline: a minimal loop in plain torch and float32, as one would write it by hand.
 
-    A Fourier image with decorrelated colours, one affine warp, the forward pass stopped at the layer, weights frozen,
-    Adam. ``network`` takes images of ``size`` pixels as it is.
+    A Fourier image with decorrelated colours, one affine warp, a forward pass that stops at the layer, frozen weights,
+    Adam. The network has to run on images of ``size`` pixels.
     """
     given = NetworkInput.of(network)
     inner, shape = shadow(network), (batch, given.channels, size, size)
@@ -51,7 +51,7 @@ def bare_loop(network: nn.Module, layer: str, size: int, batch: int = 1) -> Loop
     mean, std = (torch.tensor(values, device=given.device).view(-1, 1, 1) for values in (given.mean, given.std))
     seen: list[Tensor] = []
 
-    def stop(module: nn.Module, inputs: object, output: object) -> None:
+    def stop(_module: nn.Module, _inputs: object, output: object) -> None:
         tensor = first_tensor(output)
         assert tensor is not None
         seen.append(tensor)
@@ -83,7 +83,7 @@ def bare_loop(network: nn.Module, layer: str, size: int, batch: int = 1) -> Loop
 def own_loop(
     network: nn.Module, layer: str, size: int, batch: int = 1, precision: str = "auto", **options: Any
 ) -> Loop:
-    """The loop of ``OptVis``, with its defaults; ``options`` are its own."""
+    """The loop of ``OptVis`` with its defaults; ``options`` are those of ``OptVis``."""
 
     def run(steps: int) -> None:
         param = ImageParam(size, batch, channels=NetworkInput.of(network).channels)
@@ -95,16 +95,17 @@ def own_loop(
 
 
 def memory(network: nn.Module, layer: str, size: int) -> float:
-    """MiB that one more picture in the network takes, with the defaults.
+    """MiB of memory for each further picture in the batch, with the defaults.
 
-    On a GPU of the peak of all that is allocated; elsewhere of what a step keeps for its way back, which is nearly all.
+    On a GPU, from the peak of allocated memory; elsewhere, from the tensors that a step saves for the backward pass,
+    which are nearly all.
     """
 
     def most(batch: int) -> float:
         if NetworkInput.of(network).device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             own_loop(network, layer, size, batch)(OPEN_STEPS + 1)
-            return torch.cuda.max_memory_allocated()
+            return float(torch.cuda.max_memory_allocated())
         kept = _Kept()
         with torch.autograd.graph.saved_tensors_hooks(kept.hold, lambda held: held.tensor):
             own_loop(network, layer, size, batch)(2)
@@ -114,7 +115,7 @@ def memory(network: nn.Module, layer: str, size: int) -> float:
 
 
 class _Kept:
-    """Counts the bytes of all storages that are kept for a backward pass."""
+    """Counts the bytes of all storages that are saved for a backward pass."""
 
     def __init__(self) -> None:
         self.holders: Counter[int] = Counter()
@@ -131,7 +132,7 @@ class _Kept:
 
 
 class _Held:
-    """A tensor that is kept, for as long as this is."""
+    """A saved tensor, counted for as long as this object lives."""
 
     def __init__(self, kept: _Kept, tensor: Tensor) -> None:
         self.kept, self.tensor = kept, tensor
@@ -142,10 +143,10 @@ class _Held:
 
 
 def compare(loops: Mapping[str, Loop], steps: int = 8, rounds: int = 3) -> dict[str, Cost]:
-    """Time each loop in turn, and again; the medians.
+    """Time the loops in turn, ``rounds`` times, and return the medians.
 
-    What is done once a run, and the first steps of a run (in which shut ReLUs may let gradients through), do not
-    count: a run of so many steps more is compared with a shorter one.
+    The cost of a step is the difference between a run of ``steps`` more steps and a shorter one, so that the setup of
+    a run and its first steps (in which gradients may pass inactive ReLUs) do not count.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in loops}
     for _ in range(rounds):
@@ -169,7 +170,7 @@ def _time(loop: Loop, steps: int) -> Cost:
 
 
 def depths(network: nn.Module, size: int) -> list[str]:
-    """An early, a middle and the last layer with a map: a quarter and half of the way, and all of it."""
+    """Three layers with a map: at a quarter and half of the network's depth, and the last one."""
     given, inner = NetworkInput.of(network), shadow(network)
     leaves = [name for name, module in layers_of(inner).items() if name and not list(module.children())]
     image = torch.zeros(1, given.channels, size, size, device=given.device, dtype=given.dtype)
@@ -187,16 +188,16 @@ def bench(
     batch: int = 1,
     rounds: int = 3,
 ) -> dict[str, dict[str, Cost]]:
-    """Print what a step costs on this machine, as ratios to a bare loop in plain torch, and the memory of a picture.
+    """Print the cost of a step on this machine, as ratios to a minimal loop in plain torch, and a picture's memory.
 
-    Beside the defaults stand: in float32, and plain, which is without channel noise and with exact gradients.
+    Measured are the defaults; the defaults in float32; and ``plain``, without channel noise and with exact gradients.
 
     Args:
         network: any ``nn.Module`` that takes images.
         layers: addresses; by default an early, a middle and the last one with a map.
         size: pixels; by default the network's own, or 224.
-        batch: pictures at once.
-        rounds: how often each is timed; the medians count.
+        batch: number of pictures in a batch.
+        rounds: how often each loop is timed; the medians count.
 
     Returns:
         ``{layer: {"bare loop": Cost, "optvis": Cost, ...}}``, in seconds a step.

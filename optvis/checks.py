@@ -1,6 +1,6 @@
-"""Checks of arguments, and "did you mean": every error names the argument, its value and what can be given instead.
+"""Checks of arguments, and "did you mean": every error names the argument, its value and valid choices.
 
-Values are shown by ``repr``, so that control characters in them do not reach the terminal.
+Errors show values by ``repr``, so that control characters in them do not reach the terminal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Size = tuple[int, int]
 """(height, width) in pixels."""
 
 MOST_PIXELS = 2**28
-"""The largest image: 16384 × 16384 px or another shape of as many pixels."""
+"""The largest number of pixels of an image: 16384 × 16384."""
 MOST = 1_000_000
 """The largest count, of pictures for example."""
 FLOAT32_MAX = 3.4028234663852886e38
@@ -37,7 +37,7 @@ def as_size(size: int | Sequence[int]) -> Size:
 
 
 def as_pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """For height and width, as torch takes strides and the like: a number, one in a list, or two."""
+    """The values for height and width from what torch takes as stride or padding: a number, or a list of one or two."""
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
@@ -49,7 +49,7 @@ def as_count(name: str, value: Any, most: int = MOST) -> int:
 def as_whole(name: str, value: Any, low: int, high: int) -> int:
     """``value`` as an ``int``; raises ``ValueError``, naming it, on anything but a whole number of this range.
 
-    NumPy integers and arrays or tensors of no axes are whole numbers, ``bool`` is not.
+    NumPy integers and arrays or tensors without axes count as whole numbers, ``bool`` does not.
     """
     number = whole(value)
     if number is None or number < low:
@@ -68,10 +68,10 @@ def as_number(
 
     Args:
         name: of the argument.
-        value: what was given for it.
-        low: the least value; ``None`` for any.
+        value: its value.
+        low: the smallest value; ``None`` for any.
         high: the largest value; ``None`` for any.
-        ends: whether the limits belong to the range, as intervals are written: ``"(]"`` leaves ``low`` out.
+        ends: whether the limits belong to the range, in interval notation: ``"(]"`` excludes ``low``.
         kind: what the error asks for.
     """
     number = real(value)
@@ -86,10 +86,10 @@ def as_number(
 
 
 def as_seeds(seed: Any, count: int) -> tuple[int, ...]:
-    """A seed for each of ``count`` pictures, from the first one, which the others count on from, or a list of all.
+    """A seed for each of ``count`` pictures: consecutive numbers from the given one, or the given list.
 
     Raises:
-        ValueError: what is no whole number from -2^63 to 2^63 - 1, or another number of seeds.
+        ValueError: a seed that is not a whole number from -2^63 to 2^63 - 1, or not ``count`` seeds.
     """
     seeds = _plain(seed)
     if not isinstance(seeds, (list, tuple, range)):
@@ -101,13 +101,13 @@ def as_seeds(seed: Any, count: int) -> tuple[int, ...]:
 
 
 def whole(value: Any) -> int | None:
-    """An ``int`` from a whole number, also NumPy's or an array or tensor of no axes; ``None`` for anything else."""
+    """An ``int`` from a whole number, also of NumPy or in an array or tensor without axes; otherwise ``None``."""
     value = _plain(value)
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
 
 
 def real(value: Any) -> float | None:
-    """A ``float`` from a number, also NumPy's or an array or tensor of no axes; ``None`` for anything else."""
+    """A ``float`` from a number, also of NumPy or in an array or tensor without axes; otherwise ``None``."""
     value = _plain(value)
     if not isinstance(value, Real) or isinstance(value, bool):
         return None
@@ -118,7 +118,7 @@ def real(value: Any) -> float | None:
 
 
 def choice(what: str, value: Any, choices: Iterable[str]) -> str:
-    """``value``; raises ``ValueError`` with the nearest where it is none of the choices."""
+    """``value`` if it is one of the choices; otherwise raises ``ValueError`` with the nearest."""
     known = list(choices)
     if isinstance(value, str) and value in known:
         return value
@@ -129,10 +129,10 @@ def nearest(value: Any, choices: Iterable[str], otherwise: str | None = None, cu
     """The end of an error: ``"did you mean 'a' or 'b'?"``, at most three names.
 
     Args:
-        value: what was given.
-        choices: what there is.
-        otherwise: what to say where nothing is near; by default what there is to choose from.
-        cutoff: how near a choice must be, from 0 to 1.
+        value: the invalid value.
+        choices: the valid ones.
+        otherwise: the text if no choice is near; by default it lists the choices.
+        cutoff: the least similarity of a near choice, from 0 to 1.
     """
     known = list(choices)
     near = difflib.get_close_matches(str(value), known, n=3, cutoff=cutoff)
@@ -145,12 +145,12 @@ def nearest(value: Any, choices: Iterable[str], otherwise: str | None = None, cu
 
 
 def either(names: Iterable[str]) -> str:
-    """``"'a' or 'b'"``"""
+    """The names as ``"'a' or 'b'"``."""
     return " or ".join(map(repr, names))
 
 
 def _plain(value: Any) -> Any:
-    """A Python number for NumPy's and for an array or tensor of no axes, a list for one of one axis."""
+    """A Python number for a NumPy number or an array or tensor without axes; a list for one with a single axis."""
     axes = getattr(value, "ndim", None)
     return value.tolist() if isinstance(axes, int) and axes < 2 and hasattr(value, "tolist") else value
 

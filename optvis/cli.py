@@ -15,7 +15,7 @@ from . import get_layer_names
 from .attribution import attribute as attribute_image
 from .attribution.result import ENDINGS
 from .bench import bench as measure
-from .checks import as_size
+from .checks import MOST, as_size
 from .engine import OptVis
 from .files import check_path, check_picture_size
 from .images import MAX_PIXELS, grid_size
@@ -39,10 +39,7 @@ app = typer.Typer(
 
 
 _UsageError: Any = typer.BadParameter.__base__
-"""Newer versions of typer bring a click of their own, whose errors are not those of the package click."""
-
-MAX_COUNT = 1_000_000
-"""The most channels, steps and pictures at once that a command takes."""
+"""The base of typer's usage errors. Newer versions of typer contain a copy of click with errors of its own."""
 
 MAX_SEED = 2**63 - 1
 
@@ -59,7 +56,7 @@ Network = Annotated[str, typer.Argument(help=f"{FORMS}; may be left out for demo
 Weights = Annotated[Path | None, typer.Option(help="File of weights: .safetensors, or .pth of a state dict.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg .gif .npy")]
 Size = Annotated[str | None, typer.Option(help="Pixels: 224, or HEIGHTxWIDTH.")]
-Steps = Annotated[int | None, typer.Option(help="Number of steps.", min=1, max=MAX_COUNT)]
+Steps = Annotated[int | None, typer.Option(help="Number of steps.", min=1, max=MOST)]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0, max=MAX_SEED)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...")]
 Precision = Annotated[str, typer.Option(help="Precision of the network: auto, fp32, bf16 or fp16.")]
@@ -67,10 +64,9 @@ Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the step: takes a minute or two, later steps are faster.")
 ]
 Tile = Annotated[
-    int | None, typer.Option(help="Largest tile, in pixels, that the network sees at once.", min=1, max=MAX_COUNT)
+    int | None, typer.Option(help="Largest tile, in pixels, that the network sees at once.", min=1, max=MOST)
 ]
-Batch = Annotated[int | None, typer.Option(help="Pictures at once; fewer if memory runs out.", min=1, max=MAX_COUNT)]
-KindOption = Annotated[Kind, typer.Option("--param", help="What is optimised.")]
+Batch = Annotated[int | None, typer.Option(help="Pictures at once; fewer if memory runs out.", min=1, max=MOST)]
 
 
 @app.command(epilog="Examples: optvis layers | optvis layers torchvision:vgg11 --size 224")
@@ -94,7 +90,7 @@ def vis(
     size: Size = None,
     steps: Steps = None,
     seed: Seed = 0,
-    param: KindOption = Kind.fourier,
+    param: Annotated[Kind, typer.Option("--param", help="What is optimised.")] = Kind.fourier,
     weights: Weights = None,
     device: Device = None,
     precision: Precision = "auto",
@@ -128,9 +124,7 @@ def collage(
     size: Size = None,
     steps: Steps = None,
     seed: Seed = 0,
-    batch: Annotated[
-        int | None, typer.Option(help="Pictures at once; fewer if memory runs out.", min=1, max=MAX_COUNT)
-    ] = None,
+    batch: Batch = None,
     until: Annotated[str | None, typer.Option(help="'plateau': stop each picture when it no longer improves.")] = None,
     weights: Weights = None,
     device: Device = None,
@@ -171,7 +165,7 @@ def dream(
     image: Annotated[str | None, typer.Argument(help="The photograph to start from.")] = None,
     out: Out = Path("dream.png"),
     size: Size = None,
-    steps: Annotated[int, typer.Option(help="Number of steps.", min=1, max=MAX_COUNT)] = 64,
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=1, max=MOST)] = 64,
     lr: Annotated[float, typer.Option(help="Learning rate: how far it departs from the photograph.")] = 0.02,
     seed: Seed = 0,
     weights: Weights = None,
@@ -253,7 +247,7 @@ def bench(
         list[str] | None, typer.Option(help="Layers; by default an early one, a middle one and the last.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Pixels; by default the network's own, or 224.", min=8)] = None,
-    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1, max=MAX_COUNT)] = 1,
+    batch: Annotated[int, typer.Option(help="Pictures at once.", min=1, max=MOST)] = 1,
     weights: Weights = None,
 ) -> None:
     """Compare the cost of a step with that of a minimal loop in plain torch, on this machine."""
@@ -261,7 +255,7 @@ def bench(
 
 
 def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Any:
-    """What ``vis`` begins with: a size, or a parameterisation of another kind."""
+    """The start of ``vis``: a size for the default, or a parameterisation of another kind."""
     if kind is Kind.fourier:
         return size
     size = size or optvis.input.default_size
@@ -272,7 +266,7 @@ def _param(kind: Kind, size: Any, optvis: OptVis, seed: int) -> Any:
 
 
 def _number(text: str) -> int | None:
-    """A whole number of at least 0, written in ASCII digits; ``None`` for anything else."""
+    """A whole number of at least 0 from ASCII digits; ``None`` for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
@@ -296,9 +290,9 @@ def _channels(name: str, text: str) -> list[int]:
         if start is None or end is None or end < start:
             raise ValueError(f"{name} {text!r}: give numbers and ranges, as 0-15,20{_OR_ALL.get(name, '')}")
         ranges.append(range(start, end + 1))
-    count = sum(one.stop - one.start for one in ranges)  # len() does not take what is larger than an index
-    if count > MAX_COUNT:
-        raise ValueError(f"{name} {text!r}: these are {count:,}, at most {MAX_COUNT:,} can be drawn")
+    count = sum(one.stop - one.start for one in ranges)  # len() fails above sys.maxsize
+    if count > MOST:
+        raise ValueError(f"{name} {text!r}: these are {count:,}, at most {MOST:,} can be drawn")
     return [number for one in ranges for number in one]
 
 
@@ -312,34 +306,34 @@ def _classes(text: str) -> tuple[int | str, ...]:
 
 
 def _named_network(name: Any, file: Path) -> str:
-    """The network that a picture's settings name. Python files are not taken from there: a picture runs no code."""
-    name, drawn = str(name), f"{str(file)!r} was drawn from {str(name)!r}"
-    if ".py:" in name:
-        raise ValueError(f"{drawn}, which is Python code: if you trust it, give it after the file")
-    if name != "demo" and ":" not in name:
-        raise ValueError(f"{drawn}, and does not say where to find it: give {FORMS} after the file")
-    return name
+    """The network that a picture's settings name. Python files are refused, so that a picture never runs code."""
+    found, drawn = str(name), f"{str(file)!r} was drawn from {str(name)!r}"
+    if ".py:" in found:
+        raise ValueError(f"{drawn}, which is Python code: if you trust it, give it after FILE")
+    if found != "demo" and ":" not in found:
+        raise ValueError(f"{drawn}, and does not say where to find it: give {FORMS} after FILE")
+    return found
 
 
 def _origin(network: str, weights: Path | None) -> dict[str, Any]:
-    """Where a picture comes from, for its settings."""
+    """The settings that say where a picture comes from."""
     return {"network": network, "weights": None if weights is None else str(weights), "command": current().command}
 
 
 def _check_sheet(out: Path, optvis: OptVis, size: Any) -> None:
-    """Raises ``ValueError`` if the format of the file cannot hold all pictures in one."""
+    """Raise ``ValueError`` if the format of the file cannot hold the grid of all pictures."""
     count = optvis.settings.count
     height, width = grid_size(count, as_size(size or optvis.input.default_size), labelled=count > 1)
     check_picture_size(out, width, height)
 
 
 def _write(result: Visualisation, out: Path, network: str, weights: Path | None) -> int:
-    """Save the pictures and say so; returns the exit code."""
+    """Save the pictures and print a summary; returns the exit code."""
     call = current()
     with call.interrupts.held():
         interrupted = getattr(result, "interrupted", False) or call.interrupts.code is not None
         if interrupted and not len(result.history):
-            raise KeyboardInterrupt  # there is nothing but the start
+            raise KeyboardInterrupt  # no step was taken
         call.stage = "saving"
         if not torch.isfinite(result.images).all():
             raise FloatingPointError("the picture holds NaN or infinite values; nothing was saved")
@@ -349,8 +343,8 @@ def _write(result: Visualisation, out: Path, network: str, weights: Path | None)
         count = f"{len(result)} picture{'s' if len(result) > 1 else ''}"
         say(f"{path}: {count} of {width} × {height} px, score {result.scores.mean():.4g}")
         if interrupted:
-            complain(f"interrupted after {len(result.history)} steps; what was drawn by then is in {path}")
-            complain(f"to draw it in full, run again: {call.command}")
+            complain(f"interrupted after {len(result.history)} steps; the pictures so far are in {path}")
+            complain(f"to draw them in full, run again: {call.command}")
         call.stage = "saved"
     return call.interrupts.code or (130 if interrupted else 0)
 

@@ -1,4 +1,4 @@
-"""The step as one compiled function: transforms, network and the way back to the image."""
+"""The step as one compiled function: transforms, network and backward pass to the image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from typing_extensions import override
 
 from .network import out_of_memory
 from .rng import Rng
@@ -17,16 +18,15 @@ from .scoring import ScoreFunction, along_with_gradient, scores_and_gradient
 
 
 class Compiler:
-    """Compiles what looks at images, each kind of step once, and keeps it for all batches of a run.
+    """Compiles score functions, each kind of step once, and keeps the results for all batches of a run.
 
-    What a step does is traced down to the operations of the forward and the backward pass, and these are compiled by
-    torch's Inductor (on a GPU replayed as one CUDA graph). Weights, constants and random numbers are inputs, so that
-    other channels of the same layer need no compilation of their own. Once a step cannot be compiled, all are taken as
-    they are.
+    A step is traced to the operations of its forward and backward pass, which torch's Inductor compiles (on a GPU they
+    are replayed as one CUDA graph). Weights, constants and random numbers are inputs of the compiled function, so that
+    other channels of the same layer reuse it. After one step could not be compiled, all steps run uncompiled.
 
     Attributes:
-        seconds: what setting up has cost.
-        failure: why a step could not be compiled.
+        seconds: time spent on compiling.
+        failure: the reason why a step could not be compiled; empty if there is none.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Compiler:
         self.failure = ""
 
     def __call__(self, see: ScoreFunction, image: Tensor, rng: Rng) -> ScoreFunction:
-        """``see``, compiled for images and numbers like these; as it is where that cannot be done."""
+        """``see``, compiled for images of this shape and these random numbers; unchanged if that fails."""
         if self.failure:
             return see
         start = time.perf_counter()
@@ -72,19 +72,19 @@ class Compiler:
         compiled = self._compiled[key]
         with torch.no_grad():
             found = compiled(*inputs)
-        for what, is_now, was in zip(("scores", "gradients"), found, truth):
+        for what, is_now, was in zip(("scores", "gradients"), found, truth, strict=True):
             if not torch.allclose(is_now, was, rtol=1e-2, atol=1e-2 * float(was.abs().max())):
-                raise ValueError(f"compiled, it gives other {what}")
+                raise ValueError(f"the compiled step gives different {what}")
 
         shape = image.shape
 
         def quick(image: Tensor, rng: Rng) -> Tensor:
             if image.shape != shape:
-                return see(image, rng)  # a tile at the edge, smaller than the others
+                return see(image, rng)  # a smaller tile at the edge
 
             def compute(image: Tensor) -> tuple[Tensor, Tensor]:
                 scores, gradient = compiled(image.contiguous(), *record.again(rng), *constants)
-                return scores.clone(), gradient.clone()  # a CUDA graph's next run overwrites what it put out
+                return scores.clone(), gradient.clone()  # the next run of a CUDA graph overwrites its outputs
 
             return along_with_gradient(image, compute)
 
@@ -92,36 +92,38 @@ class Compiler:
 
 
 class _Recorded(Rng):
-    """Draws that are noted."""
+    """Random numbers that are recorded as they are drawn."""
 
     def __init__(self, rng: Rng) -> None:
-        self._follow(rng.generators, rng._streams)
+        self.follow(rng.generators, rng.streams)
         self.numbers: list[Tensor] = []
         self._asked: list[tuple[Callable[..., Tensor], tuple[int, ...]]] = []
 
-    def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
-        self._asked.append((draw, shape))
-        self.numbers.append(super()._each(draw, shape))
+    @override
+    def draw(self, one: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        self._asked.append((one, shape))
+        self.numbers.append(super().draw(one, shape))
         return self.numbers[-1]
 
     def again(self, rng: Rng) -> list[Tensor]:
-        """The next numbers, as they were asked for."""
-        return [rng._each(draw, shape) for draw, shape in self._asked]
+        """The next numbers of ``rng``, in the shapes and from the distributions that were recorded."""
+        return [rng.draw(one, shape) for one, shape in self._asked]
 
 
 class _Given(Rng):
-    """Numbers that have been drawn."""
+    """Random numbers that were drawn before."""
 
     def __init__(self, rng: Rng, numbers: Sequence[Tensor]) -> None:
-        self._follow(rng.generators, rng._streams)
+        self.follow(rng.generators, rng.streams)
         self._numbers = list(numbers)
 
-    def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+    @override
+    def draw(self, one: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         return self._numbers.pop(0)
 
 
 def _without_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
-    """The graph with its weights and constants as further inputs, and these."""
+    """The graph with its weights and constants turned into inputs, and their values."""
     inputs: dict[str, torch.fx.Node] = {}
     last = [node for node in graph.graph.nodes if node.op == "placeholder"][-1]
     for node in [node for node in graph.graph.nodes if node.op == "get_attr"]:

@@ -1,4 +1,4 @@
-"""Where pictures can be shown: a notebook or a screen."""
+"""Finding out where pictures can be shown: in a notebook or on a screen."""
 
 from __future__ import annotations
 

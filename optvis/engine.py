@@ -1,4 +1,4 @@
-"""OptVis: the loop that optimises an image until a part of a network responds as strongly as it can."""
+"""OptVis: the loop that optimises images so that a part of a network responds as strongly as possible."""
 
 from __future__ import annotations
 
@@ -34,35 +34,36 @@ Callback = Callable[[int, Visualisation], Any]
 
 
 class OptVis:
-    """Optimise images until an objective is as high as it can be.
+    """Optimise images to maximise an objective.
 
     ::
 
         OptVis.from_layer(network, layer="features/18", channel=12).vis().save("channel.png")
 
     Args:
-        network: any ``nn.Module`` that takes images. It is read, never changed: all work is done on a shadow of it.
-        objective: an ``Objective``, a string (``"features/18:12"``) or a list of these, one picture for each.
+        network: any ``nn.Module`` that takes images. It is only read: all work is done on a shadow of it.
+        objective: an ``Objective``, a string (``"features/18:12"``), or a list of these, one picture for each.
         transforms: random augmentations, a callable or a list of them; ``None`` for the default
             (``transforms.standard``).
         optim: the optimiser, called with parameters, ``lr=`` and ``weight_decay=``: a class such as
             ``torch.optim.AdamW``, or by default ``adam``.
-        device: where to run; by default where the network is. On another device a copy of the weights is used.
+        device: where to run; by default the network's device. On another device a copy of the weights is used.
         grad_tfms: a callable or a list of them, applied to the gradient of each parameter after each backward pass.
-        mean: per channel, by default what the network's configuration says, or ImageNet's.
+        mean: per channel; by default that of the network's configuration, or ImageNet's.
         std: likewise.
-        extra_inputs: what the network takes beside the image: a tuple, or a dict of named inputs. Tensors whose
-            first axis is 1 are repeated for each picture.
-        channel_axis: where the channel stands in a layer's output, for all layers or ``{layer: axis}``; found by
-            probing where not given.
-        channel_noise: at each step every channel that a convolution or fully connected layer puts out is scaled by a
-            random factor between 1 - this and 1 + this, so that the picture shows what many networks like this one
-            would agree on. By default 0.6 over the root of the number of such layers on the way, at most 0.1.
-        relu_softness: how far from the edge of a ReLU gradients pass in part, in root mean squares of its input: to
-            the same end (see ``optvis.network.soft_relu``). 0 for exact gradients.
+        extra_inputs: further inputs of the network after the image: a tuple, or a dict of named inputs. Tensors whose
+            first axis has length 1 are repeated for each picture.
+        channel_axis: the channel axis of layers' outputs, for all layers or ``{layer: axis}``; found by probing if not
+            given.
+        channel_noise: n between 0 and 1: at each step, every output channel of each convolution and fully connected
+            layer is multiplied by a random factor between 1 - n and 1 + n, so that the picture does not depend on the
+            exact weights. By default 0.6 over the square root of the number of such layers up to the objective's,
+            at most 0.1.
+        relu_softness: half the width of the band around 0 in which ReLUs pass gradients in part, in root mean squares
+            of their input (see ``optvis.network.soft_relu``). 0 for exact gradients.
 
     Raises:
-        ValueError: an unknown layer, mean and std that do not fit, or no such device; the message names what would do.
+        ValueError: an unknown layer, mean and std that do not fit, or an unknown device; the message names valid ones.
         TypeError: no network, or no objective.
     """
 
@@ -106,7 +107,7 @@ class OptVis:
             channel_noise=channel_noise,
             relu_softness=relu_softness,
         )
-        self._prepared: list[Prepared] = []  # those that no call is using
+        self._prepared: list[Prepared] = []  # those that no call uses at present
 
     @classmethod
     def from_layer(
@@ -117,7 +118,7 @@ class OptVis:
         neuron: int | Sequence[int] | None = None,
         **options: Any,
     ) -> OptVis:
-        """For a layer, one of its channels or one of its neurons.
+        """Make an ``OptVis`` for a layer, one of its channels or one of its neurons.
 
         Args:
             network: any ``nn.Module`` that takes images.
@@ -132,29 +133,29 @@ class OptVis:
     def from_class(
         cls, network: nn.Module, name: int | str | Sequence[int | str], layer: str | nn.Module = "", **options: Any
     ) -> OptVis:
-        """For a class of a classifier, told from its other classes (see ``Class``).
+        """Make an ``OptVis`` for a class of a classifier, in contrast to its other classes (see ``Class``).
 
         Args:
             network: any ``nn.Module`` that takes images.
-            name: index, or name where the network names its outputs; a list makes one picture for each.
-            layer: what puts out a number for each class; by default the network's own output.
+            name: index, or name if the network names its outputs; a list makes one picture for each.
+            layer: the layer with an output for each class; by default the network's own output.
             options: of ``OptVis``.
         """
         return cls(network, Class(layer, name), **options)  # type: ignore[arg-type]
 
     @classmethod
     def from_dream(cls, network: nn.Module, layer: str | nn.Module, **options: Any) -> OptVis:
-        """For a dream: give ``vis`` an ``ImageFile``, and see more of what the layer sees in it."""
+        """Make an ``OptVis`` for DeepDream: give ``vis`` an ``ImageFile`` to amplify what the layer detects in it."""
         return cls(network, DeepDream(layer), **options)
 
     @classmethod
     def from_settings(cls, network: nn.Module, settings: Settings, **options: Any) -> OptVis:
-        """For settings of an earlier run; ``vis(**settings.of_run())`` draws the same pictures.
+        """Make an ``OptVis`` from the settings of an earlier run; ``vis(**settings.of_run())`` draws the same pictures.
 
         Args:
             network: any ``nn.Module`` that takes images.
-            settings: see ``optvis.plan.Settings``.
-            options: of ``OptVis``, in place of what the settings say: ``device``, for example.
+            settings: see ``optvis.settings.Settings``.
+            options: of ``OptVis``, which replace those of the settings, for example ``device``.
         """
         return cls(network, **{**settings.of_network(), **options})
 
@@ -164,7 +165,7 @@ class OptVis:
         return self.settings.objective
 
     def shapes(self) -> Mapping[str, LayerShape]:
-        """What the objective's layers put out for a picture of the network's own size, or 224 px; by address."""
+        """The shapes of the outputs of the objective's layers, for a picture of the network's own size or 224 px."""
         with postponed(), isolated(self.input.device):
             prepared = self._take_prepared()
             shapes = Plan.of(self.settings, prepared).shapes
@@ -189,40 +190,41 @@ class OptVis:
         compile: bool = False,
         tile: int | None = None,
     ) -> Visualisation:
-        """Run, and return the pictures.
+        """Optimise the pictures and return them.
 
-        A first Ctrl-C ends the run after the step at hand and keeps the pictures so far; a second one raises
+        A first Ctrl-C ends the run after the current step and keeps the pictures so far; a second one raises
         ``KeyboardInterrupt``.
 
         Args:
-            img_param: where to begin: a parameterisation, which is not changed, or the size in pixels of new Fourier
-                noise, a number or (height, width). By default noise of the network's own size, or 224 px.
-            stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a
-                new picture begins at 48 to 80 px where it can, and a given one keeps its size.
-            thresh: steps, counted over all stages, at which a frame is kept; the last one ends the run, and given
-                without stages stretches the default ones.
+            img_param: the start: a parameterisation, which is not changed, or the size in pixels of new Fourier noise,
+                a number or (height, width). By default noise of the network's own size, or 224 px.
+            stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a new
+                picture begins at 48 to 80 px if the network runs there, and a given one keeps its size.
+            thresh: steps, counted over all stages, at which a frame is kept. The last one ends the run; without
+                ``stages``, the default stages are stretched to it.
             transform: False for no transforms, no channel noise and exact ReLU gradients.
-            lr: learning rate (the CPPN takes an eightieth of it).
+            lr: learning rate (the CPPN uses an eightieth of it).
             wd: weight decay.
-            verbose: a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` silent.
+            verbose: show a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
             seed: of everything random; the global random state is neither used nor changed.
-            callback: called as ``callback(step, visualisation)`` after every step, with the pictures that took it
-                (all, up to ``batch``; ``visualisation.pictures`` says which); ``False`` ends the run.
+            callback: called as ``callback(step, visualisation)`` after every step, with the pictures that took the step
+                (at most ``batch``; ``visualisation.pictures`` holds their numbers); returning ``False`` ends the run.
             precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
-                where the hardware computes in it natively. Image, colours and scores stay float32.
-            batch: pictures in the network at once, the others wait; by default 8 on a CPU and 64 on a GPU, halved for
-                as long as memory runs out. Every picture comes out as it would alone.
-            until: lets pictures leave a stage before its last step, and others take their place: ``"plateau"`` once
-                16 steps have brought less than 2 % under transforms that no step has drawn, or a function of a
-                picture's number and the list of its scores under such transforms, one after every 4 steps.
-            compile: compile transforms, network and the way back to the image (and on a GPU replay them as one CUDA
-                graph). It takes a minute or two for each size, once for all batches: for many pictures of one layer.
-            tile: for pictures too large for memory: the network sees them in tiles of at most so many pixels, one
-                after another, with the seams elsewhere at each step. The score is the mean over the tiles, so that
-                each shows what is looked for.
+                if the hardware computes in it natively. Image, colours and scores stay float32.
+            batch: number of pictures in the network at once, while the others wait; by default 8 on a CPU and 64 on a
+                GPU, and halved when memory runs out. Every picture is the same as if it were drawn alone.
+            until: lets pictures leave a stage before its last step, so that others take their place: ``"plateau"``
+                if the score rose by less than 2 % in 16 steps, or a function of a picture's number and the list of its
+                scores, which returns True to leave. These scores are taken every 4 steps, under transforms that are
+                not used in optimisation.
+            compile: compile transforms, network and backward pass (on a GPU replayed as one CUDA graph). This takes a
+                minute or two for each size, once for all batches; it pays for many pictures of one layer.
+            tile: for pictures too large for memory: the network gets them in tiles with sides of at most this many
+                pixels, one after another, with the seams at other positions in each step. The score is the mean over
+                the tiles, so that each tile shows the objective.
 
         Raises:
-            ValueError: before the first step, on anything that cannot work: the message says what would.
+            ValueError: before the first step, for invalid arguments; the message names valid ones.
             RuntimeError: the scores are no longer finite numbers.
             KeyboardInterrupt: Ctrl-C before the first step, or a second one.
         """
@@ -237,19 +239,19 @@ class OptVis:
                 groups = _drawn(loop, interrupt, bar, callback)
             result = loop.result(groups, loop.scheduler.slots, interrupt.requested)
             self._prepared.append(loop.prepared)
-            del loop, bar, groups  # takes a moment, in which Ctrl-C would lose the result
+            del loop, bar, groups  # freeing memory takes time, in which Ctrl-C would lose the result
         return result
 
     def stream(self, img_param: Param | int | Sequence[int] | None = None, **options: Any) -> Iterator[Visualisation]:
-        """Run, and yield each picture by itself as soon as it is finished; memory does not grow with their number.
+        """Optimise the pictures and yield each as soon as it is finished; memory does not grow with their number.
 
         Args:
             img_param: as for ``vis``.
-            options: those of ``vis`` by keyword, but for ``verbose`` and ``callback``.
+            options: those of ``vis`` by keyword, except ``verbose`` and ``callback``.
 
         Yields:
-            Visualisations of one picture each; ``pictures`` holds its number. They come as they finish, which is in
-            their order unless ``until`` lets some finish early.
+            Visualisations of one picture each, whose number is in ``pictures``, in the order in which they finish. This
+            is the order of their numbers unless ``until`` lets some finish early.
         """
         with postponed():
             loop = self._begin(img_param, **options)
@@ -266,12 +268,12 @@ class OptVis:
         self._prepared.append(loop.prepared)
 
     def _begin(self, start: Any, **options: Any) -> Loop:
-        """Check and settle everything before the first step."""
+        """Check all arguments and prepare the run before the first step."""
         sized = isinstance(start, (int, tuple, list)) or whole(start) is not None
         settings = replace(self.settings, **{"size" if sized else "img_param": start}, **options)
         if settings.compile and settings.transform and not settings.transforms.traceable:
             warnings.warn(
-                "compile=True: only transforms of optvis can be compiled: the step runs as it is", stacklevel=3
+                "compile=True: only transforms of optvis can be compiled: the step runs uncompiled", stacklevel=3
             )
             settings = replace(settings, compile=False)
         with isolated(self.input.device):
@@ -279,7 +281,7 @@ class OptVis:
             return Loop.of(Plan.of(settings, prepared), prepared)
 
     def _take_prepared(self) -> Prepared:
-        """The network prepared for the objective's layers; kept from an earlier call where it is still the same."""
+        """The network prepared for the objective's layers, from an earlier call if the network is still the same."""
         while self._prepared:
             prepared = self._prepared.pop()
             if prepared.holds(self.network):
@@ -290,17 +292,17 @@ class OptVis:
 
 @dataclass(frozen=True, eq=False)
 class Loop(Run):
-    """A run whose pictures take their turns.
+    """A run with the scheduler of its pictures.
 
     Attributes:
-        scheduler: the pictures.
+        scheduler: decides which pictures take the next step.
     """
 
     scheduler: Scheduler
 
     @classmethod
     def of(cls, plan: Plan, prepared: Prepared) -> Loop:
-        """A run before its first step."""
+        """Set up a run before its first step."""
         settings, given = plan.settings, prepared.given
         ready = prepared.ready(settings.precision, plan.shown_size(plan.stages[0].size))
         ready = replace(ready, forward=ready.forward.seeded(settings.seed, ready.forward.generator is not None))
@@ -315,17 +317,17 @@ class Loop(Run):
 
     @property
     def turns(self) -> int:
-        """Steps of the loop, if no picture leaves early."""
+        """Number of steps of the loop if no picture leaves early."""
         return self.plan.steps * math.ceil(self.plan.settings.count / self.plan.slots)
 
     def climb(self) -> Iterator[Turn]:
-        """The loop: image, transforms, network, objective, a step uphill; yields the pictures that took the step."""
+        """The loop: image, transforms, network, objective, gradient ascent; yields the pictures that took a step."""
         plan, forward = self.plan, self.ready.forward
         turn: Turn | None = None
         for size, groups in self._due():
             if turn is None or (turn.size, turn.groups) != (size, groups):
                 turn = self.turn(size, groups)  # other pictures, or the same ones at another size
-                wrapped = self._wrapped(turn)  # in tiles, or compiled, where that is asked for
+                wrapped = self._wrapped(turn)  # in tiles, or compiled, if the settings say so
 
             def score(images: Tensor, rng: Rng) -> Tensor:
                 noise = random_noise(plan.channel_noise, turn.probed.weighted, rng, forward.dtype)
@@ -339,7 +341,7 @@ class Loop(Run):
                 images = turn.images()  # [N, C, H, W], in [0, 1]
                 turn.scores = wrapped(score, images)(images, turn.rng)
                 loss = -turn.scores.sum()
-                loss.backward()
+                torch.autograd.backward(loss)
                 turn.change_gradients(plan.settings.grad_tfms)
                 return loss
 
@@ -371,7 +373,7 @@ class Loop(Run):
         compiled: list[ScoreFunction] = []
 
         def wrap(score: ScoreFunction, images: Tensor) -> ScoreFunction:
-            if settings.compile and not turn.opens_relus:  # ReLUs are opened in few steps only
+            if settings.compile and not turn.opens_relus:  # few steps open ReLUs, so these are not compiled
                 if not compiled:
                     rows, columns = (height, width) if tile is None else tile_size((height, width), tile)
                     compiled.append(self.prepared.compiler(score, images[..., :rows, :columns], turn.rng))
@@ -382,7 +384,7 @@ class Loop(Run):
 
 
 def _drawn(loop: Loop, interrupt: Interrupt, bar: Any, callback: Callback | None) -> Sequence[Group]:
-    """The pictures of a loop, when they are finished, the callback says so or Ctrl-C asks for it."""
+    """Run a loop until its pictures are finished, the callback returns False or Ctrl-C asks for the end."""
     done: list[Group] = []
     try:
         for turn in loop.climb():

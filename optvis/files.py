@@ -1,4 +1,4 @@
-"""Files: where one can be written, and writing it whole."""
+"""Checking that a file can be written, and writing it completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LARGEST_SIDE = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535
 
 
 def expanded(path: str | PathLike[str]) -> Path:
-    """A path with ``~`` expanded; raises ``ValueError`` if it cannot be a path."""
+    """A path with ``~`` expanded; raises ``ValueError`` if it is not a valid path."""
     try:
         if "\0" in os.fspath(path):
             raise RuntimeError("it holds a null character")
         return Path(path).expanduser()
-    except RuntimeError as error:  # also: no home folder of that name
+    except RuntimeError as error:  # also if there is no such home folder
         raise ValueError(f"{str(path)!r} is no path: {error}") from error
 
 
@@ -33,7 +33,7 @@ def check_path(path: str | PathLike[str], endings: Sequence[str] = FORMATS) -> P
     """The path, with ``~`` expanded, if a file can be written there; creates and removes a file to find out.
 
     Raises:
-        ValueError: another ending, or no path.
+        ValueError: an unknown ending, or an invalid path.
         OSError: no file can be written there; the message says why.
     """
     path = expanded(path)
@@ -43,7 +43,7 @@ def check_path(path: str | PathLike[str], endings: Sequence[str] = FORMATS) -> P
         _check_place(path)
     except OSError as error:
         if error.errno is None:
-            raise  # an error of _check_place's own
+            raise  # raised by _check_place itself
         why = f"no file can be created there ({error.strerror})"
         raise type(error)(f"cannot save to {str(path)!r}: {why}") from error
     return path
@@ -57,7 +57,7 @@ def _check_place(path: Path) -> None:
         raise FileNotFoundError(f"cannot save to {str(path)!r}: there is no folder {str(_parent(path, target))!r}")
     try:
         old = target.stat().st_mode
-    except FileNotFoundError:  # other errors, as of too long a name, are the caller's
+    except FileNotFoundError:  # others, such as a name that is too long, are handled by the caller
         old = None
     if old is not None and not stat.S_ISREG(old):
         raise OSError(f"cannot save to {str(path)!r}: it is not a regular file")
@@ -71,12 +71,12 @@ def _check_place(path: Path) -> None:
 
 
 def _parent(path: Path, target: Path) -> Path:
-    """The folder that is missing, as the user named it where that is the reason."""
+    """The missing folder: that of the user's path, or that of the target of a symbolic link."""
     return target.parent if path.parent.is_dir() else path.parent
 
 
 def _beside(target: Path) -> Path:
-    """A short new name in the folder of a file: with it the file's own name may be as long as the system allows."""
+    """A new name in the folder of a file, short, so that the file's own name may be as long as the system allows."""
     return target.with_name(f".optvis-{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
@@ -92,9 +92,9 @@ def check_picture_size(path: str | PathLike[str], width: int, height: int) -> No
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never half of one.
+    """Write a temporary file beside the target and rename it, so that readers never see an incomplete file.
 
-    A symbolic link stays, and its target is written. The mode of an old file is kept.
+    A symbolic link is kept and its target is written. The mode of an existing file is kept.
     """
     target = Path(os.path.realpath(path))
     beside = _beside(target)
@@ -108,19 +108,19 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def save_or_rescue(path: Path, encode: Callable[[], bytes], as_png: Callable[[], bytes]) -> None:
-    """Write a picture whole; where this fails, write it as a PNG elsewhere.
+    """Write a picture completely; if this fails, write it as a PNG elsewhere.
 
     Args:
         path: the file to write.
-        encode: gives its content.
-        as_png: gives the content of the PNG, which is written beside it, or else into the temporary folder.
+        encode: returns its content.
+        as_png: returns the content of the PNG, which is written beside the file, or else to the temporary folder.
 
     Raises:
-        OSError: it could not be written. The message names the PNG that was written instead, if one was.
+        OSError: the file could not be written. The message names the PNG that was written instead, if any.
     """
     try:
         write_whole(path, encode())
-    except Exception as error:  # encoders raise many types; the picture took long to draw
+    except Exception as error:  # encoders raise many types, and the picture must not be lost
         why = getattr(error, "strerror", None) or printable(error) or type(error).__name__
         failed = f"{str(path)!r} could not be written ({why})"
         kept = _rescued(path, as_png)
@@ -130,7 +130,7 @@ def save_or_rescue(path: Path, encode: Callable[[], bytes], as_png: Callable[[],
 
 
 def _rescued(path: Path, as_png: Callable[[], bytes]) -> Path | None:
-    """A new file that holds the PNG, or ``None`` where none could be written."""
+    """A new file with the PNG, or ``None`` if none could be written."""
     try:
         data = as_png()
     except Exception:

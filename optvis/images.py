@@ -1,4 +1,4 @@
-"""Images from files, arrays and tensors; fitted to a size; as PIL images, labelled in a grid, and encoded."""
+"""Images: reading files, arrays and tensors; resizing; conversion to PIL; labelled grids; encoding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .network.inputs import IMAGENET_MEAN, IMAGENET_STD
 from .text import printable
 
 MAX_PIXELS = 89_478_485
-"""The most pixels that an image file may have: the number above which Pillow warns of decompression bombs."""
+"""The largest number of pixels of an image file: above it Pillow warns of decompression bombs."""
 
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -32,14 +32,14 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
     Args:
         image: a path, a PIL image, an array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[C, H, W]`` or
             ``[N, C, H, W]``. Arrays and tensors hold uint8, bool, or floats in [0, 1]. Files and PIL images with 8
-            bits become RGB, or one channel if they are grey; transparent ones are laid on white. 16-bit grey is
-            divided by 65535; floats are taken as they are. Of an animation the first frame is read.
+            bits become RGB, or one channel if they are grey; transparent pixels are blended with white. 16-bit grey is
+            divided by 65535; floats are not scaled. Only the first frame of an animation is read.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, no image, or has more than ``MAX_PIXELS`` pixels; or the shape, type or
             range of the values is not that of an image.
-        TypeError: ``image`` is none of these.
+        TypeError: ``image`` has another type.
     """
     name = "the image"
     if isinstance(image, (str, PathLike)):
@@ -57,7 +57,7 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
 
 @contextmanager
 def open_image(path: str | PathLike[str]) -> Iterator[Image.Image]:
-    """A PIL image of a file, of which only the header has been read.
+    """Open a file as a PIL image; only the header is read.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -72,7 +72,7 @@ def open_image(path: str | PathLike[str]) -> Iterator[Image.Image]:
         opened = Image.open(path)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(name)) from error
-    except Exception as error:  # on damaged files Pillow raises nearly every type
+    except Exception as error:  # Pillow raises nearly every type for damaged files
         raise ValueError(_unreadable(name, error)) from error
     with opened:
         yield opened
@@ -91,7 +91,7 @@ def _decoded(image: Image.Image, name: str) -> np.ndarray:
         values = np.asarray(image, dtype=np.float32)
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(name)) from error
-    except Exception as error:  # as in open_image; here the pixels are decoded
+    except Exception as error:  # as in open_image, while the pixels are decoded
         raise ValueError(_unreadable(name, error)) from error
     if image.mode == "F":
         return values
@@ -104,7 +104,7 @@ def _decoded(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """An image with transparent pixels as a viewer shows it on a white page, RGB."""
+    """An image with transparent pixels, blended with white, as RGB."""
     if image.mode == "La":
         image = image.convert("LA")
     above = image.convert("RGBA")
@@ -125,10 +125,10 @@ def _from_array(array: np.ndarray) -> Tensor:
     if array.ndim not in (2, 3):
         raise ValueError(f"an array of shape {array.shape} is no image: give [H, W] or [H, W, C]")
     if array.dtype.kind == "f":
-        array = array.astype(np.float32)  # torch knows neither other byte orders nor long doubles
+        array = array.astype(np.float32)  # torch has neither other byte orders nor long doubles
     elif array.dtype not in (np.uint8, np.bool_):
         raise ValueError(_unknown_scale("an array", array.dtype))
-    array = np.array(array, order="C")  # torch takes neither read-only arrays nor strides below zero
+    array = np.array(array, order="C")  # torch takes neither read-only arrays nor negative strides
     return torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
 
 
@@ -153,10 +153,10 @@ def _unknown_scale(what: str, dtype: object) -> str:
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Images ``[N, C, H, W]`` with as many channels as a network takes: grey becomes RGB, and RGB becomes grey.
+    """Images ``[N, C, H, W]`` with the number of channels that a network takes: grey to RGB, or RGB to grey.
 
     Raises:
-        ValueError: another number of channels.
+        ValueError: other numbers of channels that differ.
     """
     found = images.shape[1]
     if found == channels:
@@ -173,8 +173,8 @@ def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
 
     Args:
         pictures: values in [0, 1].
-        size: ``None`` keeps the size; a number is the length of the smaller side in pixels; (height, width) scales
-            until the image covers that shape and cuts out the middle.
+        size: ``None`` keeps the size; a number is the length of the smaller side in pixels; for (height, width) the
+            image is scaled to cover that shape and cropped around its centre.
     """
     if size is None:
         return pictures
@@ -184,17 +184,17 @@ def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
 
 
 def fitted_part(picture: Sequence[int], size: int | Sequence[int]) -> tuple[int, int, int, int]:
-    """The part of an image of (height, width) that ``fit`` keeps: (top, left, height, width), in its own pixels."""
+    """The part of an image of (height, width) that ``fit`` keeps: (top, left, height, width) in pixels of the image."""
     whole, *corner, target = _fitted(picture, size)
     starts, lengths = [], []
-    for pixels, scaled, start, wanted in zip(picture, whole, corner, target):
+    for pixels, scaled, start, wanted in zip(picture, whole, corner, target, strict=True):
         starts.append(min(round(start * pixels / scaled), pixels - 1))
         lengths.append(min(max(round(wanted * pixels / scaled), 1), pixels - starts[-1]))
     return (starts[0], starts[1], lengths[0], lengths[1])
 
 
 def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, int, int, Size]:
-    """The size to which an image of (height, width) is scaled, and top, left and size of the part cut out of it."""
+    """The size to which an image of (height, width) is scaled, and top, left and size of the part cropped from it."""
     height, width = picture
     if isinstance(size, int):
         scale = as_size(size)[0] / min(height, width)
@@ -222,24 +222,24 @@ def norm(
         std: per channel.
         input_range: lowest and highest value of ``image``.
         unsqueeze: give a single image a batch axis.
-        grad: whether the result requires a gradient.
+        grad: True if the result requires a gradient.
     """
     if not isinstance(image, Tensor):
         array = np.array(image, order="C")
         image = torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
     low, high = input_range
-    image = (image.float() - low) / (high - low)
+    values: Tensor = (image.float() - low) / (high - low)
     shape = (-1, 1, 1)
-    image = (image - image.new_tensor(mean).view(shape)) / image.new_tensor(std).view(shape)
-    if unsqueeze and image.dim() == 3:
-        image = image[None]
-    return image.detach().requires_grad_() if grad else image
+    values = (values - values.new_tensor(mean).view(shape)) / values.new_tensor(std).view(shape)
+    if unsqueeze and values.dim() == 3:
+        values = values[None]
+    return values.detach().requires_grad_() if grad else values
 
 
 def denorm(
     image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> Image.Image | list[Image.Image]:
-    """The PIL image from which ``norm`` made ``[C, H, W]`` or ``[1, C, H, W]``; a list of them for a batch."""
+    """The reverse of ``norm``: a PIL image from ``[C, H, W]`` or ``[1, C, H, W]``, a list of them from a batch."""
     shape = (-1, 1, 1)
     image = image.detach().float().cpu()
     image = image * image.new_tensor(std).view(shape) + image.new_tensor(mean).view(shape)
@@ -250,7 +250,7 @@ def denorm(
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """``[C, H, W]`` in [0, 1] as a PIL image: RGB for 3 channels, otherwise grey, the channels side by side."""
+    """``[C, H, W]`` in [0, 1] as a PIL image: RGB for 3 channels, otherwise grey with the channels side by side."""
     data = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
     if data.shape[0] == 3:
         return Image.fromarray(data.permute(1, 2, 0).contiguous().numpy())
@@ -260,7 +260,7 @@ def to_pil(image: Tensor) -> Image.Image:
 def grid(
     pictures: Sequence[Image.Image], columns: int | None = None, labels: Sequence[str] = (), gap: int = 2
 ) -> Image.Image:
-    """PIL images of one size in rows on white, each with a line of text under it if there are labels."""
+    """PIL images of one size in a grid on white, each with its label below it if there are labels."""
     if len(pictures) == 1 and not labels:
         return pictures[0]
     width, height = pictures[0].size
@@ -271,7 +271,7 @@ def grid(
     sheet = Image.new(mode, grid_size(len(pictures), (height, width), columns, bool(labels), gap)[::-1], "white")
     draw = ImageDraw.Draw(sheet)
     places = grid_places(len(pictures), (height, width), columns, bool(labels), gap)
-    for i, (picture, (x, y)) in enumerate(zip(pictures, places)):
+    for i, (picture, (x, y)) in enumerate(zip(pictures, places, strict=True)):
         sheet.paste(picture, (x, y))
         if i < len(labels):
             text = _shortened(printable(labels[i]), width, draw, font)
@@ -282,14 +282,14 @@ def grid(
 def grid_places(
     count: int, size: Size, columns: int | None = None, labelled: bool = False, gap: int = 2
 ) -> list[tuple[int, int]]:
-    """The upper left corner (x, y) of each picture in the ``grid`` of so many of ``size`` (height, width)."""
+    """The upper left corner (x, y) of each picture in a ``grid`` of ``count`` pictures of ``size`` (height, width)."""
     columns, (height, width) = _columns(count, columns), size
     row = height + gap + (_line_height(width) if labelled else 0)
     return [(i % columns * (width + gap), i // columns * row) for i in range(count)]
 
 
 def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool = False, gap: int = 2) -> Size:
-    """(height, width) of the ``grid`` of so many pictures of ``size`` (height, width)."""
+    """(height, width) of a ``grid`` of ``count`` pictures of ``size`` (height, width)."""
     if count == 1 and not labelled:
         return size
     columns, (height, width) = _columns(count, columns), size
@@ -298,7 +298,7 @@ def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool
 
 
 def _columns(count: int, columns: int | None) -> int:
-    """As many as asked for; by default the number near a square that leaves the fewest empty places."""
+    """The number of columns: the given one, or the one near a square grid that leaves the fewest empty cells."""
     if columns is None:
         root = math.ceil(math.sqrt(count))
         columns = min(range(root, root * 3 // 2 + 1), key=lambda n: (-count % n, n))
@@ -306,7 +306,7 @@ def _columns(count: int, columns: int | None) -> int:
 
 
 def _points(width: int) -> int:
-    """Size of the font of labels under pictures of this width."""
+    """Font size of the labels below pictures of this width."""
     return max(9, min(width // 10, 14))
 
 
@@ -315,15 +315,15 @@ def _line_height(width: int) -> int:
 
 
 def _shortened(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:
-    """A text cut, and ended with an ellipsis, where it is wider than ``width`` pixels."""
-    text = text[: width + 1]  # a character is wider than a pixel; measuring a long text takes long
+    """A text, shortened with an ellipsis if it is wider than ``width`` pixels."""
+    text = text[: width + 1]  # every character is wider than a pixel, and measuring long texts is slow
     while text and draw.textlength(text, font) > width:
         text = text[:-2] + "…" if len(text) > 2 else ""
     return text
 
 
 def write_picture(image: Image.Image, file: Any, ending: str, texts: Mapping[str, str] | None = None) -> None:
-    """Encode one PIL image in the format of an ending (``.png``, ``.webp``, ``.jpg``); PNG carries texts by key."""
+    """Encode a PIL image in the format of an ending (``.png``, ``.webp``, ``.jpg``); a PNG also contains ``texts``."""
     if ending == ".png":
         info = PngInfo()
         for key, text in (texts or {}).items():
@@ -336,5 +336,5 @@ def write_picture(image: Image.Image, file: Any, ending: str, texts: Mapping[str
 
 
 def as_json(settings: Mapping[str, Any]) -> str:
-    """Settings as JSON text; file names that are no valid Unicode are escaped as JSON escapes them."""
+    """Settings as JSON text; characters of file names that are not valid Unicode are escaped."""
     return json.dumps(settings, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

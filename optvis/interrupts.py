@@ -1,4 +1,4 @@
-"""Ctrl-C between steps: the first one asks a run to end, the second one ends it at once."""
+"""Ctrl-C between steps: the first one asks a run to end, the second one raises ``KeyboardInterrupt``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Interrupt:
-    """Whether the user has asked a run to end.
+    """Records whether the user has asked a run to end.
 
     Attributes:
         requested: True after the first Ctrl-C.
@@ -19,8 +19,8 @@ class Interrupt:
     def __init__(self) -> None:
         self.requested = False
 
-    def request(self, number: int = signal.SIGINT, frame: Any = None) -> None:
-        """Ask for the end; raises ``KeyboardInterrupt`` where that was asked for already."""
+    def request(self, _number: int = signal.SIGINT, _frame: Any = None) -> None:
+        """Ask for the end; raises ``KeyboardInterrupt`` the second time."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
@@ -30,9 +30,9 @@ class Interrupt:
 def interruptible() -> Iterator[Interrupt]:
     """Within the block a first Ctrl-C sets ``requested`` and a second one raises ``KeyboardInterrupt``.
 
-    Signals reach the main thread alone: in any other, and where the program handles Ctrl-C in its own way, the block
-    changes nothing. A handler that does no more than raise ``KeyboardInterrupt`` says so by an attribute
-    ``raises_interrupt``.
+    Python handles signals only in the main thread: in other threads, and if the program has its own handler for
+    Ctrl-C, the block changes nothing. A handler that only raises ``KeyboardInterrupt`` may be replaced if it has an
+    attribute ``raises_interrupt``.
     """
     interrupt = Interrupt()
     before = signal.getsignal(signal.SIGINT)
@@ -49,7 +49,7 @@ def interruptible() -> Iterator[Interrupt]:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Within the block a first Ctrl-C waits, and is raised at the end of the block."""
+    """Postpone a first Ctrl-C within the block to its end."""
     with interruptible() as interrupt:
         yield
     if interrupt.requested:

@@ -1,4 +1,4 @@
-"""What settings become for one network."""
+"""The plan of a run: settings resolved for one network."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .versions import versions
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Settings, and what they become for one network.
+    """Settings resolved for one network.
 
     Attributes:
-        settings: what was chosen.
+        settings: the user's choices.
         stages: sizes and steps, from coarse to fine.
-        network_size: the one size that the network takes, or ``None`` where it takes the picture's.
-        shapes: what the layers put out at the final size.
-        channel_noise: by how much the network's channels are scaled at random.
-        slots: pictures in the network at once.
+        network_size: the only size that the network takes, or ``None`` if it takes the picture's.
+        shapes: of the layers' outputs at the final size.
+        channel_noise: amount of random scaling of the network's channels.
+        slots: number of pictures in the network at once.
     """
 
     settings: Settings
@@ -50,7 +50,7 @@ class Plan:
         """Resolve settings for a network.
 
         Raises:
-            ValueError: something that this network cannot do; the message says what it can.
+            ValueError: settings that do not work with this network; the message names valid ones.
         """
         given, size = prepared.given, settings.final_size(prepared.given)
         if settings.img_param is not None and settings.img_param.channels != given.channels:
@@ -62,7 +62,7 @@ class Plan:
         network_size = prepared.probe.network_size(seen) if settings.layers else None
         probed = prepared.probe.at(network_size or seen) if settings.layers else None
         shapes = probed.layers if probed is not None else {}
-        settings.objective.bound(shapes, shapes)  # raises on a channel or position that the layer does not have
+        settings.objective.bound(shapes, shapes)  # raises if the layer does not have the channel or position
         stages = settings.stages or default_stages(
             size,
             keeps_size=network_size is not None
@@ -70,7 +70,7 @@ class Plan:
             works_at=lambda size: not settings.layers or prepared.probe.works_at(settings.seen_size(size)),
         )
         for stage in settings.stages or ():
-            if network_size is None and settings.layers:  # raises where a stage is too small
+            if network_size is None and settings.layers:  # raises if a stage is too small
                 network_size = prepared.probe.network_size(settings.seen_size(stage.size))
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
@@ -93,31 +93,31 @@ class Plan:
 
     @property
     def transforms(self) -> Compose:
-        """Those that are applied."""
+        """The transforms that are applied; none if ``transform`` is False."""
         return self.settings.transforms if self.settings.transform else Compose()
 
     @property
     def relu_softness(self) -> float:
-        """How soft the edges of ReLUs are to gradients."""
+        """The softness of ReLU gradients; 0 if ``transform`` is False."""
         return self.settings.relu_softness if self.settings.transform else 0.0
 
     def optimiser(self, param: Param) -> torch.optim.Optimizer:
-        """One for a parameterisation.
+        """A new optimiser for a parameterisation.
 
         Raises:
-            ValueError: weight decay is asked for, which the optimiser does not have.
+            ValueError: the optimiser has no weight decay, but ``wd`` is not 0.
         """
         settings = self.settings
         options = {"lr": settings.lr * param.lr_scale, "weight_decay": settings.wd}
         if "weight_decay" not in inspect.signature(settings.optim).parameters:  # LBFGS
             if settings.wd:
                 name = getattr(settings.optim, "__name__", settings.optim)
-                raise ValueError(f"wd={settings.wd}: {name} knows no weight decay")
+                raise ValueError(f"wd={settings.wd}: {name} has no weight decay")
             del options["weight_decay"]
         return settings.optim(param.parameters(), **options)
 
     def labels(self, pictures: Sequence[int]) -> list[str]:
-        """What each picture shows, where the objective makes several: the name of its channel, or the objective."""
+        """The label of each picture if the objective makes several: the name of its channel, or the objective."""
         objective = self.settings.objective
         if objective.pictures is None:
             return []
@@ -125,30 +125,30 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Steps of one picture, over all stages."""
+        """Number of steps of one picture, over all stages."""
         return sum(stage.steps for stage in self.stages)
 
     def shown_size(self, size: Size) -> Size:
-        """The size at which the network sees a picture of ``size``."""
+        """The size at which the network gets a picture of ``size``."""
         return self.network_size or self.settings.seen_size(size)
 
     def seeds(self) -> list[int]:
-        """A seed for each picture: pictures with different objectives have the same one, as if drawn alone."""
+        """A seed for each picture: pictures with different objectives have the same seed, as if drawn alone."""
         return [self.settings.seed + twin for twin in self.settings.objective.twins(self.settings.count)]
 
     def start(self, pictures: Sequence[int], seeds: Sequence[int], given: NetworkInput) -> Param:
-        """The parameterisation with which some pictures begin; a copy where one was given."""
+        """The initial parameterisation of some pictures; a copy if the settings have one."""
         if self.settings.img_param is not None:
             return copy.deepcopy(self.settings.img_param.take(list(pictures)))
         own = [seeds[picture] for picture in pictures]
         return ImageParam(self.settings.final_size(given), len(own), channels=given.channels, seed=own)
 
     def to_data(self, given: NetworkInput, dtype: torch.dtype, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Everything that decides the pictures, as JSON data: settings, with what was resolved in place of defaults.
+        """Everything that decides the pictures, as JSON data: the settings with resolved values in place of defaults.
 
         Args:
-            given: what the network takes.
-            dtype: the type in which it computes.
+            given: the network's input.
+            dtype: in which the network computes.
             tensors: as for ``Settings.to_data``.
         """
         precision = {kind: name for name, kind in PRECISIONS.items()}.get(dtype, "auto")
@@ -163,7 +163,7 @@ class Plan:
         ).to_data(tensors)
 
     def describe(self, prepared: Prepared, dtype: torch.dtype) -> dict[str, Any]:
-        """The plan for people: everything that made a picture, as JSON can hold it."""
+        """A readable description of everything that made a picture, as JSON data."""
         settings, given = self.settings, prepared.given
         param = repr(settings.img_param or ImageParam(settings.final_size(given), channels=given.channels))
         return {
@@ -224,5 +224,5 @@ def _within_reach(settings: Settings, probed: Probed) -> Settings:
 
 
 def _noise_for(depth: int) -> float:
-    """As much in all at any depth: the noise of the layers on the way adds up. Found by trying."""
+    """The default channel noise: the noise of ``depth`` layers adds up to the same amount. Found empirically."""
     return min(0.1, 0.6 / math.sqrt(max(depth, 1)))

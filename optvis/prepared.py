@@ -1,4 +1,4 @@
-"""A network made ready for some of its layers: its shadow, their shapes and a working copy, kept for many calls."""
+"""A network prepared for some of its layers: shadow, shapes and working copy, reused by many calls."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .compiled import Compiler
 from .network import Extra, Forward, NetworkInput, Probe, Probed, fast_first_conv, shadow, unwrap, working_copy
 from .network.overrides import Overrides
 from .network.precision import choose_precision
-from .network.shadow import scripted_parts
+from .network.shadow import hooks_of, scripted_parts
 
 State = tuple[tuple[object, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A network at work.
+    """A working copy that is ready to run.
 
     Attributes:
-        forward: shows images to the working copy.
+        forward: runs the working copy on images.
         first_conv: the overrides that make its first convolution fast.
     """
 
@@ -35,19 +35,19 @@ class Ready:
 
 
 class Prepared:
-    """A network made ready for layers: whatever does not depend on one picture or run is found once, and kept.
+    """A network prepared for some layers: everything that does not depend on a picture or run is computed once.
 
-    The preparation holds as long as the network has the same modules, hooks and weights (``holds``).
+    It is valid as long as the network has the same modules, hooks and weights (``holds``).
 
     Args:
-        network: the user's network, which is read only.
+        network: the user's network, which is only read.
         layers: addresses of the layers that an objective names.
-        given: what the network takes; its device is where the work is done.
+        given: the network's input; its device is the one to work on.
         extra: its further inputs.
-        channel_axis: where the channel stands; found where not given.
+        channel_axis: the channel axis of layers' outputs; found if not given.
 
     Raises:
-        ValueError: the network cannot be shadowed, or a layer lies in a part that TorchScript compiled.
+        ValueError: the network cannot be shadowed, or a layer is within a part that TorchScript compiled.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class Prepared:
         self.shadow = shadow(network).to(given.device)
         self.fingerprint = fingerprint_of(self.shadow)
         self.scripted = scripted_parts(self.shadow)
-        _refuse_scripted(self.shadow, self.layers, self.scripted)
+        _refuse_scripted(self.layers, self.scripted)
         self.probe = Probe(self.shadow, self.layers, given, extra, channel_axis)
         self.compiler = Compiler()
         self._ready: dict[str, Ready] = {}
 
     def holds(self, network: nn.Module) -> bool:
-        """False once the network's modules, hooks or weights are not what they were."""
+        """False if the network's modules, hooks or weights have changed."""
         return self.state == state_of(network)
 
     def probed(self, size: Size) -> Probed:
-        """What the layers put out for an image of ``size`` (height, width); nothing where there are no layers."""
+        """The probe's results for an image of ``size`` (height, width); empty if there are no layers."""
         return self.probe.at(size) if self.layers else Probed({}, (), False, False, False)
 
     def ready(self, precision: str, size: Size) -> Ready:
-        """The working copy in a precision; whether it computes the same is checked on an image of ``size``.
+        """The working copy in a precision, which is checked against the shadow on an image of ``size``.
 
         Raises:
-            ValueError: no such precision, or the network does not work in it.
+            ValueError: an unknown precision, or the network does not work in it.
         """
         if precision not in self._ready:
             self._ready[precision] = self._make_ready(precision, size)
@@ -111,22 +111,22 @@ class Prepared:
 
 
 def state_of(network: nn.Module) -> State:
-    """What tells whether a network is still the same: its modules with their settings and hooks, and its weights."""
+    """A value that changes with the network: its modules with their options and hooks, and its weights."""
     inner = unwrap(network)
-    modules = [
-        (id(module), *module._forward_hooks, *module._forward_pre_hooks, *_options(module))
-        for module in inner.modules()
-    ]
+    modules = []
+    for module in inner.modules():
+        after, before = hooks_of(module)
+        modules.append((id(module), *after, *before, *_options(module)))
     tensors = _tensors(inner)
     places = [(id(tensor), tensor.device, tensor.dtype, tensor.shape) for tensor in tensors]
-    # Weights may be changed in place in ways that no counter of torch notices.
+    # Torch's version counters miss some changes of weights in place.
     with torch.inference_mode(False), torch.no_grad():
         sums = [_checksum(tensor).cpu() for tensor in tensors]
     return (*modules, *places), tuple(torch.stack(sums).tolist() if sums else ())
 
 
 def fingerprint_of(network: nn.Module) -> str:
-    """A name for the weights of a network, as ``Prepared.fingerprint``; the same on any machine."""
+    """A hash of the norms of a network's weights; the same on any machine."""
     with torch.inference_mode(False), torch.no_grad():
         norms = [float(t.norm() if t.is_floating_point() else t.sum()) for t in _tensors(network)]
     return hashlib.sha256(",".join(f"{value:.4g}" for value in norms).encode()).hexdigest()[:16]
@@ -140,7 +140,7 @@ def _tensors(network: nn.Module) -> list[Tensor]:
 
 
 def _options(module: nn.Module) -> Iterator[tuple[str, object]]:
-    """Numbers and names that a module holds, such as a stride, and functions that were set on it."""
+    """Numbers and strings that a module holds, such as a stride, and functions that were set on it."""
     for name, value in list(vars(module).items()):
         if isinstance(value, (bool, int, float, str)) and name != "training":
             yield name, value
@@ -151,7 +151,7 @@ def _options(module: nn.Module) -> Iterator[tuple[str, object]]:
 
 
 def _checksum(values: Tensor) -> Tensor:
-    """A number that changes with the values of a tensor and with their order: products with fixed random numbers."""
+    """A number that depends on the values of a tensor and their order: a dot product with fixed random numbers."""
     if values.is_complex():
         values = torch.view_as_real(values)
     if values.dtype != torch.float64:
@@ -170,11 +170,12 @@ def _checksum_weights(device: torch.device, dtype: torch.dtype) -> Tensor:
     return (torch.rand(2**12, generator=generator, dtype=torch.float64, device="cpu") - 0.5).to(device, dtype)
 
 
-def _refuse_scripted(network: nn.Module, layers: Sequence[str], scripted: Sequence[str]) -> None:
+def _refuse_scripted(layers: Sequence[str], scripted: Sequence[str]) -> None:
+    """Raise ``ValueError`` if a layer is within a part that TorchScript compiled."""
     for layer in layers:
         for part in scripted:
             if layer != part and (not part or layer.startswith(f"{part}/")):
                 raise ValueError(
-                    f"layer {layer!r} lies within {part or 'the network'!r}, which TorchScript compiled and "
-                    "cannot be looked into: give the network it was made from"
+                    f"layer {layer!r} is within {part or 'the network'!r}, which TorchScript compiled and whose layers "
+                    "cannot be read: give the network it was made from"
                 )

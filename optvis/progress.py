@@ -1,4 +1,4 @@
-"""The bar that shows how far a run is."""
+"""The progress bar of a run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(total: int, verbose: bool | str, description: str) -> Any:
-    """A bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` none.
+    """A progress bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
 
     Raises:
-        ValueError: ``verbose`` is something else.
+        ValueError: another value of ``verbose``.
     """
     if verbose not in (True, False, "always"):
         raise ValueError(f"verbose={verbose!r}: choose True, False or 'always'")
-    # ``None`` leaves it to whether the output is a terminal.
-    shown = None if "ipykernel" not in sys.modules and verbose is True else not verbose
-    return tqdm(total=total, disable=shown, desc=description[:40])
+    # With ``None``, tqdm shows a bar only in a terminal.
+    disabled = None if "ipykernel" not in sys.modules and verbose is True else not verbose
+    return tqdm(total=total, disable=disabled, desc=description[:40])
 
 
 def advance(bar: Any, scores: Tensor) -> None:
-    """Move the bar; the scores are read, and the device waited for, only when the bar is drawn anew."""
+    """Advance the bar by one; scores are read, which waits for the device, only when the bar is redrawn."""
     if not bar.disable and time.time() - bar.last_print_t >= bar.mininterval:
         bar.set_postfix_str(f"score {scores.mean().item():.4g}", refresh=False)
     bar.update()

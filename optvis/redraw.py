@@ -1,4 +1,4 @@
-"""A saved picture drawn again from its file alone."""
+"""Drawing a saved picture again from its file."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def redraw(
     weights: str | os.PathLike[str] | None = None,
     verbose: bool | str = True,
 ) -> Visualisation:
-    """Draw a saved picture again: on the same machine with the same versions, equal to the bit.
+    """Draw a saved picture again; on the same machine with the same versions it is bit-equal.
 
-    Of a run that was ended early the pictures of the file are drawn, in all their steps. Pictures that were drawn in a
-    batch with others are drawn by themselves, which may change the last bits.
+    If the run was interrupted, the pictures of the file are drawn with all steps. Pictures that were drawn in a batch
+    with others are drawn without these, which may change the last bits.
 
     Args:
         path: a PNG that ``Visualisation.save`` wrote.
-        network: the network that was drawn from. May be left out if the picture was made on the command line, or from
-            a network of ``optvis.zoo.load_network``'s names.
+        network: the network of the picture. Not needed if the picture was made on the command line, or if the settings
+            name a network that ``optvis.zoo.load_network`` can load.
         weights: a file of weights for a network that is loaded by its name.
         verbose: as for ``OptVis.vis``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file carries no settings of a picture, was drawn with a function that a file cannot hold, or
+        ValueError: the file contains no settings of a picture, was drawn with a function that a file cannot hold, or
             from another network.
     """
     about = read_settings(path)

@@ -23,14 +23,16 @@ class Rng:
     Attributes:
         count: number of pictures.
         generators: one for each different stream.
+        streams: the index of each picture's generator.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         streams = {seed: i for i, seed in enumerate(dict.fromkeys(seeds))}
-        self._follow([torch.Generator(device).manual_seed(seed) for seed in streams], [streams[seed] for seed in seeds])
+        self.follow([torch.Generator(device).manual_seed(seed) for seed in streams], [streams[seed] for seed in seeds])
 
-    def _follow(self, generators: list[torch.Generator], streams: list[int]) -> None:
-        self.count, self.generators, self._streams = len(streams), generators, streams
+    def follow(self, generators: list[torch.Generator], streams: list[int]) -> None:
+        """Draw from these generators; ``streams`` holds the index of each picture's generator."""
+        self.count, self.generators, self.streams = len(streams), generators, streams
         self._stream = torch.tensor(streams, device=self.device)
 
     @property
@@ -41,9 +43,9 @@ class Rng:
     def take(self, pictures: Sequence[int]) -> Rng:
         """The streams of some pictures, as copies in their present state: drawing from one leaves the other alone."""
         taken = copy.copy(self)
-        streams = [self._streams[i] for i in pictures]
+        streams = [self.streams[i] for i in pictures]
         used = sorted(set(streams))
-        taken._follow([_same_generator(self.generators[i]) for i in used], [used.index(i) for i in streams])
+        taken.follow([_same_generator(self.generators[i]) for i in used], [used.index(i) for i in streams])
         return taken
 
     @classmethod
@@ -55,14 +57,14 @@ class Rng:
         streams: list[int] = []
         generators: list[torch.Generator] = []
         for part in parts:
-            streams += [len(generators) + stream for stream in part._streams]
+            streams += [len(generators) + stream for stream in part.streams]
             generators += part.generators
-        joined._follow(generators, streams)
+        joined.follow(generators, streams)
         return joined
 
     @contextmanager
     def undone(self, on_error: bool = False) -> Iterator[None]:
-        """Restore the streams after the block, so that its numbers are drawn again.
+        """Restore the streams after the block, so that the same numbers are drawn again.
 
         Args:
             on_error: restore only if the block raises.
@@ -81,14 +83,15 @@ class Rng:
         def draw(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
             return torch.empty(shape, dtype=torch.float32, device=device).uniform_(low, high, generator=generator)
 
-        return self._each(draw, shape)
+        return self.draw(draw, shape)
 
     def normal(self, *shape: int) -> Tensor:
         """``[N, *shape]``, normal with mean 0 and standard deviation 1."""
-        return self._each(_normal, shape)
+        return self.draw(_normal, shape)
 
-    def _each(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
-        drawn = [draw(shape, generator=generator, device=generator.device) for generator in self.generators]
+    def draw(self, one: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        """``[N, *shape]``, where ``one(shape, generator=..., device=...)`` draws the numbers of one stream."""
+        drawn = [one(shape, generator=generator, device=generator.device) for generator in self.generators]
         if len(drawn) == 1:
             return drawn[0].expand(self.count, *shape)
         return torch.stack(drawn)[self._stream]
@@ -105,6 +108,6 @@ def _same_generator(generator: torch.Generator) -> torch.Generator:
 
 
 def fresh(image: Tensor) -> Rng:
-    """Unpredictable numbers for a batch of images ``[N, C, H, W]``; the global random state is left alone."""
+    """Unpredictable numbers for a batch of images ``[N, C, H, W]``; the global random state is not used."""
     first = torch.Generator("cpu").seed() % 2**31
     return Rng(range(first, first + image.shape[0]), image.device)

@@ -1,4 +1,4 @@
-"""A plan and the network that is made ready for it: the turns of its pictures, and the results that they become."""
+"""A run: a plan with a prepared network, the steps of its pictures, and its results."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from .transforms import Compose
 from .visualisation import Visualisation
 
 UNSEEN = 2**33
-"""Seed of the transforms that no step draws."""
+"""Seed of the transforms under which pictures are scored for ``until``; no step uses it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A plan, and the network that is ready for it.
+    """A plan with a prepared network.
 
     Attributes:
-        plan: what is done.
-        prepared: the network, and what is known of its layers.
+        plan: the resolved settings.
+        prepared: the prepared network.
         ready: its working copy.
     """
 
@@ -42,7 +42,7 @@ class Run:
     ready: Ready
 
     def turn(self, size: Size, groups: Sequence[Group]) -> Turn:
-        """What a step of these pictures needs; their objective is bound to the layer shapes at their size."""
+        """A turn of these pictures; their objective is bound to the layer shapes at their size."""
         settings = self.plan.settings
         probed = self.prepared.probed(self.plan.shown_size(size))
         pictures = [picture for group in groups for picture in group.pictures]
@@ -56,7 +56,7 @@ class Run:
 
         Args:
             turn: the pictures.
-            rng: random numbers for the transforms; without them none are applied.
+            rng: random numbers for the transforms; ``None`` for no transforms.
         """
         transforms = Compose() if rng is None else self.plan.transforms
 
@@ -69,27 +69,27 @@ class Run:
         return scored(turn.images(), turn.rng if rng is None else rng)
 
     def record(self, turn: Turn) -> None:
-        """Note the scores of a step, and every few steps those under transforms that no step draws."""
+        """Record the scores of a step and, every few steps, the scores under transforms that no step uses."""
         turn.record(self.plan.settings.thresh or ())
         if self.plan.settings.leave is None or not any(group.age % CHECK == 0 for group in turn.groups):
             return
         with isolated(self.prepared.given.device), torch.no_grad():
             rng = Rng([UNSEEN] * len(turn.scores), self.prepared.given.device)
             scores = (self.exact_scores(turn, rng) + self.exact_scores(turn, rng)) / 2
-        for group, unseen in zip(turn.groups, scores.split([len(group) for group in turn.groups])):
+        for group, unseen in zip(turn.groups, scores.split([len(group) for group in turn.groups]), strict=True):
             if group.age % CHECK == 0:
                 group.unseen.append(unseen)
 
     def state(self, turn: Turn) -> Visualisation:
-        """The pictures that took a step, with their scores in it."""
+        """The pictures that took a step, with their scores in that step."""
         pictures, param, history, frames = joined(turn.groups)
         return Visualisation(param, turn.scores, history, frames, self._about(pictures, len(history)))
 
     def result(self, groups: Sequence[Group], slots: int, interrupted: bool = False) -> Visualisation:
-        """The pictures of some groups, with their exact scores; warns of those that never responded.
+        """The pictures of some groups, with their exact scores; warns of pictures whose gradient stayed zero.
 
         Raises:
-            KeyboardInterrupt: there are none, since the run was ended before its first step.
+            KeyboardInterrupt: there are no groups, because the run was interrupted before its first step.
             RuntimeError: a score is not finite.
         """
         if not groups:
@@ -99,7 +99,7 @@ class Run:
             scores, silent = self._final_scores(pictures, param, slots)
         _warn_of_silent(self.plan.settings.objective, silent)
         if self.plan.settings.compile and self.prepared.compiler.failure:
-            warnings.warn(f"compile=True: {self.prepared.compiler.failure}: the step ran as it is", stacklevel=3)
+            warnings.warn(f"compile=True: {self.prepared.compiler.failure}: the step ran uncompiled", stacklevel=3)
         param.holds_picture = True
         tensors: dict[str, Tensor] = {}
         about = {
@@ -120,7 +120,7 @@ class Run:
             turn.forget_gradients()
             turn.scores = self.exact_scores(turn)
             turn.check_finite()
-            (-turn.scores.sum()).backward()
+            torch.autograd.backward(-turn.scores.sum())
             scores.append(turn.scores)
             silent += [own[i] for i in silent_pictures(part)]
         return torch.cat(scores).detach().float().cpu(), silent
@@ -141,7 +141,7 @@ def _warn_of_silent(objective: Objective, silent: Sequence[int]) -> None:
     if silent:
         names = ", ".join(repr(objective.take([i])) for i in silent[:8]) + (", …" if len(silent) > 8 else "")
         warnings.warn(
-            f"{names}: never fired, so nothing could climb and the picture shows nothing. Try another seed=, more "
-            "steps, the layer before its ReLU, or a photograph to begin with (img_param=ImageFile(path))",
+            f"{names}: never fired, so the gradient was zero and the picture shows nothing. Try another seed=, more "
+            "steps, the layer before its ReLU, or a photograph as the start (img_param=ImageFile(path))",
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""Continuous batching: many pictures, few slots in the network; a picture that is done makes room for the next."""
+"""Continuous batching: many pictures share a few slots in the network; a finished picture frees its slot."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .rng import Rng
 from .stages import Stage
 
 CHECK = 4
-"""After every so many steps it is asked whether a picture may leave."""
+"""The number of steps between checks whether a picture may leave its stage."""
 PATIENCE = 16
-"""So many steps without improvement make a plateau."""
+"""The number of steps without improvement that make a plateau."""
 OPEN_STEPS = 16
 """Every 16th step uses the exact ReLU gradient to find pictures whose gradient is zero. Until such a picture responds,
 the other steps let gradients through inactive ReLUs, as Lucid does in its first 16 steps."""
 
 Until = Callable[[int, Sequence[float]], bool]
-"""From a picture's number and its scores under unseen transforms so far, whether it is good enough for its stage."""
+"""From a picture's number and its scores so far, under transforms that no step uses, to True if it may leave."""
 
 
-def plateau(picture: int, scores: Sequence[float]) -> bool:
+def plateau(_picture: int, scores: Sequence[float]) -> bool:
     """True if the last ``PATIENCE`` steps improved the score by less than 2 %."""
     last = PATIENCE // CHECK
     if len(scores) <= last:
@@ -40,17 +40,17 @@ def plateau(picture: int, scores: Sequence[float]) -> bool:
 
 
 class Group:
-    """Pictures that entered a stage together, with all that belongs to them.
+    """Pictures that entered a stage together, with their parameterisation, random numbers, optimiser and records.
 
     Attributes:
         pictures: their numbers.
         param: their parameterisation.
         rng: their random numbers.
         optimiser: of the current stage; ``None`` while they wait for it.
-        age: steps taken in this stage.
+        age: number of steps in this stage.
         history: ``[k]`` scores of each step, over all stages.
         frames: ``{step: [k, C, H, W]}``.
-        unseen: ``[k]`` scores under unseen transforms, at each check in this stage.
+        unseen: ``[k]`` scores under transforms that no step uses, at each check in this stage.
         silent: True while the gradient of some picture may be zero.
     """
 
@@ -73,7 +73,7 @@ class Group:
         self.optimiser, self.age, self.unseen = optimiser(self.param), 0, []
 
     def leaving(self, stage: Stage, until: Until | None) -> list[int]:
-        """Positions within the group of the pictures that are done with a stage."""
+        """Positions within the group of the pictures that have finished a stage."""
         if self.age >= stage.steps:
             return list(range(len(self)))
         if until is None or not self.unseen:
@@ -100,8 +100,8 @@ class Group:
 def _hand_over(
     old: torch.optim.Optimizer, old_param: Param, new: torch.optim.Optimizer, new_param: Param, which: list[int]
 ) -> None:
-    """Give one optimiser's state of some pictures to another; state that belongs to all together is dropped."""
-    for a, b in zip(old_param.parameters(), new_param.parameters()):
+    """Copy one optimiser's state of some pictures to another; state that is not separate by picture is dropped."""
+    for a, b in zip(old_param.parameters(), new_param.parameters(), strict=True):
         state = old.state.get(a, {})
         if all(isinstance(value, (Tensor, int, float)) for value in state.values()):
             new.state[b] = {
@@ -111,15 +111,15 @@ def _hand_over(
 
 
 class Turn:
-    """One step of the pictures in the slots.
+    """The pictures in the slots, which take steps together.
 
     Attributes:
         size: (height, width) of the pictures.
         groups: their groups.
-        objective: theirs, bound to the layer shapes at this size.
-        probed: what the network's layers put out at this size.
+        objective: their objective, bound to the layer shapes at this size.
+        probed: the probe's results at this size.
         rng: their random numbers.
-        scores: ``[N]``, those of the last step.
+        scores: ``[N]``, of the last step.
     """
 
     def __init__(self, size: Size, groups: Sequence[Group], objective: Objective, probed: Probed, rng: Rng) -> None:
@@ -128,7 +128,7 @@ class Turn:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """What is optimised."""
+        """All parameters to optimise."""
         return [parameter for group in self.groups for parameter in group.param.parameters()]
 
     @property
@@ -142,15 +142,15 @@ class Turn:
         return images[0] if len(images) == 1 else torch.cat(images)
 
     def step(self, uphill: Callable[[], Tensor]) -> None:
-        """A step of each group's optimiser; ``uphill`` computes the gradients of all."""
+        """Take a step with each group's optimiser; ``uphill`` computes all gradients and returns the loss."""
         first, *others = [group.optimiser for group in self.groups if group.optimiser is not None]
         first.step(uphill)  # type: ignore[arg-type]
         for optimiser in others:
             again = inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty
-            optimiser.step(uphill) if again else optimiser.step()  # type: ignore[arg-type, call-arg]
+            optimiser.step(uphill) if again else optimiser.step()  # type: ignore[arg-type]
 
     def forget_gradients(self) -> None:
-        """Begin a step without gradients."""
+        """Set all gradients to ``None``."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -161,12 +161,12 @@ class Turn:
                 parameter.grad = change(parameter.grad)
 
     def record(self, thresh: Sequence[int]) -> None:
-        """Note the scores of a step, and keep frames where ``thresh`` asks for them."""
+        """Record the scores of a step, and keep frames at the steps of ``thresh``."""
         self.scores = self.scores.detach()
         if self.scores.device.type == "cpu" or any(group.age % CHECK == 0 for group in self.groups):
-            self.check_finite()  # waits for a GPU, and so only every few steps
+            self.check_finite()  # waits for a GPU, and so is not done in every step
         plain = not self.opens_relus
-        for group, scores in zip(self.groups, self.scores.split([len(group) for group in self.groups])):
+        for group, scores in zip(self.groups, self.scores.split([len(group) for group in self.groups]), strict=True):
             group.history.append(scores)
             group.age += 1
             if group.silent and plain:
@@ -175,7 +175,7 @@ class Turn:
                 group.frames[len(group.history)] = group.param().detach().cpu()
 
     def check_finite(self) -> None:
-        """Raises ``RuntimeError`` where a score is NaN or infinite."""
+        """Raise ``RuntimeError`` if a score is NaN or infinite."""
         if not torch.isfinite(self.scores).all():
             raise RuntimeError(
                 f"the scores of {self.objective!r} are {self.scores.tolist()[:4]} after {len(self.groups[0].history)} "
@@ -192,7 +192,7 @@ def silent_pictures(param: Param) -> list[int]:
 
 
 class _Queue:
-    """The groups that wait for a stage, and those at work in it."""
+    """The groups that wait for a stage, and those that are active in it."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -201,23 +201,24 @@ class _Queue:
 
     @property
     def count(self) -> int:
+        """Number of pictures in all groups."""
         return sum(map(len, (*self.waiting, *self.active)))
 
 
 class Scheduler:
-    """Brings pictures through the stages, ``slots`` at once.
+    """Takes pictures through the stages, at most ``slots`` at once.
 
-    A picture leaves a stage after the stage's steps, or as soon as ``until`` says so, and the next one takes its slot.
-    The last stage for which a full batch is waiting goes first, so that pictures finish early; pictures are made only
-    when they are due, so that memory does not grow with their number.
+    A picture leaves a stage after the stage's steps, or as soon as ``until`` returns True, and the next one takes its
+    slot. The last stage with a full batch goes first, so that pictures finish early. Pictures are created only when
+    there is a slot for them, so that memory does not grow with their number.
 
     Args:
         count: number of pictures.
-        begin: makes the group of some pictures, before the first stage.
+        begin: creates the group of some pictures, before the first stage.
         stages: sizes and numbers of steps.
-        slots: pictures at once.
+        slots: number of pictures at once.
         until: lets a picture leave a stage early; ``None`` for never.
-        optimiser: makes one for a parameterisation.
+        optimiser: creates an optimiser for a parameterisation.
     """
 
     def __init__(
@@ -237,7 +238,7 @@ class Scheduler:
         self.at_work: list[Group] = []
 
     def turns(self) -> Iterator[tuple[Size, Sequence[Group]]]:
-        """Again and again the size of the stage that is due and the groups that take a step in it; see ``release``."""
+        """Yield the size of the next stage and the groups that take a step in it; call ``release`` after the step."""
         while True:
             queue = self._due()
             if queue is None:
@@ -247,7 +248,7 @@ class Scheduler:
             yield queue.stage.size, self.at_work
 
     def release(self) -> None:
-        """Let the pictures go on that are done with their stage, once a step has been taken."""
+        """After a step, move the pictures that have finished their stage to the next one."""
         queue, stay = self._current, []
         for group in queue.active:
             leaving = group.leaving(queue.stage, self.until)
@@ -262,7 +263,7 @@ class Scheduler:
         queue.active = stay
 
     def shrink(self) -> bool:
-        """Use half as many slots from now on, for want of memory; False where that is not possible."""
+        """Halve the number of slots because memory ran out; returns False if only one picture is left."""
         count = sum(map(len, self.at_work))
         if count < 2:
             return False
@@ -303,9 +304,9 @@ class Scheduler:
 
 
 def joined(groups: Sequence[Group]) -> tuple[list[int], Param, Tensor, dict[int, Tensor]]:
-    """All pictures of several groups in the order of their numbers: these, one parameterisation, history and frames.
+    """All pictures of several groups in the order of their numbers: numbers, parameterisation, history and frames.
 
-    The history ``[steps, N]`` is NaN where a picture had left already.
+    The history ``[steps, N]`` is NaN after the last step of a picture.
     """
     pictures = [picture for group in groups for picture in group.pictures]
     order = sorted(range(len(pictures)), key=pictures.__getitem__)

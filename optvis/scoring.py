@@ -1,4 +1,4 @@
-"""Score functions: from images to ``[N]`` scores, with gradients that are known before they are asked for."""
+"""Score functions: from images to ``[N]`` scores, some with gradients that are computed in the forward pass."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def scores_and_gradient(score: ScoreFunction, image: Tensor, rng: Rng) -> tuple[
 
 
 def along_with_gradient(image: Tensor, compute: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-    """``[N]`` scores that ``compute`` gives with their gradient; the way back to the image needs nothing more."""
-    return _Known.apply(image, compute)
+    """``[N]`` scores that ``compute`` returns with their gradient, which the backward pass then uses."""
+    scores: Tensor = _Known.apply(image, compute)
+    return scores
 
 
 class _Known(torch.autograd.Function):

@@ -1,8 +1,8 @@
 """Objectives, parameterisations and transforms as JSON, and back.
 
-An object becomes ``{"kind": "Channel", "layer": "features/18", "channel": 12}``; tensors go to a dictionary beside it.
-Reading makes objects only of classes that are loaded in the process: optvis's own, and every subclass of
-``Objective``, ``Param`` or ``Transform`` whose module has been imported. Nothing that the data names is imported or
+An object becomes ``{"kind": "Channel", "layer": "features/18", "channel": 12}``; tensors go to a separate dictionary.
+Reading creates objects only of classes that are loaded in the process: optvis's own, and every subclass of
+``Objective``, ``Param`` or ``Transform`` whose module has been imported. Names in the data are never imported or
 evaluated.
 """
 
@@ -31,13 +31,13 @@ _RESERVED = {"kind", "tensor", "callable", "unknown", "state", "holds_picture"}
 def to_data(value: Any, tensors: dict[str, Tensor]) -> Any:
     """JSON data from objectives, parameterisations, transforms, tensors, numbers, strings and tuples of these.
 
-    An object is described by the arguments of its constructor, which it keeps as attributes. A parameterisation that
-    is no longer its initial noise has its state beside them. What JSON cannot hold, for example a function, is noted
-    by its ``repr``, and ``from_data`` refuses it.
+    An object is described by the arguments of its constructor, which it keeps as attributes; a parameterisation that
+    is no longer its initial noise also by its state. Values that JSON cannot hold, for example functions, are described
+    by their ``repr``, and ``from_data`` refuses them.
 
     Args:
-        value: what to write; lists and tuples are both read back as tuples.
-        tensors: the tensors are added to it, copied to the CPU, under the names that the data uses; equal ones once.
+        value: the value to write; lists and tuples are both read back as tuples.
+        tensors: tensors are added to it, copied to the CPU, under the names that the data uses; equal tensors once.
 
     Raises:
         ValueError: NaN or infinity.
@@ -59,15 +59,15 @@ def to_data(value: Any, tensors: dict[str, Tensor]) -> Any:
         if all(hasattr(value, name) for name in names) and not _RESERVED & set(names):
             data = {name: to_data(getattr(value, name), tensors) for name in names}
             return {"kind": _name_of(type(value)), **data, **_state(value, tensors)}
-    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))  # the address in memory differs from run to run
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))  # memory addresses differ from run to run
     return {"callable" if callable(value) else "unknown": text}
 
 
 def from_data(data: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value that ``to_data`` wrote, equal to the bit.
+    """The value that ``to_data`` wrote, bit-equal.
 
     Args:
-        data: as JSON gives it.
+        data: as read from JSON.
         tensors: as ``to_data`` filled it.
 
     Raises:
@@ -111,7 +111,7 @@ def _made(data: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
 
 
 def _state(value: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The state of a parameterisation, where its arguments alone would make another picture."""
+    """The state of a parameterisation, if its arguments alone do not determine its pictures."""
     if not isinstance(value, Param):
         return {}
     state, fresh = value.state_dict(), type(value)(**value.arguments()).state_dict()
@@ -129,7 +129,7 @@ def _store(tensor: Tensor, tensors: dict[str, Tensor]) -> str:
 
 
 def _digest(tensor: Tensor) -> str:
-    """A name for a tensor: equal for those of the same type, shape and bits."""
+    """A hash of a tensor's type, shape and bits."""
     flat = tensor.detach().cpu().resolve_conj().contiguous().flatten()
     data = flat.view(torch.uint8).numpy() if flat.numel() else b""
     return hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)} ".encode() + bytes(data)).hexdigest()[:16]
@@ -159,7 +159,7 @@ def _name_of(kind: type) -> str:
 
 
 def _find(name: Any) -> type:
-    """The loaded class of a name; a class of a script is also found in a module, and the other way round."""
+    """The loaded class of a name; a class defined in a script (``__main__``) is also found in a module of any name."""
     known = {_name_of(kind): kind for kind in _loaded()}
     if isinstance(name, str) and name in known:
         return known[name]
@@ -169,5 +169,5 @@ def _find(name: Any) -> type:
         return known[own[0]]
     raise ValueError(
         f"no objective, parameterisation or transform {name!r} is loaded: {nearest(name, known)} A class of your own "
-        "is found once its module is imported"
+        "is found after its module is imported"
     )

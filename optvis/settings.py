@@ -1,4 +1,4 @@
-"""Every choice that decides a picture, as frozen data that can be written as JSON and read back."""
+"""Settings: all choices that decide a picture, as frozen data that can be written as JSON and read back."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from .transforms import Compose, standard
 def adam(parameters: Iterable[torch.Tensor], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
     """Adam with a short memory, betas of 0.5 and 0.99.
 
-    The image is seen under other transforms at each step and changes fast, so that gradients of ten steps ago mislead.
-    Of pictures made in few steps, other networks name more than with torch's own betas of 0.9 and 0.999.
+    The image changes fast, and transforms differ in each step, so that gradients of ten steps ago mislead. Other
+    networks recognise more pictures made in few steps than with torch's default betas of 0.9 and 0.999.
     """
     return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.99), weight_decay=weight_decay)
 
 
 SOFTNESS = 0.8
-"""How soft the edges of ReLUs are to gradients where it is not given; found by trying."""
+"""The default softness of ReLU gradients, found empirically."""
 
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Every choice that decides a picture.
+    """All choices that decide a picture.
 
-    Attributes are those of ``OptVis`` and ``OptVis.vis`` under the same names, checked when the settings are made.
+    Attributes have the names of the arguments of ``OptVis`` and ``OptVis.vis``, and are checked on creation.
 
     Raises:
-        ValueError: a value that cannot work; the message names it and what would do.
-        TypeError: a value of another type.
+        ValueError: an invalid value; the message names it and valid ones.
+        TypeError: a value of a wrong type.
     """
 
     objective: Objective
@@ -96,10 +96,10 @@ class Settings:
         if self.until is not None and not callable(self.until) and self.until != "plateau":
             raise ValueError(f"until={self.until!r}: choose 'plateau', a function of a picture and its scores, or None")
         if self.until is not None and self.thresh:
-            raise ValueError("until lets pictures leave at steps of their own, thresh says at which all do: give one")
+            raise ValueError("until lets each picture end at its own step, thresh sets the last step of all: give one")
         if self.tile is not None and self.objective.placed:
             raise ValueError(
-                f"{self.objective!r} depends on absolute position, of which a tile knows nothing: leave tile= out"
+                f"{self.objective!r} depends on absolute position, which is lost in tiles: leave tile= out"
             )
         if self.objective.pictures is not None and self.img_param is not None:
             asked, found = self.objective.pictures, self.img_param.batch
@@ -114,9 +114,9 @@ class Settings:
             )
 
     def to_data(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """The settings as JSON data; tensors are put into ``tensors`` under the names that the data uses.
+        """The settings as JSON data; tensors are added to ``tensors`` under the names that the data uses.
 
-        Functions, which JSON cannot hold, are noted by name; reading them back is refused.
+        Functions, which JSON cannot hold, are described by name and cannot be read back.
         """
         data = {f.name: to_data(getattr(self, f.name), tensors) for f in fields(self) if f.name not in _BY_NAME}
         stages = self.stages and [[list(stage.size), stage.steps] for stage in self.stages]
@@ -132,7 +132,7 @@ class Settings:
         known = {f.name for f in fields(cls)}
         strange = sorted(data.keys() - known)
         if strange:
-            raise ValueError(f"settings hold {strange[0]!r}, of which this version of optvis knows nothing")
+            raise ValueError(f"settings hold {strange[0]!r}, which this version of optvis does not know")
         given = {name: from_data(value, tensors) for name, value in data.items() if name not in _BY_NAME}
         stages = data.get("stages")
         if stages is not None:
@@ -155,7 +155,7 @@ class Settings:
 
     @property
     def leave(self) -> Until | None:
-        """What lets a picture leave a stage early."""
+        """The function that lets a picture leave a stage early; ``None`` for never."""
         return plateau if self.until == "plateau" else self.until
 
     @property
@@ -169,7 +169,7 @@ class Settings:
         return [layer for layer in self.objective.layers if layer != IMAGE]
 
     def seen_size(self, size: Size) -> Size:
-        """How large a picture of ``size`` is when the network sees it: as large as a tile, where there are tiles."""
+        """The size at which the network gets a picture of ``size``: that of a tile, if there are tiles."""
         return tile_size(size, self.tile) if self.tile is not None else size
 
     def final_size(self, given: NetworkInput) -> Size:

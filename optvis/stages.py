@@ -1,4 +1,4 @@
-"""From coarse to fine: at which sizes a picture is optimised, and for how many steps at each."""
+"""Stages from coarse to fine: the sizes at which a picture is optimised, and the number of steps at each."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from .checks import Size, as_size
 
 COARSE_STEPS, FINE_STEPS = 72, 12
 COARSEST = 80
-"""A picture is halved until its larger side has at most so many pixels (once in any case)."""
+"""A picture is halved until its larger side has at most this number of pixels (at least once)."""
 LEAST = 48
-"""No coarse stage has a smaller side than this: networks for small pictures learnt from just such ones."""
+"""The smallest side of a coarse stage: networks for smaller pictures were trained at their own size."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """So many ``steps`` at ``size`` (height, width) in pixels."""
+    """A number of ``steps`` at ``size`` (height, width) in pixels."""
 
     size: Size
     steps: int
 
 
 def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool]) -> list[Stage]:
-    """Coarse to fine for a picture of ``size``.
+    """The default stages for a picture of ``size``.
 
-    The coarse stages, where the picture takes shape, run at half the size, a quarter and so on: whole, single
-    objects arise there, and a step costs a fraction. Where there are several, and the first is as coarse as it
-    should be, it shares these steps with the second, one to two.
+    Coarse stages run at half the size, a quarter and so on. They decide the composition: at small sizes, single whole
+    objects arise, and a step is cheap. If there are several coarse stages, and the first has at most ``COARSEST``
+    pixels a side, it takes one third of the coarse steps and the second two thirds.
 
     Args:
         size: (height, width) of the finished picture.
-        keeps_size: for a photograph, or a network of one size: no coarse stage.
-        works_at: whether the network runs at a size as far as it has to; sizes at which it does not are left out.
+        keeps_size: True for a photograph, or a network that takes only one size: there is no coarse stage.
+        works_at: True for a size at which the network runs up to the objective's layers; other sizes are left out.
     """
     sizes: list[Size] = []
     most = min(size) / LEAST
@@ -52,19 +52,19 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
     steps = _steps(COARSE_STEPS, sizes[shared])
     lengths = [steps // 3, steps - steps // 3] if shared else [steps]
     lengths += [_steps(FINE_STEPS, finer) for finer in (*sizes, size)[len(lengths) :]]
-    return [Stage(*stage) for stage in zip([*sizes, size], lengths)]
+    return [Stage(*stage) for stage in zip([*sizes, size], lengths, strict=True)]
 
 
 def _steps(number: int, size: Size) -> int:
-    """So many steps, and below 112 px, where they cost little, up to three times as many."""
+    """A number of steps, multiplied by up to 3 for sizes below 112 px, at which steps are cheap."""
     return round(number * min(max(1, 112 / max(size)), 3))
 
 
 def plan_stages(stages: Iterable[Any]) -> list[Stage]:
-    """Stages as the user gave them, ``[(112, 64), ((120, 224), 16)]``.
+    """Stages from the user's list, ``[(112, 64), ((120, 224), 16)]``.
 
     Raises:
-        ValueError: what is no pair of a size and a positive whole number of steps.
+        ValueError: an item that is not a pair of a size and a positive whole number of steps.
     """
     planned = []
     if isinstance(stages, str) or not isinstance(stages, Iterable):
@@ -89,7 +89,7 @@ def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...]:
     """The steps at which frames are kept, in order.
 
     Raises:
-        ValueError: no step at all, or one that is not a whole number of at least 1.
+        ValueError: no step, or one that is not a whole number of at least 1.
     """
     if thresh is None:
         return ()
@@ -98,20 +98,20 @@ def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...]:
         raise ValueError("thresh is empty: give at least one step, as in thresh=(128, 512)")
     for step in steps:
         if not isinstance(step, int) or isinstance(step, bool) or step < 1:
-            raise ValueError(f"thresh {step!r}: steps count from 1, so the least is 1 and all are whole numbers")
+            raise ValueError(f"thresh {step!r}: give whole numbers of at least 1, because steps count from 1")
     return tuple(sorted(set(steps)))
 
 
 def stretch(stages: Sequence[Stage], steps: int) -> list[Stage]:
-    """The same stages over another number of steps in all, in proportion; the last keeps at least one."""
+    """The same stages with another total number of steps, in proportion; the last stage keeps at least one step."""
     total = sum(stage.steps for stage in stages)
     ends, done = [], 0
     for stage in stages:
         done += stage.steps
         ends.append(round(done * steps / total))
     ends[:-1] = [min(end, steps - 1) for end in ends[:-1]]
-    lengths = [end - start for start, end in zip([0, *ends], ends)]
-    return [Stage(stage.size, length) for stage, length in zip(stages, lengths) if length > 0]
+    lengths = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [Stage(stage.size, length) for stage, length in zip(stages, lengths, strict=True) if length > 0]
 
 
 def cut(stages: Sequence[Stage], steps: int) -> list[Stage]:
@@ -123,7 +123,7 @@ def cut(stages: Sequence[Stage], steps: int) -> list[Stage]:
     total = sum(stage.steps for stage in stages)
     if steps > total:
         raise ValueError(
-            f"thresh {steps} lies behind the last of the stages' {total} steps: give more steps or less thresh"
+            f"thresh {steps} is beyond the last of the stages' {total} steps: give more steps or a smaller thresh"
         )
     kept: list[Stage] = []
     for stage in stages:

@@ -16,16 +16,16 @@ from typing import Any
 from .text import printable
 
 ERRORS = (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, ArithmeticError)
-"""What a call may raise; other types are faults of optvis and keep their traceback."""
+"""Errors that a call may raise and that are reported in one line; others are bugs and keep their traceback."""
 
 
 class Interrupts:
-    """While it is entered, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``, except within ``held``.
+    """Within the block Ctrl-C and SIGTERM raise ``KeyboardInterrupt``, except within ``held``.
 
-    SIGTERM is passed on as SIGINT, so that a handler installed later, such as the loop's, sees one signal only.
+    SIGTERM is raised again as SIGINT, so that a handler installed later, such as the loop's, handles a single signal.
 
     Attributes:
-        code: the exit code that they ask for: 130 after Ctrl-C, 143 after SIGTERM, ``None`` after neither.
+        code: the exit code: 130 after Ctrl-C, 143 after SIGTERM, ``None`` without a signal.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():  # Python allows no other to set handlers
+        if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
             for signum, handler in ((signal.SIGINT, self._on_sigint), (signal.SIGTERM, self._on_sigterm)):
-                if signal.getsignal(signum) not in (signal.SIG_IGN, None):  # ignored in background jobs of scripts
+                if signal.getsignal(signum) not in (signal.SIG_IGN, None):  # as in background jobs of scripts
                     self._before[signum] = signal.signal(signum, handler)
         return self
 
@@ -46,19 +46,19 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Signals are noted in ``code`` and raise nothing: for work that must not be cut off, such as saving."""
+        """Within the block signals only set ``code``: for work that must not be interrupted, such as saving."""
         self._held = True
         try:
             yield
         finally:
             self._held = False
 
-    def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
+    def _on_sigint(self, _signum: int, _frame: FrameType | None) -> None:
         self.code = self.code or 130
         if not self._held:
             raise KeyboardInterrupt
 
-    _on_sigint.raises_interrupt = True  # type: ignore[attr-defined]  # the loop may end after its step instead
+    _on_sigint.raises_interrupt = True  # type: ignore[attr-defined]  # see interruptible
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         self.code = 143
@@ -72,7 +72,7 @@ class Call:
     """One call of the command line.
 
     Attributes:
-        command: the command as it is typed in a shell; a picture carries it.
+        command: the command as typed in a shell, for the settings of pictures.
         stage: "preparing", "drawing", "saving" or "saved".
         interrupts: Ctrl-C and SIGTERM.
     """
@@ -84,7 +84,7 @@ class Call:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Make this the ``current`` call; handle signals, and print warnings as errors are printed."""
+        """Within the block this is the ``current`` call; signals are handled, and warnings are printed like errors."""
         token, format_before = _CURRENT.set(self), warnings.formatwarning
         warnings.formatwarning = _warning_line  # type: ignore[assignment]
         try:
@@ -95,25 +95,20 @@ class Call:
             _CURRENT.reset(token)
 
     def exit_code(self, error: Exception) -> int:
-        """2 for an error before the first step, 1 for one on the way."""
-        checked = (
-            ValueError,
-            TypeError,
-            ImportError,
-            FileNotFoundError,
-        )  # while drawing, these come before the first step
+        """2 for an error before the first step, 1 for a later one."""
+        checked = (ValueError, TypeError, ImportError, FileNotFoundError)  # drawing raises these before the first step
         before = self.stage == "preparing" or (self.stage == "drawing" and isinstance(error, checked))
         return 2 if before else 1
 
     def report(self, error: Exception) -> int:
-        """Print an error in a line, and return the exit code."""
+        """Print an error in one line, and return the exit code."""
         text = str(error).strip().split("\n")[0]
         own = isinstance(error, (ValueError, TypeError, OSError, ImportError)) and text
         complain(text if own else f"{type(error).__name__}: {text}".removesuffix(": "))
         return self.exit_code(error)
 
     def report_interrupt(self) -> int:
-        """Say so where nothing was saved, and return the exit code."""
+        """Print that nothing was saved, if so, and return the exit code."""
         if self.stage != "saved":
             complain("interrupted; nothing was saved")
         return self.interrupts.code or 130
@@ -123,17 +118,17 @@ _CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
 
 
 def current() -> Call:
-    """The call that is being run."""
+    """The current call."""
     return _CURRENT.get()
 
 
 def say(text: str) -> None:
-    """Print a line for the user, its control characters escaped."""
+    """Print a line with control characters escaped."""
     print(printable(text))
 
 
 def complain(text: str) -> None:
-    """Print a line to the standard error, its control characters escaped."""
+    """Print a line to the standard error, with control characters escaped."""
     print(f"optvis: {printable(text)}", file=sys.stderr)
 
 

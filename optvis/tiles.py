@@ -1,4 +1,4 @@
-"""Pictures too large for the network's memory, seen in tiles one after another."""
+"""Tiling: pictures too large for memory are scored in tiles, one after another."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from .scoring import ScoreFunction, along_with_gradient, scores_and_gradient
 
 
 def tile_size(size: Size, tile: int) -> Size:
-    """(height, width) of the tiles of a picture: as many as needed, as even as can be, none larger than ``tile``."""
+    """(height, width) of the tiles of a picture: as few and as equal as possible, with sides of at most ``tile``."""
     height, width = (math.ceil(n / math.ceil(n / tile)) for n in size)
     return height, width
 
 
 def in_tiles(see: ScoreFunction, tile: int, shift: bool) -> ScoreFunction:
-    """What ``see`` makes of each tile, in the mean; only one is held in memory at once.
+    """A score function that is the mean of ``see`` over tiles, weighted by area; memory is used for one at a time.
 
-    With ``shift`` the picture is rolled by a random number of pixels before it is cut, so that the seams lie elsewhere
-    each time. After Mordvintsev, Olah, Tyka, "DeepDream", 2015.
+    With ``shift`` the picture is rolled by a random number of pixels before it is cut, so that the seams are at other
+    positions each time. After Mordvintsev, Olah, Tyka, "DeepDream", 2015.
     """
 
     def look(image: Tensor, rng: Rng) -> Tensor:
         size = (image.shape[-2], image.shape[-1])
-        rolled = [int(part * n) if shift else 0 for part, n in zip(rng.uniform(0, 1, 2)[0].tolist(), size)]
+        parts = rng.uniform(0, 1, 2)[0].tolist()
+        rolled = [int(part * n) if shift else 0 for part, n in zip(parts, size, strict=True)]
 
         def compute(image: Tensor) -> tuple[Tensor, Tensor]:
             image = image.roll(rolled, (-2, -1)) if shift else image

@@ -1,8 +1,8 @@
 """Random, differentiable changes to an image before the network sees it (augmentation).
 
 Every transform takes ``[N, C, H, W]`` and draws random numbers for each image of the batch separately. Amounts are
-relative to the image (0.1 is a tenth of its height and width), so that they mean the same at 32 px and 512 px. A
-transform that moves pixels is a ``Warp``, and ``Compose`` joins neighbouring warps into **one** resampling.
+relative to the image (0.1 is a tenth of its height and width), so that they do not depend on its size. A transform that
+moves pixels is a ``Warp``, and ``Compose`` joins neighbouring warps into **one** resampling.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from .checks import Size, as_number, choice
 from .network.own_random import OwnRandom
@@ -33,7 +34,7 @@ class Transform:
 
         Args:
             image: float images.
-            rng: random numbers for them; by default other ones at each call. Torch's global state is never used.
+            rng: random numbers for them; by default new ones for each call. Torch's global state is never used.
         """
         return self.apply(image, fresh(image) if rng is None else rng)
 
@@ -46,13 +47,13 @@ class Warp(Transform):
     """A transform that moves pixels; subclasses define ``matrix``, and ``out_size`` if the size changes.
 
     Attributes:
-        fill: what lies outside of the image: ``"reflect"``, ``"border"``, ``"grey"`` or ``"black"``.
+        fill: the values outside of the image: ``"reflect"``, ``"border"``, ``"grey"`` or ``"black"``.
     """
 
     fill: Fill = "reflect"
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
-        """``[N, 3, 3]``, from a point (x, y, 1) of the new image to that of the old one, in pixels from the centre.
+        """``[N, 3, 3]``, from points (x, y, 1) of the new image to points of the old one, in pixels from the centre.
 
         Args:
             rng: random numbers for N images.
@@ -61,7 +62,7 @@ class Warp(Transform):
         raise NotImplementedError
 
     def out_size(self, size: Size) -> Size:
-        """(height, width) of the new image, from that of the old one."""
+        """(height, width) of the new image from that of the old one."""
         return size
 
     def apply(self, image: Tensor, rng: Rng) -> Tensor:
@@ -74,10 +75,10 @@ def resample(image: Tensor, matrix: Tensor, size: Size, fill: Fill = "reflect") 
 
     Args:
         image: float images.
-        matrix: ``[N, 3, 3]`` or ``[N, 2, 3]``, from a point (x, y, 1) of the canvas to that of the image, in pixels
+        matrix: ``[N, 3, 3]`` or ``[N, 2, 3]``, from points (x, y, 1) of the canvas to points of the image, in pixels
             from the centre.
         size: (height, width) of the canvas.
-        fill: what lies outside of the image: its mirror image, its border, mid-grey or black.
+        fill: the values outside of the image: its mirror image, its border, mid-grey or black.
     """
     theta = matrix[:, :2].to(image.dtype).clone()
     theta *= theta.new_tensor([[size[1], size[0], 2.0]]) / theta.new_tensor([[image.shape[-1]], [image.shape[-2]]])
@@ -110,6 +111,7 @@ class Pad(Warp):
     def __init__(self, amount: float = 0.05, fill: Fill = "grey") -> None:
         self.amount, self.fill = _fraction("amount", amount), _fill(fill)
 
+    @override
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         one = torch.ones(rng.count, dtype=torch.float32, device=rng.device)
         return _matrix([(one, 0.0, 0.0), (0.0, 1.0, 0.0)], one)
@@ -138,6 +140,7 @@ class RandomScale(Warp):
             raise ValueError(f"scales from {low} to {high}: give the smaller one first")
         self.fill = _fill(fill)
 
+    @override
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         back = 1 / rng.uniform(self.low, self.high)
         return _matrix([(back, 0.0, 0.0), (0.0, back, 0.0)], back)
@@ -149,6 +152,7 @@ class RandomRotate(Warp):
     def __init__(self, degrees: float = 15.0, fill: Fill = "reflect") -> None:
         self.degrees, self.fill = as_number("degrees", degrees, 0, 180, kind="an angle"), _fill(fill)
 
+    @override
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         angle = rng.uniform(-self.degrees, self.degrees) * (math.pi / 180)
         cos, sin = angle.cos(), angle.sin()
@@ -164,7 +168,7 @@ class Crop(Warp):
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         out = self.out_size(size)
         x, y = rng.uniform(0.0, 1.0, 2).unbind(1)
-        # Whole pixels, so that the window is cut out and not resampled.
+        # Whole pixels, so that the window is cropped without resampling.
         left, top = (x * (size[1] - out[1] + 1)).floor(), (y * (size[0] - out[0] + 1)).floor()
         shift_x, shift_y = left - (size[1] - out[1]) / 2, top - (size[0] - out[0]) / 2
         return _matrix([(1.0, 0.0, shift_x), (0.0, 1.0, shift_y)], x)
@@ -174,11 +178,12 @@ class Crop(Warp):
 
 
 class Flip(Warp):
-    """Left and right exchanged, with ``probability``."""
+    """A horizontal flip, with ``probability``."""
 
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _fraction("probability", probability)
 
+    @override
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         sign = 1 - 2 * (rng.uniform(0.0, 1.0) < self.probability).float()
         return _matrix([(sign, 0.0, 0.0), (0.0, 1.0, 0.0)], sign)
@@ -213,13 +218,13 @@ class Noise(Transform):
 
 
 class ColorJitter(Transform):
-    """Random changes of brightness, contrast, saturation and hue, by up to the amounts given.
+    """Random changes of brightness, contrast, saturation and hue, by up to the given amounts.
 
     Args:
-        brightness: added, of the range 0 to 1.
+        brightness: absolute, 0 to 1.
         contrast: relative.
         saturation: relative; RGB only.
-        hue: of the colour circle, 0 to 0.5; RGB only.
+        hue: as a fraction of the colour circle, 0 to 0.5; RGB only.
     """
 
     def __init__(
@@ -248,8 +253,8 @@ class ColorJitter(Transform):
 class Compose(Transform):
     """Transforms one after another; neighbouring warps are joined into one resampling.
 
-    Joined warps use the ``fill`` of the first one. What a crop or shift moved out of the image, a later warp may bring
-    back. Any callable from images to images can be among them, for example a module of kornia or torchvision.
+    Joined warps use the ``fill`` of the first one; parts that a crop or shift moves out of the image may be moved back
+    by a later warp. Any callable from images to images is allowed, for example a module of kornia or torchvision.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Tensor]] = ()) -> None:
@@ -261,13 +266,13 @@ class Compose(Transform):
 
     @property
     def traceable(self) -> bool:
-        """True if all random numbers come from ``rng``, as in ``Transform``s; only then can a step be compiled."""
+        """True if all random numbers come from ``rng``, as for ``Transform``; otherwise a step cannot be compiled."""
         return all(isinstance(transform, Transform) for transform in self.transforms)
 
     def __call__(self, image: Tensor, rng: Rng | None = None, size: Size | None = None) -> Tensor:
-        """Change images ``[N, C, H, W]``; as ``Transform``, and with ``size`` (height, width) also resize them.
+        """Change images ``[N, C, H, W]`` and, with ``size`` (height, width), resize them.
 
-        Where the last transform is a warp, its resampling does the resizing.
+        If the last transform is a warp, its resampling also does the resizing.
         """
         return self.apply(image, fresh(image) if rng is None else rng, size)
 
@@ -302,10 +307,10 @@ class Compose(Transform):
 
 
 def resize(image: Tensor, size: Size) -> Tensor:
-    """``[N, C, H, W]`` at another size (height, width), without aliasing."""
+    """Images ``[N, C, H, W]`` at another size (height, width), antialiased."""
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def standard() -> Compose:
-    """The default, one affine warp: shifts by up to 10 %, scales from 0.8 to 1.2, rotations by up to 15 degrees."""
+    """The default transforms: shifts by up to 10 %, scales from 0.8 to 1.2, rotations by up to 15 degrees."""
     return Compose([Jitter(0.1), RandomScale(0.8, 1.2), RandomRotate(15)])

@@ -1,4 +1,4 @@
-"""What a picture or a map was made with: part of its settings."""
+"""Versions of the software that made a picture or map, for its settings."""
 
 import platform
 from functools import cache
@@ -8,10 +8,10 @@ import torch
 
 
 def versions() -> dict[str, str]:
-    """Of optvis, torch and Python."""
+    """The versions of optvis, torch and Python."""
     return {"optvis": _own(), "torch": torch.__version__, "python": platform.python_version()}
 
 
 @cache
 def _own() -> str:
-    return version("optvis")  # reads a file
+    return version("optvis")  # reads a file, and so is cached

@@ -1,4 +1,4 @@
-"""The result of a run: images, scores and how they came about; saving and showing."""
+"""The result of a run: images, scores, history and settings; saving, loading and showing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .params import PixelParam
 
 
 class Visualisation:
-    """What a run made.
+    """The result of a run.
 
     Attributes:
-        param: the parameterisation at its end; call it for images with a gradient, or give it to ``vis`` to go on.
+        param: the final parameterisation; call it for images with a gradient, or give it to ``vis`` to continue.
         scores: ``[N]``, the objective of the finished images, without transforms.
         history: ``[steps, N]``, the objective at each step, under transforms.
         frames: ``{step: [N, C, H, W]}``, the images kept at each ``thresh``.
-        settings: everything that made it, with versions; JSON can hold it.
+        settings: everything that decided the pictures, with versions, as JSON data.
         tensors: the tensors that the settings name: vectors of directions, photographs.
     """
 
@@ -55,16 +55,17 @@ class Visualisation:
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1], float32, on the CPU."""
         with torch.no_grad():
-            return self.param().float().clamp(0, 1).cpu()
+            images: Tensor = self.param()
+            return images.float().clamp(0, 1).cpu()
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What each picture shows, for ``grid``; empty where all show the same."""
+        """The labels of the pictures in ``grid``; empty if all have the same objective."""
         return tuple(self.settings.get("labels", ()))
 
     @property
     def pictures(self) -> list[int]:
-        """The numbers of the pictures; not all are here where a run of many was ended early."""
+        """The numbers of the pictures; an interrupted run may not contain all."""
         return list(self.settings.get("pictures", range(len(self.scores))))
 
     @property
@@ -76,13 +77,13 @@ class Visualisation:
         return len(self.scores)
 
     def described(self, **more: Any) -> Visualisation:
-        """The same with further settings."""
+        """A copy with further settings."""
         return Visualisation(
             self.param, self.scores, self.history, self.frames, {**self.settings, **more}, self.tensors
         )
 
     def split(self) -> Iterator[Visualisation]:
-        """A visualisation of each picture by itself."""
+        """Yield a visualisation for each picture."""
         for i, picture in enumerate(self.pictures):
             settings = {**self.settings, "labels": list(self.labels[i : i + 1]), "pictures": [picture]}
             frames = {step: images[i : i + 1] for step, images in self.frames.items()}
@@ -97,21 +98,21 @@ class Visualisation:
         return f"Visualisation(images={list(self.images.shape)}, scores=[{scores}], steps={len(self.history)})"
 
     def to_pil(self) -> list[Image.Image]:
-        """One PIL image for each picture. Of images with neither 1 nor 3 channels, the channels side by side."""
+        """One PIL image for each picture; with neither 1 nor 3 channels, the channels are side by side."""
         return [to_pil(image) for image in self.images]
 
     def grid(self, columns: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
         """All pictures in one, row by row.
 
         Args:
-            columns: pictures in a row; by default as many as leave the fewest places empty, near a square.
-            labels: a line under each picture; ``()`` for none, by default ``self.labels`` where there are several.
+            columns: pictures in a row; by default the number near a square grid that leaves the fewest empty cells.
+            labels: a line below each picture; ``()`` for none, by default ``self.labels`` for several pictures.
         """
         labels = (self.labels if len(self) > 1 else ()) if labels is None else labels
         return grid(self.to_pil(), columns, labels)
 
     def show(self) -> None:
-        """Show the pictures: in a notebook in place, otherwise in the system's viewer; without a screen, say so."""
+        """Show the pictures in a notebook or in the system's viewer; without a screen, print a hint."""
         shell = notebook_display()
         if shell is not None:
             shell(self.grid())
@@ -127,15 +128,15 @@ class Visualisation:
         return data.getvalue()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the pictures; several become one grid. The file is written whole or not at all.
+        """Write the pictures, several as one grid. The file is written completely or not at all.
 
         Args:
-            path: ``.png`` (carries settings and scores, see ``load``), ``.webp``, ``.jpg``, ``.gif`` (the frames, then
+            path: ``.png`` (contains settings and scores, see ``load``), ``.webp``, ``.jpg``, ``.gif`` (the frames, then
                 the finished picture) or ``.npy`` (``[N, C, H, W]`` float32).
 
         Raises:
-            ValueError: another ending, or a grid too large for the format.
-            OSError: the path cannot be written; the message says why, and which PNG was written in its place.
+            ValueError: an unknown ending, or a grid too large for the format.
+            OSError: the path cannot be written; the message says why, and which PNG was written instead.
         """
         path = check_path(path)
         sheet = self.grid()
@@ -158,7 +159,7 @@ class Visualisation:
         return data.getvalue()
 
     def _texts(self) -> dict[str, str]:
-        """What a PNG carries beside the picture."""
+        """The texts of a PNG: settings, and tensors that they name."""
         if not self.settings:
             return {}
         shape = list(self.images.shape)
@@ -169,9 +170,9 @@ class Visualisation:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Visualisation:
-        """A visualisation from a PNG that ``save`` wrote: its pictures, to 8 bits, with settings and scores.
+        """Read a PNG that ``save`` wrote: its pictures, rounded to 8 bits, with settings and scores.
 
-        The history and the frames are not kept in the file. ``optvis.redraw.redraw`` draws it again.
+        History and frames are not in the file. ``optvis.redraw`` draws the pictures again.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -187,7 +188,7 @@ class Visualisation:
             places = grid_places(count, (height, across), None, labelled) if count > 1 else [(0, 0)]
             pictures = [sheet[:, y : y + height, x : x + across] for x, y in places]
             if channels not in (1, 3):
-                pictures = [picture.mean(0).unflatten(1, (channels, width)).movedim(1, 0) for picture in pictures]
+                pictures = [one.mean(0).reshape(height, channels, width).movedim(1, 0) for one in pictures]
             images = torch.stack([picture[:1] if channels == 1 else picture for picture in pictures])
             param = PixelParam((height, width), count, channels, decorrelate=False).encode(images)
             kept = torch.tensor([float(score) for score in scores])
@@ -197,11 +198,11 @@ class Visualisation:
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings that a saved PNG carries.
+    """The settings in a saved PNG.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no picture, or carries none.
+        ValueError: the file is no picture, or has no settings.
     """
     text = _text(path, "optvis")
     try:
@@ -218,14 +219,14 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no picture, or they are damaged.
+        ValueError: the file is no picture, or the tensors are damaged.
     """
     text = _text(path, "optvis-tensors")
     if text is None:
         return {}
     try:
         return safetensors.torch.load(base64.b64decode(text, validate=True))
-    except Exception as error:  # safetensors raises an error of its own
+    except Exception as error:  # safetensors raises an undocumented type
         raise ValueError(f"the tensors in {str(path)!r} are damaged: {error}") from error
 
 

@@ -1,14 +1,13 @@
-"""A network by name: ``demo``, ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME``, ``FILE.py:FUNCTION``."""
+"""Loading networks by name: ``demo``, ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME``, ``FILE.py:FUNCTION``."""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import pickle
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .checks import nearest
 from .files import expanded
 from .text import printable
 
 FORMS = "demo, torchvision:NAME, timm:NAME, hf:NAME or FILE.py:FUNCTION"
+_SEE = "see its documentation for the names"
 
 
 def load_network(name: str, weights: str | PathLike[str] | None = None) -> nn.Module:
-    """A network in eval mode.
+    """Load a network, in eval mode.
 
-    ``demo`` leaves torch's random state alone. The other libraries draw initial weights from it before they load.
+    ``demo`` does not use torch's random state. The other libraries draw initial weights from it before they load.
 
     Args:
         name: ``demo`` (bundled), ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` (a Hugging Face name or folder; its
             own Python code is never run), or ``FILE.py:FUNCTION``, a function without arguments that returns a
             network.
-        weights: a file of weights, ``.safetensors`` or ``.pth`` (read with ``weights_only``). Without it the
-            pretrained weights are used, which are downloaded once.
+        weights: a file of weights, ``.safetensors`` or ``.pth`` (read with ``weights_only``). Without it, pretrained
+            weights are used, which are downloaded once.
 
     Raises:
         ValueError: an unknown name, weights that do not fit, or a file that cannot be run; the message names the
@@ -59,11 +60,11 @@ def load_network(name: str, weights: str | PathLike[str] | None = None) -> nn.Mo
 
 
 def load_weights(network: nn.Module, path: str | PathLike[str]) -> None:
-    """Fill a network from a ``.safetensors`` or ``.pth`` file.
+    """Load weights into a network from a ``.safetensors`` or ``.pth`` file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds anything but weights, or they do not fit; the network is then unchanged.
+        ValueError: the file holds anything but weights, or they do not fit; the network is then unchanged.
     """
     path = expanded(path)
     if not path.is_file():
@@ -73,7 +74,7 @@ def load_weights(network: nn.Module, path: str | PathLike[str]) -> None:
 
         try:
             state: Any = load_file(path)
-        except Exception as error:  # of safetensors' own type, which it does not document
+        except Exception as error:  # safetensors raises an undocumented type
             raise ValueError(f"{str(path)!r} is no safetensors file: {printable(error)}") from error
     else:
         try:
@@ -99,13 +100,13 @@ def load_weights(network: nn.Module, path: str | PathLike[str]) -> None:
 
 
 def _same_kind(value: Tensor, own: Tensor) -> bool:
-    """True if copying ``value`` into ``own`` loses nothing but precision."""
+    """True if copying ``value`` into ``own`` loses at most precision."""
     kinds = [(tensor.is_floating_point(), tensor.is_complex(), tensor.layout) for tensor in (value, own)]
     return kinds[0] == kinds[1]
 
 
 def _reason(error: Exception) -> str:
-    """Why weights could not be read, in a line. Torch's own advice, to unpickle the file all the same, is left out."""
+    """The reason why weights could not be read, in one line, without torch's advice to unpickle the file."""
     text = str(error)
     if "TorchScript" in text:
         return "it is a TorchScript archive; save network.state_dict() instead"
@@ -125,14 +126,14 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
 
     names = models.list_models()
     if name not in names:
-        raise ValueError(f"torchvision has no network {name!r}: {_nearest(name, names)}")
+        raise ValueError(f"torchvision has no network {name!r}: {nearest(name, names, _SEE)}")
     weights = getattr(models.get_model_weights(name), "DEFAULT", None)
     try:
-        network = models.get_model(name, weights=weights if pretrained else None)
+        network: nn.Module = models.get_model(name, weights=weights if pretrained else None)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # URLError is an OSError
         raise _no_weights(name, error) from error
     if weights is not None:
-        # torchvision keeps these beside the network, not in it.
+        # torchvision keeps these with the weights, not in the network.
         preset = weights.transforms()
         network.output_names = weights.meta.get("categories")  # type: ignore[assignment]
         if hasattr(preset, "crop_size"):
@@ -145,9 +146,10 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
 def _timm(name: str, pretrained: bool) -> nn.Module:
     timm = _needs("timm", "timm")
     if not timm.is_model(name.split(".")[0]):
-        raise ValueError(f"timm has no network {name!r}: {_nearest(name, timm.list_models())}")
+        raise ValueError(f"timm has no network {name!r}: {nearest(name, timm.list_models(), _SEE)}")
     try:
-        return timm.create_model(name, pretrained=pretrained)
+        network: nn.Module = timm.create_model(name, pretrained=pretrained)
+        return network
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise _no_weights(name, error) from error
 
@@ -164,16 +166,15 @@ def _hf(name: str, pretrained: bool) -> nn.Module:
         classifies = any(kind.endswith("ForImageClassification") for kind in kinds)
         auto = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
         make = auto.from_pretrained if pretrained else auto.from_config
-        return make(name if pretrained else config, trust_remote_code=False)
+        network: nn.Module = make(name if pretrained else config, trust_remote_code=False)
+        return network
     except Exception as error:  # transformers, safetensors and torch raise many types
         if "trust_remote_code" in str(error):
             raise ValueError(
-                f"hf:{name} needs Python code of its own, which is never run here, because it could do anything on "
+                f"hf:{name} needs Python code of its own, which optvis never runs, because it could do anything on "
                 "this machine. Read it, build the network in a function of yours and give FILE.py:FUNCTION"
             ) from error
-        raise OSError(
-            f"Hugging Face has no network {name!r} here, or it could not be loaded: {_reason(error)}"
-        ) from error
+        raise OSError(f"Hugging Face has no network {name!r}, or it could not be loaded: {_reason(error)}") from error
 
 
 def _from_file(path: str, function: str) -> nn.Module:
@@ -181,9 +182,10 @@ def _from_file(path: str, function: str) -> nn.Module:
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {path!r}")
     spec = importlib.util.spec_from_file_location(f"optvis file {file.resolve()}", file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
+    sys.modules[spec.name] = module  # dataclasses look up their module in it
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -191,7 +193,7 @@ def _from_file(path: str, function: str) -> nn.Module:
     make = getattr(module, function, None)
     if not callable(make):
         names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise ValueError(f"{path} has no function {function!r}: {_nearest(function, names)}")
+        raise ValueError(f"{path} has no function {function!r}: {nearest(function, names)}")
     try:
         network = make()
     except Exception as error:
@@ -213,8 +215,3 @@ def _needs(package: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(f"this needs {package}: pip install 'optvis[{extra}]'") from error
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(near)}?" if near else "see its documentation for the names"

@@ -95,7 +95,7 @@ WITH_CHANNEL: dict[str, Callable[[nn.Module], Any]] = {
 
 @pytest.mark.parametrize("name", WITH_CHANNEL)
 def test_a_channel_is_refused_where_a_layer_alone_is_asked_for(name: str, small: Small) -> None:
-    message = r"'features/0:1' names channel 1, and a layer alone is asked for: write 'features/0', or Channel\('feat"
+    message = r"'features/0:1' names channel 1, but a layer alone is needed: write 'features/0', or Channel\('feat"
     with pytest.raises(ValueError, match=message):
         WITH_CHANNEL[name](small)
 

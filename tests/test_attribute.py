@@ -267,7 +267,7 @@ def test_a_box_of_a_detector() -> None:
     with pytest.warns(UserWarning, match="a map without evidence"):
         nowhere = attribute(network, image, "occlusion", box(1, (0, 0, 1, 1)), window=64, stride=64)
     assert nowhere.scores[0] == 0
-    with pytest.raises(ValueError, match=r"puts out .* in which no class can be picked.*such as .*box"):
+    with pytest.raises(ValueError, match=r"puts out .* which has no row of classes for each.*such as .*box"):
         attribute(network, image)
     assert snapshot(network) == before
 
@@ -452,7 +452,7 @@ BAD: dict[str, tuple[Callable[[nn.Module], Any], type[Exception], str]] = {
     "target that is no number": (on(target=lambda output: "owl"), TypeError, "the target gives 'owl'"),
     "target without gradient": (on(target=lambda output: output[:, 0].detach()), ValueError, "no gradient reaches"),
     "constant target": (on(target=lambda output: output[:, 0] * 0), ValueError, "does not depend on the image"),
-    "penalty alone": (on(target=-TotalVariation()), ValueError, "has an extent in space: choose a pixel method"),
+    "penalty alone": (on(target=-TotalVariation()), ValueError, "has spatial axes: choose a pixel method"),
     "segment of vectors": (on(target=segment(1)), ValueError, r"puts out \[2, 5\]: a segment needs"),
     "box of vectors": (on(target=box(1, (0, 0, 4, 4))), ValueError, r"puts out \[2, 5\]: a box needs a list of dicts"),
     "embedding of another length": (on(target=similarity(torch.ones(3))), ValueError, "has 3 numbers.*puts out 5"),
@@ -464,9 +464,9 @@ BAD: dict[str, tuple[Callable[[nn.Module], Any], type[Exception], str]] = {
     "foreign module": (on(layer=nn.ReLU()), ValueError, "this ReLU is not a module of Demanding"),
     "no layers": (on(layer=[]), ValueError, "an empty list of layers"),
     "layer without extent": (
-        on(layer="head"), ValueError, r"layer 'head' puts out \[5\], which has no extent in space: .*such as 'narrow'"
+        on(layer="head"), ValueError, r"layer 'head' puts out \[5\], which has no spatial axes: .*such as 'narrow'"
     ),
-    "layer without extent, by Captum": (on("layer_conductance", layer="head"), ValueError, "no extent in space"),
+    "layer without extent, by Captum": (on("layer_conductance", layer="head"), ValueError, "no spatial axes"),
     "layer without channels": (on(layer="lone"), ValueError, "which has no channels"),
     "layer never called": (on(layer="unused"), ValueError, "'unused' of Demanding is not called in the forward pass"),
     "layer beyond the target": (
@@ -474,17 +474,17 @@ BAD: dict[str, tuple[Callable[[nn.Module], Any], type[Exception], str]] = {
     ),
     "layer of a pixel method": (on("saliency", layer="second"), ValueError, "leave layer= out"),
     "principal component of pixels": (on("saliency", eigen_smooth=True), ValueError, "not with saliency"),
-    "mirrored place": (on(target=Neuron("second", 1, (0, 1)), aug_smooth=True), ValueError, "asks for a place"),
+    "mirrored place": (on(target=Neuron("second", 1, (0, 1)), aug_smooth=True), ValueError, "depends on the position"),
     "mirrored box": (
         lambda _: attribute(
             seeded(Segmenting), drawn(3, 8, 8), target=segment(1, torch.ones(8, 8)), aug_smooth=True
         ),
-        ValueError, "aug_smooth mirrors the images, and 'segment of 1' asks for a place in them",
+        ValueError, "aug_smooth mirrors the images, and 'segment of 1' depends on the position in them",
     ),
     "wrong number of mean values": (on(mean=[0.5, 0.5]), ValueError, "mean has 2 values"),
     "inputs that it does not take": (on(extra_inputs=(torch.ones(1),)), ValueError, "Demanding does not run on"),
     "class activation of another head": (on("cam", layer="second"), ValueError, "cam needs a network whose outputs"),
-    "wrong channel count": (of(drawn(1, 2, 16, 16)), ValueError, "the picture has 2 channels, the network takes 3"),
+    "wrong channel count": (of(drawn(1, 2, 16, 16)), ValueError, "the image has 2 channels, the network takes 3"),
     "no such file": (of("none.jpg"), FileNotFoundError, "there is no file 'none.jpg'"),
     "no picture": (of([drawn(3, 16, 16), 5]), TypeError, "no image: 5"),
     "no pictures": (of([]), ValueError, "the list is empty"),
@@ -498,7 +498,7 @@ BAD: dict[str, tuple[Callable[[nn.Module], Any], type[Exception], str]] = {
         lambda _: attribute(vit(), drawn(3, 40, 40)), ValueError, "takes images of 32 × 32 px, not 40 × 40 px: resize"
     ),
     "no class to pick": (
-        lambda _: attribute(seeded(nn.Flatten, 0), drawn(3, 8, 8)), ValueError, "in which no class can be picked"
+        lambda _: attribute(seeded(nn.Flatten, 0), drawn(3, 8, 8)), ValueError, "which has no row of classes for each"
     ),
 }  # fmt: skip
 
@@ -592,13 +592,13 @@ BAD_COMMANDS = {
         ["photo.png", "--layer", "feature/0"],
         "no layer 'feature/0' in Small: did you mean 'features/0'",
     ),
-    "layer without extent": (["photo.png", "--layer", "head"], "which has no extent in space: choose one with a map"),
+    "layer without extent": (["photo.png", "--layer", "head"], "which has no spatial axes: choose one with a map"),
     "layer of a pixel method": (["photo.png", "--method", "saliency", "--layer", "head"], "leave layer= out"),
     "no photograph": (["none.jpg"], "there is no file 'none.jpg'"),
     "no image": (["nets.py"], "'nets.py' is no image that Pillow can read"),
     "another ending": (["photo.png", "-o", "a.gif"], "cannot save 'a.gif': the ending must be one of"),
     "no folder": (["photo.png", "-o", "none/a.png"], "there is no folder 'none'"),
-    "unknown device": (["photo.png", "--device", "abacus"], "device 'abacus' cannot be used here"),
+    "unknown device": (["photo.png", "--device", "abacus"], "device 'abacus' is not available"),
     "unknown option": (["photo.png", "--steps", "3"], "--steps"),
 }
 

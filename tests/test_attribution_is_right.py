@@ -60,7 +60,7 @@ def test_the_demo_network_recognises_one_of_two_patterns(demo: DemoNetwork, patt
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (demo.image_mean, demo.image_std))
     with torch.no_grad():
         first = demo((images - mean) / std)["pattern"].argmax(1).tolist()
-    assert sum(one in pair for one, pair in zip(first, zip(left, right))) >= 98
+    assert sum(one in pair for one, pair in zip(first, zip(left, right, strict=True), strict=True)) >= 98
 
 
 def pointed(demo: DemoNetwork, patterns: Patterns, name: str, layer: str | None) -> list[int]:
@@ -69,7 +69,7 @@ def pointed(demo: DemoNetwork, patterns: Patterns, name: str, layer: str | None)
     boxes = [(0, 0, 64, 64), (64, 0, 128, 64)]
     return [
         int(pointing_game(attribute(demo, images, name, kinds, layer), [box] * COUNT).sum())
-        for kinds, box in zip(asked, boxes)
+        for kinds, box in zip(asked, boxes, strict=True)
     ]
 
 

@@ -419,7 +419,7 @@ def test_works_in_the_network_s_type(name: str, images: Tensor) -> None:
 
 
 def test_layer_beyond_the_target(images: Tensor) -> None:
-    with pytest.raises(ValueError, match="layer 'second' is not called on the way to the target"):
+    with pytest.raises(ValueError, match="layer 'second' is not called before the target"):
         attributed("layer_conductance", network_of(), images, Target(("a", "b"), objective=Channel("first", 1)))
 
 
@@ -440,7 +440,7 @@ def test_calls_that_change_from_pass_to_pass(images: Tensor) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x if len(x) == 1 else F.gelu(x))  # DeepLIFT runs image and baseline together
 
-    with pytest.raises(ValueError, match=r"Moody calls other functions from pass to pass \(gelu now\)"):
+    with pytest.raises(ValueError, match=r"Moody calls different functions in different passes \(now gelu\)"):
         attributed("deeplift", network_of(Moody), images)
 
 

@@ -138,9 +138,9 @@ def test_grey_becomes_rgb_and_rgb_grey() -> None:
     ("image", "channels", "error", "message"),
     [
         ([], 3, ValueError, "the list is empty, give at least one picture"),
-        (pixels(4, 5, 5), 3, ValueError, "the picture has 4 channels, the network takes 3"),
-        (pixels(3, 5, 5), 4, ValueError, "the picture has 3 channels, the network takes 4"),
-        (pixels(2, 5, 5), 1, ValueError, "the picture has 2 channels, the network takes 1"),
+        (pixels(4, 5, 5), 3, ValueError, "the image has 4 channels, the network takes 3"),
+        (pixels(3, 5, 5), 4, ValueError, "the image has 3 channels, the network takes 4"),
+        (pixels(2, 5, 5), 1, ValueError, "the image has 2 channels, the network takes 1"),
         ([pixels(3, 5, 5), pixels(3, 5, 6)], 3, ValueError, "different sizes, 5x5 and 5x6"),
         ([pixels(3, 5, 5), Image.new("RGB", (9, 9))], 3, ValueError, "different sizes, 5x5 and 224x224"),
         (pixels(5, 5), 3, ValueError, r"a tensor of shape \[5, 5\] is no image"),
@@ -224,7 +224,7 @@ def test_what_is_no_number_is_taken_as_0(bad: float) -> None:
 def test_a_map_of_zeros_warns_once_and_stays_zeros() -> None:
     values = noise(3, 1, 4, 4)
     values[[0, 2]] = 0
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="without evidence") as caught:
         result = made(values)
     assert [str(warning.message) for warning in caught] == [
         "gradcam: a map without evidence, zero everywhere, for image 0 ('class 0'), image 2 ('class 2')"
@@ -359,9 +359,9 @@ def test_layers_of_both_are_named_once() -> None:
 
 
 def test_what_cannot_be_combined() -> None:
-    with pytest.raises(ValueError, match="gradcam is of 2 images, hirescam of 3: give as many"):
+    with pytest.raises(ValueError, match="gradcam has 2 images, hirescam 3: give the same number of images"):
         made() + made(noise(3, 1, 4, 4), "hirescam")
-    with pytest.raises(ValueError, match="gradcam has 2 channels, hirescam 3: give as many, or 1"):
+    with pytest.raises(ValueError, match="gradcam has 2 channels, hirescam 3: give the same number, or 1"):
         made(noise(2, 2, 4, 4)) * made(noise(2, 3, 4, 4), "hirescam")
     with pytest.raises(ZeroDivisionError, match="cannot be divided by 0"):
         made() / 0
@@ -528,7 +528,7 @@ def test_layers_are_named_where_they_differ() -> None:
 def test_what_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="nothing to compare: give at least one attribution"):
         compare([])
-    with pytest.raises(ValueError, match="attributions of 2, 3 images: give as many in each"):
+    with pytest.raises(ValueError, match="attributions of 2, 3 images: give the same images"):
         compare([made(), made(noise(3, 1, 4, 4))])
     with pytest.raises(ValueError, match="columns 0: give a whole number of at least 1"):
         compare([made()], columns=0)

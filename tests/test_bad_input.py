@@ -55,7 +55,7 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     "no objective": (draw(None), TypeError, r"None is no objective: give one .* a string .* or a list"),
     "a class without others": (
         lambda _, callback: OptVis.from_class(ONE_OUTPUT, 0).vis(callback=callback),
-        ValueError, r"layer '' puts out 1 number: there is no other class.*use Channel\(layer, 0\)"
+        ValueError, r"layer '' puts out 1 number, so there is no other class.*use Channel\(layer, 0\)"
     ),
     "no objective in a list": (draw(["second", 3.5]), TypeError, r"3\.5 is no objective"),
     "empty list": (draw([]), ValueError, "an empty list of objectives makes no picture"),
@@ -100,8 +100,8 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     ),
     "wrong number of std values": (draw("second", {"std": [0.5] * 4}), ValueError, "std has 4 values"),
     "std of 0": (draw("second", {"std": [0.5, 0, 0.5]}), ValueError, "std must be positive in every channel"),
-    "thresh of 0": (draw("second", thresh=0), ValueError, "thresh 0: steps count from 1"),
-    "thresh with a 0": (draw("second", thresh=(0, 4)), ValueError, "thresh 0: steps count from 1"),
+    "thresh of 0": (draw("second", thresh=0), ValueError, "thresh 0: give whole numbers of at least 1"),
+    "thresh with a 0": (draw("second", thresh=(0, 4)), ValueError, "thresh 0: give whole numbers of at least 1"),
     "thresh empty": (draw("second", thresh=()), ValueError, "thresh is empty"),
     "thresh of a half": (draw("second", thresh=(1.5,)), ValueError, r"thresh 1\.5"),
     "stage of 0 steps": (
@@ -138,9 +138,9 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
         draw("second", {"channel_axis": 4}), ValueError, "channel_axis 4 of layer 'second'.* axes 1, 2, 3 to choose"
     ),
     "inputs that the network does not take": (a_second_input, ValueError, "Demanding does not run on an image of 3"),
-    "no such device": (draw("second", {"device": "abacus"}), ValueError, "device 'abacus' cannot be used here: "),
+    "no such device": (draw("second", {"device": "abacus"}), ValueError, "device 'abacus' is not available: "),
     "device that is not at hand": (
-        draw("second", {"device": "cuda:77"}), ValueError, "device 'cuda:77' cannot be used here: "
+        draw("second", {"device": "cuda:77"}), ValueError, "device 'cuda:77' is not available: "
     ),
     "transform that cannot be called": (draw("second", {"transforms": [5]}), TypeError, "5 is no transform"),
     "verbose unknown": (draw("second", verbose="loud"), ValueError, "verbose='loud': choose True, False or 'always'"),
@@ -148,7 +148,7 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
         draw(-TotalVariation("nowhere")), ValueError, "no layer 'nowhere' in Demanding"
     ),
     "multiplied objectives": (
-        lambda network, _: Channel("second", 1) * Channel("second", 2), TypeError, "to want both .* add them"
+        lambda network, _: Channel("second", 1) * Channel("second", 2), TypeError, "to combine two objectives, add them"
     ),
     "collage of a channel out of range": (
         lambda network, callback: collage(network, "second", range(6, 10), 16, callback=callback),

@@ -77,7 +77,7 @@ def test_score_cam_one_by_one(network: Pooled, images: Tensor) -> None:
     a = activations(network, images)
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     expected = []
-    for image, maps, target in zip((images - mean) / std, a, [3, 1]):
+    for image, maps, target in zip((images - mean) / std, a, [3, 1], strict=True):
         scores = []
         for one in maps:
             mask = F.interpolate(one[None, None], images.shape[-2:], mode="bilinear")[0]
@@ -129,11 +129,11 @@ def test_smoothing(network: Pooled, images: Tensor) -> None:
 def test_cam_says_where_it_does_not_work(network: Pooled, images: Tensor) -> None:
     with pytest.raises(ValueError, match="cam needs a network whose outputs are the means of 'body/0' times"):
         attribute(network, images, "cam", 0, "body/0")
-    with pytest.raises(ValueError, match="cam explains classes alone, not 'total'"):
 
-        def total(output: Tensor) -> Tensor:
-            return output.sum(1)
+    def total(output: Tensor) -> Tensor:
+        return output.sum(1)
 
+    with pytest.raises(ValueError, match="cam explains only classes, not 'total'"):
         attribute(network, images, "cam", total, "body/2")
 
 
@@ -202,7 +202,7 @@ def test_the_same_as_pytorch_grad_cam(
     at_once = 2 if name == "fullgrad" else len(images)  # it enlarges each channel of each layer
     for layer in layers if name != "fullgrad" else layers[:1]:
         module = dict(network.named_modules())[layer.replace("/", ".")]
-        for shown, asked in zip(images.split(at_once), targets.split(at_once)):
+        for shown, asked in zip(images.split(at_once), targets.split(at_once), strict=True):
             found = attribute(network, shown, name, asked, layer if METHODS[name].layer else None)
             classes = [ClassifierOutputTarget(index) for index in asked.tolist()]
             inputs = normalised(network, shown)

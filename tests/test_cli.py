@@ -180,7 +180,7 @@ BAD = {
     "no steps": (["vis", NET, "head:0", "--steps", "0"], "--steps"),
     "seed below 0": (["vis", NET, "head:0", "--seed", "-1"], "--seed"),
     "unknown parameterisation": (["vis", NET, "head:0", "--param", "wavelet"], "fourier"),
-    "unknown device": (["vis", NET, "head:0", "--device", "abacus"], "device 'abacus' cannot be used here"),
+    "unknown device": (["vis", NET, "head:0", "--device", "abacus"], "device 'abacus' is not available"),
     "unknown command": (["viz", NET], "viz"),
     "unknown option": (["vis", NET, "head:0", "--colour"], "--colour"),
     "nothing to draw": (["vis"], "NETWORK"),
@@ -277,8 +277,8 @@ def test_an_interrupted_picture_is_kept(
     steps = read_settings("a.png")["steps"]
     assert 10 < steps < 40
     assert err.splitlines()[-2:] == [
-        f"optvis: interrupted after {steps} steps; what was drawn by then is in a.png",
-        f"optvis: to draw it in full, run again: optvis {' '.join(arguments)} -o a.png --steps 2000",
+        f"optvis: interrupted after {steps} steps; the pictures so far are in a.png",
+        f"optvis: to draw them in full, run again: optvis {' '.join(arguments)} -o a.png --steps 2000",
     ]
     assert [signal.getsignal(one) for one in SIGNALS] == before
 
@@ -443,7 +443,7 @@ def test_redraw(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["vis", NET, "features/2:3", "-o", "a.png", "--steps", "4", "--seed", "3", "--weights", "moved.pth"]
     assert run(command) == 0
     assert run(["redraw", "a.png"]) == 2
-    message = "'a.png' was drawn from 'nets.py:Small', which is Python code: if you trust it, give it after the file"
+    message = "'a.png' was drawn from 'nets.py:Small', which is Python code: if you trust it, give it after FILE"
     assert message in capsys.readouterr().err
     assert run(["redraw", "a.png", NET, "--weights", "moved.pth", "-o", "b.png"]) == 0
     assert (np.asarray(Image.open("a.png")) == np.asarray(Image.open("b.png"))).all()
@@ -456,7 +456,7 @@ def test_redraw(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("settings", "message"),
     [
         (None, "'a.png' carries no settings of optvis"),
-        ({"network": "nets.py:Small"}, "which is Python code: if you trust it, give it after the file"),
+        ({"network": "nets.py:Small"}, "which is Python code: if you trust it, give it after FILE"),
         ({"network": "DemoNetwork"}, "was drawn from 'DemoNetwork', and does not say where to find it: give demo"),
         ({}, "was drawn from 'None', and does not say where to find it"),
         ({"network": "demo", "weights": "none.pth"}, "there is no file of weights 'none.pth'"),

@@ -19,7 +19,9 @@ def judged(images: torch.Tensor) -> list[tuple[str, str]]:
     outputs = judge((images - mean) / std)
     return [
         (PATTERNS[pattern], COLOURS[colour])
-        for pattern, colour in zip(outputs["pattern"].argmax(1).tolist(), outputs["colour"].argmax(1).tolist())
+        for pattern, colour in zip(
+            outputs["pattern"].argmax(1).tolist(), outputs["colour"].argmax(1).tolist(), strict=True
+        )
     ]
 
 
@@ -37,4 +39,4 @@ def test_every_pair_of_pattern_and_colour_is_recognised() -> None:
     """All 96, where the sum of two outputs alone gives up the pattern for the colour in two or three."""
     wishes = [Class("pattern", pattern) + Class("colour", colour) for pattern, colour in PAIRS]
     found = judged(OptVis(demo_network(), wishes).vis(verbose=False, batch=96).images)
-    assert not {wish: seen for wish, seen in zip(PAIRS, found) if wish != seen}
+    assert not {wish: seen for wish, seen in zip(PAIRS, found, strict=True) if wish != seen}

@@ -114,7 +114,7 @@ def test_thresh_inside_of_the_coarse_stage_still_ends_at_the_asked_size(optvis: 
 
 def test_a_thresh_behind_the_last_stage_is_told(optvis: OptVis) -> None:
     called: list[int] = []
-    with pytest.raises(ValueError, match="thresh 9 lies behind the last of the stages' 8 steps"):
+    with pytest.raises(ValueError, match="thresh 9 is beyond the last of the stages' 8 steps"):
         optvis.vis(stages=COARSE_TO_FINE, thresh=(2, 9), callback=lambda step, _: called.append(step))
     assert not called
 

@@ -142,7 +142,7 @@ def test_activations_are_those_of_each_image(name: str) -> None:
         batch, singles = network(images), [network(image[None]) for image in images]
     first = found.channels_first(batch)
     assert first.shape == (3, *found.shape)
-    for one, single in zip(first, singles):
+    for one, single in zip(first, singles, strict=False):
         assert torch.allclose(one, found.channels_first(single)[0], atol=1e-6)
     assert torch.equal(found.layout.original(first), batch)
     conv = network.relu(network.conv(images)) if "one size" not in name else None
@@ -220,7 +220,7 @@ def test_rows_that_belong_to_no_image_are_refused(kind: type[Features]) -> None:
 def test_rows_that_change_in_number_as_the_picture_changes_are_refused() -> None:
     layout = Layout(0, 1, rows=4)
     assert layout.channels_first(torch.zeros(8, 3)).shape == (2, 3, 4)
-    with pytest.raises(ValueError, match=r"put out 4 rows an image puts out 6 now.*depends on what is in the image"):
+    with pytest.raises(ValueError, match=r"4 rows an image puts out 6 now.*depends on the content of the image"):
         layout.channels_first(torch.zeros(6, 3))
 
 

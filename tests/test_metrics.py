@@ -371,7 +371,7 @@ def test_randomisation_goes_down_from_the_output_and_leaves_the_network_alone() 
     for entry in found[1:]:
         assert (entry.spearman < 0.95).all() and (entry.ssim < 0.95).all()
     again = metrics.randomisation(network, explain)
-    assert all(torch.equal(a.spearman, b.spearman) for a, b in zip(found, again))
+    assert all(torch.equal(a.spearman, b.spearman) for a, b in zip(found, again, strict=True))
     assert [e.layer for e in metrics.randomisation(network, explain, layers=["second"])] == [None, "second"]
     alone = metrics.randomisation(network, explain, cascading=False)
     assert torch.equal(alone[1].spearman, found[1].spearman) and not torch.equal(alone[3].spearman, found[3].spearman)
@@ -494,7 +494,7 @@ ERRORS: dict[str, tuple[Any, str]] = {
     "box outside": (lambda n, a: metrics.energy_in_box(a, [(0, 0, 1, 1), (9, 0, 12, 1)]), "outside its image of 8 × 8"),
     "metric": (lambda n, a: metrics.table(n, [a], ["deletoin"]), "no metric 'deletoin': did you mean 'deletion'"),
     "no maps": (lambda n, a: metrics.table(n, []), "no attributions"),
-    "drop": (lambda n, a: metrics.average_drop(n, a, softmax=False), "a drop is a share of a positive score"),
+    "drop": (lambda n, a: metrics.average_drop(n, a, softmax=False), "a drop is a fraction of a positive score"),
     "layer": (lambda n, a: metrics.randomisation(n, lambda n: n(a.images)[..., None, None], ["hed"]), "mean 'head'"),
     "no weights": (lambda n, a: metrics.randomisation(nn.ReLU(), lambda n: n(a.images)), "nothing to randomise"),
     "no order": (lambda n, a: metrics.deletion(n, Shown(a.values / 0, a.images, a.target)), "NaN or infinite"),

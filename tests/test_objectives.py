@@ -310,7 +310,11 @@ def test_strings_and_lists_are_read(value: Any, objective: Objective) -> None:
         ("a:", ValueError, "'a:' is no address: write 'features/18' for a layer, 'features/18:12' for a channel"),
         (":3", ValueError, "':3' is no address"),
         ([], ValueError, "an empty list of objectives makes no picture"),
-        ([Channel("a", [1, 2])], ValueError, r"Channel\('a', \(1, 2\)\) makes 2 pictures: a batch takes one of each"),
+        (
+            [Channel("a", [1, 2])],
+            ValueError,
+            r"Channel\('a', \(1, 2\)\) makes 2 pictures: in a batch, each objective makes one",
+        ),
     ],
 )
 def test_what_is_no_objective_is_an_error(value: Any, error: type[Exception], message: str) -> None:

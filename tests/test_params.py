@@ -337,7 +337,7 @@ def test_pictures_are_joined(kind: Callable[..., Param]) -> None:
     ids=repr,
 )
 def test_what_differs_is_not_joined(parts: list[Param]) -> None:
-    with pytest.raises(ValueError, match="of one kind, size and options can be joined, not "):
+    with pytest.raises(ValueError, match="of one class, size and options can be joined, not "):
         Param.join(parts)
 
 
@@ -587,7 +587,7 @@ def test_a_new_kind_takes_a_few_lines() -> None:
     assert torch.equal(Param.join([Corners(8, seed=4), Corners(8, seed=9)])(), Corners(8, batch=2, seed=[4, 9])())
     grown = param.grow(20)
     assert grown.size == (20, 20) and grown.corners == 3 and torch.equal(grown.values, param.values)
-    with pytest.raises(ValueError, match="of one kind, size and options can be joined"):
+    with pytest.raises(ValueError, match="of one class, size and options can be joined"):
         Param.join([Corners(8), Corners(8, 3)])
 
 

@@ -238,13 +238,13 @@ def test_one_value_and_two_that_change_places_are_told(size: int, dtype: torch.d
 def test_a_scripted_part_is_refused_inside_and_drawn_as_a_whole() -> None:
     network: Any = seeded(Small)
     network.features = torch.jit.script(network.features)
-    with pytest.raises(ValueError, match=r"layer 'features/2' lies within 'features', which TorchScript compiled"):
+    with pytest.raises(ValueError, match=r"layer 'features/2' is within 'features', which TorchScript compiled"):
         OptVis.from_layer(network, "features/2", 0).vis(stages=STAGES)
     whole = OptVis.from_layer(network, "features", 0).vis(stages=STAGES, transform=False)
     plain = OptVis.from_layer(seeded(Small), "features", 0).vis(stages=STAGES, transform=False)
     assert torch.allclose(whole.images, plain.images, atol=1e-4)
     assert OptVis.from_layer(network, "classifier", 0).vis(stages=STAGES).scores.isfinite().all()
-    with pytest.raises(ValueError, match=r"layer 'features/0' lies within 'the network', which TorchScript compiled"):
+    with pytest.raises(ValueError, match=r"layer 'features/0' is within 'the network', which TorchScript compiled"):
         OptVis.from_layer(torch.jit.script(seeded(Small)), "features/0", 0).vis(stages=STAGES)
 
 

@@ -26,7 +26,7 @@ def normalised(images: Tensor) -> Tensor:
 def places(network: nn.Module, images: Tensor) -> list[int]:
     """The place of each picture's class among the outputs, 0 the first."""
     logits = network(normalised(images))
-    return [int((row > row[index]).sum()) for row, index in zip(logits, CLASSES)]
+    return [int((row > row[index]).sum()) for row, index in zip(logits, CLASSES, strict=True)]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_plateau_ends_a_picture_that_cannot_get_better(network: Counting) -> N
     ("options", "message"),
     [
         ({"until": "soon"}, "until='soon': choose 'plateau'"),
-        ({"until": "plateau", "thresh": 8}, "until lets pictures leave .* give one"),
+        ({"until": "plateau", "thresh": 8}, "until lets each picture end .* give one"),
         ({"batch": 0}, "batch 0: give a whole number of at least 1"),
         ({"batch": True}, "batch True"),
     ],

@@ -57,7 +57,7 @@ def test_it_computes_the_same_to_the_bit_and_the_network_stays(network: nn.Modul
     with torch.no_grad():
         found, expected = tensors(other(image)), tensors(network(image))
     assert len(found) == len(expected)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert own == snapshot(made), "and the other way round"
 
 
@@ -255,7 +255,7 @@ def test_what_points_back_and_cannot_be_copied_is_refused() -> None:
 
     network: Any = seeded(Tiny)
     network.single = Single(network)
-    with pytest.raises(ValueError, match=r"Tiny holds a Single that points back .* \(there is but one\): remove it"):
+    with pytest.raises(ValueError, match=r"Tiny holds a Single that refers back .* \(there is but one\): remove it"):
         shadow(network)
     network.single = Single(nn.Identity())
     assert shadow(network).single is network.single, "what has nothing to do with the network is left as it is"

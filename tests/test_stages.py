@@ -133,11 +133,11 @@ def test_thresh_is_read(thresh: Any, steps: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("thresh", "message"),
     [
-        (0, "thresh 0: steps count from 1"),
+        (0, "thresh 0: give whole numbers of at least 1"),
         (-4, "thresh -4"),
         ((3, 0), "thresh 0"),
-        ((3, 2.5), "thresh 2.5: steps count from 1"),
-        (2.5, "thresh 2.5: steps count from 1"),
+        ((3, 2.5), "thresh 2.5: give whole numbers of at least 1"),
+        (2.5, "thresh 2.5: give whole numbers of at least 1"),
         (True, "thresh True"),
         ("12", "thresh '1'"),
         ((), r"thresh is empty: give at least one step, as in thresh=\(128, 512\)"),
@@ -197,5 +197,5 @@ def test_stages_are_cut(steps: int, lengths: list[int]) -> None:
 
 
 def test_stages_cannot_be_cut_behind_their_end() -> None:
-    with pytest.raises(ValueError, match="thresh 225 lies behind the last of the stages' 224 steps"):
+    with pytest.raises(ValueError, match="thresh 225 is beyond the last of the stages' 224 steps"):
         cut(DEFAULT, 225)

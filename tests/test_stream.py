@@ -220,10 +220,9 @@ def test_ctrl_c_gives_what_is_finished_and_then_is_raised(network: Counting, at:
     optvis = OptVis.from_layer(network, "second", range(6), transforms=[interrupting(at)])
     results: list[Visualisation] = []
     with pytest.raises(KeyboardInterrupt):
-        for result in optvis.stream(stages=STAGES, batch=2):
-            results.append(result)
+        results.extend(optvis.stream(stages=STAGES, batch=2))
     assert [result.pictures for result in results] == [[i] for i in range(finished)]
     assert signal.getsignal(signal.SIGINT) is handler
     plain = OptVis.from_layer(network, "second", range(6), transforms=[lambda image: image])
-    for result, expected in zip(results, plain.stream(stages=STAGES, batch=2)):
+    for result, expected in zip(results, plain.stream(stages=STAGES, batch=2), strict=False):
         assert torch.equal(result.images, expected.images)

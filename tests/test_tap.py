@@ -124,7 +124,7 @@ def test_gradients_may_begin_at_the_layers(image: Tensor) -> None:
             seen = tap(images)
             assert seen["0"].is_leaf != images.requires_grad and not seen["2"].is_leaf
             slopes.append(torch.autograd.grad(seen["3"].square().sum(), [seen["0"], seen["2"]]))
-    for short, whole in zip(*slopes):
+    for short, whole in zip(*slopes, strict=True):
         assert torch.equal(short, whole) and short.any()
     assert not image.requires_grad
 

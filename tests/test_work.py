@@ -47,7 +47,7 @@ def test_one_forward_a_step_and_none_behind_the_deepest_layer() -> None:
     OptVis(network, Batch((Layer("1"), Layer("3")))).vis(
         ImageParam(16, 2), [(16, 5)], callback=lambda *_: calls.append([c.calls for c in counts])
     )
-    assert [[n - m for n, m in zip(c, calls[0])] for c in calls] == [[i, i, 0] for i in range(5)]
+    assert [[n - m for n, m in zip(c, calls[0], strict=False)] for c in calls] == [[i, i, 0] for i in range(5)]
 
 
 def test_no_gradient_of_the_weights_is_computed(network: Tiny) -> None:

@@ -48,7 +48,7 @@ def test_a_function_of_a_file(file: Path) -> None:
         ("keras:resnet18", ValueError, "no network 'keras:resnet18'"),
         ("torchvision:resnet_18", ValueError, "torchvision has no network 'resnet_18': did you mean .*resnet18"),
         ("timm:resnet_18", ValueError, "timm has no network 'resnet_18': did you mean .*resnet18"),
-        ("hf:./no/such/folder", OSError, "Hugging Face has no network './no/such/folder' here"),
+        ("hf:./no/such/folder", OSError, "Hugging Face has no network './no/such/folder', or it could not be loaded"),
         ("nowhere.py:make", FileNotFoundError, r"there is no file 'nowhere\.py'"),
     ],
 )
@@ -58,7 +58,7 @@ def test_a_name_that_is_not_there(name: str, kind: type[Exception], message: str
 
 
 def test_a_function_that_is_not_there(file: Path) -> None:
-    with pytest.raises(ValueError, match=r"some networks\.py has no function 'smal': did you mean small\?"):
+    with pytest.raises(ValueError, match=r"some networks\.py has no function 'smal': did you mean 'small'\?"):
         load_network(f"{file}:smal")
     with pytest.raises(ValueError, match=r"nothing of .*some networks\.py gives a int, not a torch\.nn\.Module"):
         load_network(f"{file}:nothing")
@@ -78,7 +78,9 @@ def test_weights_from_a_file(tmp_path: Path, ending: str, prefix: str) -> None:
     wanted, network = seeded(Tiny, seed=1), seeded(Tiny, seed=2)
     state = {prefix + key: value for key, value in wanted.state_dict().items()}
     load_weights(network, write(state, tmp_path / f"weights{ending}"))
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), wanted.state_dict().values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), wanted.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model"])
@@ -240,7 +242,7 @@ def test_a_hugging_face_network_from_a_folder(tmp_path: Path) -> None:
     saved.save_pretrained(tmp_path / "net")
     network = load_network(f"hf:{tmp_path / 'net'}")
     assert type(network) is type(saved) and not network.training
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), saved.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), saved.parameters(), strict=True))
 
 
 @pytest.fixture
@@ -262,7 +264,7 @@ def test_code_of_a_hugging_face_folder_is_never_run(tmp_path: Path, saved: Path)
     assert type(load_network(f"hf:{saved}")).__name__ == "ResNetForImageClassification"  # that of transformers
     (saved / "config.json").write_text(json.dumps({**config, "model_type": "of its own"}))
     for weights in (None, saved / "model.safetensors"):
-        with pytest.raises(ValueError, match=r"hf:.*net needs Python code of its own, which is never run here"):
+        with pytest.raises(ValueError, match=r"hf:.*net needs Python code of its own, which optvis never runs"):
             load_network(f"hf:{saved}", weights)
     assert not (tmp_path / "sprung").exists()
 
@@ -280,7 +282,7 @@ def test_pickles_of_a_hugging_face_folder_are_not_unpickled(tmp_path: Path, save
 )
 def test_a_damaged_hugging_face_folder(saved: Path, name: str, text: str) -> None:
     (saved / name).write_text(text)
-    with pytest.raises(OSError, match=r"Hugging Face has no network '.*net' here, or it could not be loaded: \w"):
+    with pytest.raises(OSError, match=r"Hugging Face has no network '.*net', or it could not be loaded: \w"):
         load_network(f"hf:{saved}")
 
 

@@ -1,4 +1,4 @@
-"""Networks that compute something else for an image in a batch: each image is shown to them alone."""
+"""Networks whose output for an image depends on the other images of the batch: they get one image at a time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..network import Extra, Forward, NetworkInput, Pass
+from ..network.layout import BATCH_NORM
 
 
 class AloneForward(Forward):
-    """Shows images to the network one at a time."""
+    """A ``Forward`` that runs the network on one image at a time."""
 
     def run(
         self,
@@ -22,7 +23,7 @@ class AloneForward(Forward):
         missing_ok: bool = False,
         leaves: bool = False,
     ) -> Pass:
-        """As ``Forward.run``. For several images, gradients with respect to the layers cannot be asked for."""
+        """As ``Forward.run``; for several images, gradients with respect to the layers are not available."""
         if len(inputs) == 1:
             return super().run(inputs, layers, calls, missing_ok, leaves)
         passes: list[Pass] = []
@@ -35,28 +36,27 @@ class AloneForward(Forward):
 
 
 def forward_of(network: nn.Module, given: NetworkInput, extra: Extra) -> Forward:
-    """Shows images to a shadow of a network, each alone where its batch norm has no statistics of its own."""
+    """A ``Forward`` over a shadow of a network; one image at a time if a batch norm has no running statistics."""
     forward = Forward.of(network, given, extra)
     coupled = any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+        isinstance(module, BATCH_NORM) and getattr(module, "running_mean", None) is None
         for module in forward.network.modules()
     )
-    kind = AloneForward if coupled else Forward
-    return kind.of(network, given, extra) if coupled else forward
+    return AloneForward.of(network, given, extra) if coupled else forward
 
 
 def joined(outputs: Sequence[Any]) -> Any:
-    """What a network puts out for images, from what it puts out for each of them alone.
+    """The output of a network for a batch, from its outputs for each image alone.
 
     Raises:
-        ValueError: an output has no batch axis in front.
+        ValueError: the first axis of an output is not the batch.
     """
     first = outputs[0]
     if isinstance(first, Tensor):
         if first.dim() == 0 or len(first) != 1:
             raise ValueError(
-                f"the network couples the images of a batch, and puts out {list(first.shape)} for one image, in which "
-                "the batch cannot be told: give one image at a time"
+                f"the network couples the images of a batch, and its output {list(first.shape)} for one image has no "
+                "batch axis in front: give one image at a time"
             )
         return torch.cat(list(outputs))
     if isinstance(first, Mapping):
@@ -64,6 +64,6 @@ def joined(outputs: Sequence[Any]) -> Any:
     if isinstance(first, list):
         return [part for output in outputs for part in output]
     if isinstance(first, tuple):
-        parts = [joined(part) for part in zip(*outputs)]
+        parts = [joined(part) for part in zip(*outputs, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
     return first

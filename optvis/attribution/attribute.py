@@ -68,18 +68,19 @@ def attribute(
         target: what is explained: a class, by number or name; a list, one for each image; an ``Objective`` on any
             layer, or a list of these; a function from the network's output to ``[N]`` (some are in
             ``optvis.attribution.targets``). By default each image's class with the highest output.
-        layer: for methods of layers: an address or module; by default the last one with an extent in space on which
-            the target depends. Of several the maps are averaged, each scaled to [0, 1] before.
+        layer: for methods that attribute to a layer: an address or module; by default the last layer with spatial
+            axes on which the target depends. The maps of several layers are scaled to [0, 1] and averaged.
         each: return a list instead, one result for each layer.
-        aug_smooth: average over the image and its mirror image, each at 0.9, 1 and 1.1 of its strength.
+        aug_smooth: average over the image and its mirror image, each multiplied by 0.9, 1 and 1.1.
         eigen_smooth: use the first principal component of a CAM's channels instead of their sum.
-        mean, std: per channel; by default those of the network's configuration, or ImageNet's.
+        mean: per channel; by default that of the network's configuration, or ImageNet's.
+        std: likewise.
         extra_inputs: further inputs of the network: a tuple, or a dict of named inputs.
         options: of the method.
 
     Raises:
-        ValueError: an unknown method, layer or class, images that do not fit, a target of another length, or a layer
-            without extent in space; the message says what can be given instead.
+        ValueError: an unknown method, layer or class, images that do not fit, a number of targets other than that of
+            the images, or a layer without spatial axes; the message says what can be given instead.
         TypeError: an option that the method does not have.
     """
     if not isinstance(network, nn.Module):
@@ -99,7 +100,8 @@ def attribute(
         explained, contexts, layers = _prepared(forward, inputs.images.to(given.device), target, way, wanted)
         if aug_smooth and explained.placed:
             raise ValueError(
-                f"aug_smooth mirrors the images, and {explained.labels[0]!r} asks for a place in them: leave it out"
+                f"aug_smooth mirrors the images, and {explained.labels[0]!r} depends on the position in them: leave "
+                "aug_smooth out"
             )
         maps: list[list[Tensor]] = []
         for context in contexts:
@@ -120,7 +122,7 @@ def attribute(
     }
     results = [
         Attribution(torch.cat(values), inputs, explained, scores, {**settings, "layer": [] if name is None else [name]})
-        for values, name in zip(zip(*maps), layers or (None,))
+        for values, name in zip(zip(*maps, strict=True), layers or (None,), strict=True)
     ]
     if each:
         return results
@@ -134,7 +136,8 @@ def Gradcam(
     network: nn.Module, input_data: Any, im_class: Any = None, layer: Layers = None, **options: Any
 ) -> Attribution:
     """Grad-CAM under the name and arguments that users of interpret-pytorch know; see ``attribute``."""
-    return attribute(network, input_data, "gradcam", im_class, layer, **options)
+    result: Attribution = attribute(network, input_data, "gradcam", im_class, layer, **options)
+    return result
 
 
 def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
@@ -149,9 +152,9 @@ def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
 def _prepared(
     forward: Forward, images: Tensor, target: Any, way: Method, layers: tuple[str, ...]
 ) -> tuple[Target, list[Context], tuple[str, ...]]:
-    """The target; the context of all images, or of each where the network must see it alone; and the layers.
+    """The target; one context for all images, or one for each where the network takes one at a time; and the layers.
 
-    For one image and a class or function as target, a single pass finds target and layer and is the evidence, too.
+    For one image and a class or function as target, a single pass finds target and layer and also gives the evidence.
     """
     alone = isinstance(forward, AloneForward) and len(images) > 1
     heard = [] if alone else list(layers)
@@ -174,7 +177,10 @@ def _prepared(
 def _with_target(
     forward: Forward, images: Tensor, target: Any, layers: Sequence[str], leaves: bool
 ) -> tuple[Context, Pass | None]:
-    """A context with its target, and the pass that was needed to find it, at ``layers``; ``leaves``: ``first_pass``."""
+    """A context with its target, and the pass that found the target (``None`` for an objective).
+
+    ``layers`` and ``leaves`` are those of ``first_pass``.
+    """
     count = len(images)
     target = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
     target = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
@@ -202,12 +208,12 @@ def _with_objective(forward: Forward, images: Tensor, objective: Objective, labe
 
 
 def _classes(network: nn.Module, output: Any, listed: Sequence[Any]) -> Target:
-    """The target of a class for each image; of ``None`` the one with the highest output."""
+    """The target for a list of one class for each image; ``None`` stands for the class with the highest output."""
     outputs = logits(output)
     if len(outputs) != len(listed):
         raise ValueError(
-            f"the network puts out {list(outputs.shape)} for {len(listed)} images, in which no class can be picked: "
-            "give a target that is a function of its output, such as optvis.attribution.targets.box"
+            f"the network puts out {list(outputs.shape)} for {len(listed)} images, which has no row of classes for "
+            "each: give a target that is a function of its output, such as optvis.attribution.targets.box"
         )
     names = channel_names(network, "", outputs.shape[1])
     if all(one is None for one in listed):
@@ -218,7 +224,7 @@ def _classes(network: nn.Module, output: Any, listed: Sequence[Any]) -> Target:
 
 
 def _views(context: Context, layers: Sequence[str]) -> Iterator[tuple[Context, bool]]:
-    """The images and their mirror images at several strengths, and whether they are mirrored."""
+    """The images and their mirror images, each multiplied by several factors, and whether they are mirrored."""
     for mirrored in (False, True):
         images = context.images.flip(-1) if mirrored else context.images
         for strength in (0.9, 1.0, 1.1):

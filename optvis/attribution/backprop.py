@@ -1,8 +1,8 @@
-"""Methods that change the gradient on its way back through the network, computed by Captum.
+"""Methods that change the gradient in the backward pass, computed by Captum.
 
 Each function takes a ``Context`` and returns signed values ``[N, C, H, W]``, float32. The network runs within
-``FunctionModules``, so that functions, modules that are used twice and modules that work in place are all reached; a
-call without a rule is refused by name. In the formulas y is the score, x the input, b the baseline and R relevance.
+``FunctionModules``, so that functions, modules that are called twice and modules that work in place are all covered; a
+call without a rule is an error that names it. In the formulas y is the score, x the input, b the baseline, R relevance.
 
 Options:
     baseline: the image to compare with, as ``as_baseline`` takes it; ``baselines`` is two or more of these.
@@ -30,13 +30,13 @@ from .rules import RelevanceTarget, relevance, relus, rescale
 
 @method("guided_backprop", summed=False)
 def guided_backprop(context: Context) -> Tensor:
-    """∂y/∂x, ReLUs passing back only relu(∂y/∂a) where a > 0. Springenberg et al., "Striving for Simplicity", 2014."""
+    """∂y/∂x, where ReLUs pass back relu(∂y/∂a) if a > 0, else 0. Springenberg, "Striving for Simplicity", 2014."""
     return attributed(captum("GuidedBackprop")(_by_relus(context, "guided_backprop")), context).float()
 
 
 @method("deconvolution", summed=False)
 def deconvolution(context: Context) -> Tensor:
-    """∂y/∂x, ReLUs passing back relu(∂y/∂a) whatever a is. Zeiler, Fergus, "Visualizing ... Networks", 2013."""
+    """∂y/∂x, where ReLUs pass back relu(∂y/∂a) for any a. Zeiler, Fergus, "Visualizing ... Networks", 2013."""
     return attributed(captum("Deconvolution")(_by_relus(context, "deconvolution")), context).float()
 
 
@@ -70,7 +70,7 @@ def deeplift_shap(context: Context, baselines: Sequence[Baseline] | Tensor = ("b
 
 @method("lrp", summed=False)
 def lrp(context: Context, rule: str = "epsilon", epsilon: float = 0.01) -> Tensor:
-    """Ri = Σj aᵢwᵢⱼ / (Σi aᵢwᵢⱼ ± ε) Rj from the score back to x. Bach et al., "On Pixel-Wise Explanations", 2015."""
+    """Rᵢ = Σⱼ aᵢwᵢⱼ / (Σᵢ aᵢwᵢⱼ ± ε) Rⱼ from the score back to x. Bach et al., "On Pixel-Wise Explanations", 2015."""
     choice("rule", rule, ("epsilon", "zero"))
     as_number("epsilon", epsilon, 0)
 
@@ -83,23 +83,23 @@ def lrp(context: Context, rule: str = "epsilon", epsilon: float = 0.01) -> Tenso
 
 
 def _by_relus(context: Context, name: str) -> Scores:
-    """The scores with a module for each ReLU; raises ``ValueError`` where there is none."""
+    """The scores with a module for each ReLU; raises ``ValueError`` if there is none."""
     scores = _by_rule(context, name, relus)
     if scores.calls is not None and not len(scores.calls.modules):
         raise ValueError(
-            f"{name} changes how gradients pass ReLUs, of which {type(context.network).__name__} has none on the way "
-            "to the target: choose saliency, which it would be, or integrated_gradients"
+            f"{name} changes how gradients pass ReLUs, of which {type(context.network).__name__} has none before the "
+            "target: choose saliency, which would give the same map, or integrated_gradients"
         )
     return scores
 
 
 def _by_rule(context: Context, name: str, rule: Rule) -> Scores:
-    """The scores with a module for each call of the network that ``rule`` gives one."""
+    """The scores with a module for each call for which ``rule`` gives one."""
     return _made(Scores(context, FunctionModules(context.network, name, rule)), context)
 
 
 def _made(scores: Scores, context: Context) -> Scores:
-    """The scores after a first pass, which makes the modules of ``calls``."""
+    """The scores, after a first pass that makes the modules of ``calls``."""
     assert scores.calls is not None
     with scores.calls.making():
         scores(context.inputs)

@@ -1,4 +1,4 @@
-"""Baselines: the image at which a path begins, or that replaces what is taken away."""
+"""Baselines: the image at which an integration path begins, or whose pixels replace removed ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..checks import choice
 from .context import Context
 
 Baseline = str | float | Sequence[float] | Tensor
-"""A name, a number in [0, 1], one for each channel, an image ``[C, H, W]`` or one for each, ``[N, C, H, W]``."""
+"""A name, a number in [0, 1], a number for each channel, an image ``[C, H, W]``, or N images ``[N, C, H, W]``."""
 
 _GREYS = {"black": 0.0, "grey": 0.5, "white": 1.0}
 _NAMES = (*_GREYS, "mean", "blur")
@@ -23,12 +23,12 @@ def as_baseline(context: Context, baseline: Baseline) -> Tensor:
 
     Args:
         context: of N images.
-        baseline: ``"black"``, ``"grey"`` (0.5), ``"white"``; ``"mean"``, the network's own mean, which is 0 when
-            normalised; ``"blur"``, the image under a Gaussian blur (σ a twelfth of its longer side); a number, one for
-            each channel, or images, all in [0, 1].
+        baseline: ``"black"``, ``"grey"`` (0.5), ``"white"``; ``"mean"``, the mean by which the network's input is
+            normalised; ``"blur"``, the image after a Gaussian blur (σ is a twelfth of its longer side); a number, a
+            number for each channel, or images, all in [0, 1].
 
     Raises:
-        ValueError: no such baseline, or one of another shape or with values outside [0, 1].
+        ValueError: an unknown name, a shape that does not fit, or values outside [0, 1].
     """
     images = context.images
     if isinstance(baseline, str):

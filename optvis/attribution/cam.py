@@ -1,8 +1,8 @@
 """The CAM family: the activations of a layer, weighted by their effect on the score.
 
 Each method is a function from a ``Context`` and a layer to signed values ``[N, K, h, w]`` of the layer's own size. The
-map is their sum over the channels or their first principal component. In the formulas A are the layer's activations and
-G the gradients of the score with respect to them; sums run over the positions ij.
+map is their sum over the channels or their first principal component. In the formulas A stands for the layer's
+activations, G for the gradients of the score with respect to them, and W for weights; sums run over the positions ij.
 """
 
 from __future__ import annotations
@@ -66,33 +66,33 @@ def layercam(context: Context, layer: str) -> Tensor:
 
 @method("eigencam", layer=True)
 def eigencam(context: Context, layer: str) -> Tensor:
-    """A along its first principal component; does not depend on the target. Muhammad, Yeasin, "Eigen-CAM", 2020."""
+    """A projected onto its first principal component, for any target. Muhammad, Yeasin, "Eigen-CAM", 2020."""
     return first_component(context.activations(layer))
 
 
 @method("eigengradcam", layer=True)
 def eigengradcam(context: Context, layer: str) -> Tensor:
-    """G A along its first principal component. As in pytorch-grad-cam (``EigenGradCAM``)."""
+    """G A projected onto its first principal component. As in pytorch-grad-cam (``EigenGradCAM``)."""
     return first_component(context.gradients(layer) * context.activations(layer))
 
 
 def first_component(maps: Tensor) -> Tensor:
-    """``[N, 1, h, w]``: maps ``[N, K, h, w]`` along their first principal component, positions being the samples.
+    """``[N, 1, h, w]``: maps ``[N, K, h, w]`` projected onto their first principal component; positions are samples.
 
-    Its sign, which is arbitrary, is chosen so that it correlates with the sum over the channels.
+    The arbitrary sign of the component is chosen so that it correlates with the sum over the channels.
     """
-    rows = maps.flatten(2).mT.double()  # [N, hw, K]
+    rows: Tensor = maps.flatten(2).mT.double()  # [N, hw, K]
     rows = rows - rows.mean(1, keepdim=True)
     _, _, components = torch.linalg.svd(rows, full_matrices=False)
-    along = rows @ components[:, 0, :, None]
+    along: Tensor = rows @ components[:, 0, :, None]
     sign = (along * rows.sum(2, keepdim=True)).sum(1, keepdim=True).sign()
     along = along * torch.where(sign == 0, 1, sign)
-    return along.mT.unflatten(2, maps.shape[2:]).to(maps.dtype)
+    return along.mT.reshape(len(maps), 1, *maps.shape[2:]).to(maps.dtype)
 
 
 @method("random_cam", layer=True)
 def random_cam(context: Context, layer: str, seed: int = 0) -> Tensor:
-    """w A with random weights in [-1, 1]: the baseline that any method must beat."""
+    """W A with random W in [-1, 1]: the baseline that any method must beat."""
     as_whole("seed", seed, -(2**63), 2**63 - 1)
     a = context.activations(layer)
     drawn = torch.rand(a.shape[:2], generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
@@ -103,7 +103,7 @@ def random_cam(context: Context, layer: str, seed: int = 0) -> Tensor:
 def scorecam(context: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
     """softmax(scores of the image times A's k-th map) A. Wang et al., "Score-CAM", 2020.
 
-    Each map is enlarged to the image and brought to [0, 1]; the network's own input is multiplied by it.
+    Each map is enlarged to the size of the image and scaled to [0, 1]; the normalised image is multiplied by it.
     """
     a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
@@ -118,7 +118,7 @@ def scorecam(context: Context, layer: str, batch_size: int | None = None, verbos
 
 @method("ablationcam", layer=True)
 def ablationcam(context: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
-    """((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is taken out by making it 0."""
+    """((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is removed by setting it to 0."""
     a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
     score = scoring_from(context, layer)
@@ -132,16 +132,16 @@ def ablationcam(context: Context, layer: str, batch_size: int | None = None, ver
 
 @method("cam", layer=True)
 def cam(context: Context, layer: str) -> Tensor:
-    """w A, w the class's weights after the pooling. Zhou et al., "Learning Deep Features ...", 2016.
+    """W A, with W the weights of the class after the pooling. Zhou et al., "Learning Deep Features ...", 2016.
 
     For networks whose class outputs are the layer's spatial means times the weights of a fully connected layer (or the
     layer's spatial means themselves).
 
     Raises:
-        ValueError: the target is not a class, or the network does not end like this.
+        ValueError: the target is not a class, or the network ends in another way.
     """
     if context.target.classes is None:
-        raise ValueError(f"cam explains classes alone, not {context.target.labels[0]!r}: use gradcam")
+        raise ValueError(f"cam explains only classes, not {context.target.labels[0]!r}: use gradcam")
     a = context.activations(layer)
     classes = torch.tensor(context.target.classes, device=a.device)
     means, rows = a.mean((2, 3)), torch.arange(len(a), device=a.device)
@@ -165,8 +165,8 @@ def cam(context: Context, layer: str) -> Tensor:
 def fullgrad(context: Context) -> Tensor:
     """ψ(G x) + Σl ψ(G b), of the image and of each layer with a bias. Srinivas, Fleuret, "Full-Gradient ...", 2019.
 
-    ψ: the absolute value, brought to [0, 1] in each channel, enlarged to the image, summed over the channels. Biases
-    are those of convolutions and, with their means folded in, of batch norms.
+    ψ takes absolute values, scales them to [0, 1] in each channel, enlarges them to the image and sums them over the
+    channels. b are the biases of convolutions and of batch norms (with the running means folded in).
     """
     biased = {
         name: module
@@ -176,7 +176,7 @@ def fullgrad(context: Context) -> Tensor:
     scores, seen = context.run(context.inputs, list(biased))
     slopes = torch.autograd.grad(scores.sum(), [context.inputs, *seen.values()], allow_unused=True)
     total = _spread(slopes[0] * context.inputs.detach(), context.images.shape[-2:])
-    for name, slope in zip(seen, slopes[1:]):
+    for name, slope in zip(seen, slopes[1:], strict=True):
         bias = _bias(biased[name])
         if slope is not None and bias is not None:
             total = total + _spread(slope * bias.view(-1, 1, 1), context.images.shape[-2:])

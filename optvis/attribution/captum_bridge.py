@@ -1,4 +1,4 @@
-"""What methods that Captum computes share: the scores as a module, one image at a time, seeded random numbers."""
+"""Helpers of the methods that Captum computes: the scores as a module, one image at a time, seeded random numbers."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ def captum(name: str) -> Any:
 class Scores(nn.Module):
     """The scores ``[M]`` of normalised images ``[M, C, H, W]``, as a module.
 
-    Captum hooks the children of this module: those of ``calls`` and ``at_layer``. The network is not among them.
+    Captum hooks the children of this module: the modules of ``calls``, and ``at_layer``. The network is not a child.
 
     Args:
         context: the network, the images and the target.
-        calls: within which the network runs.
-        layer: address of a layer whose output passes ``at_layer``.
+        calls: the function mode in which the network runs.
+        layer: address of a layer whose output passes through ``at_layer``.
     """
 
     def __init__(self, context: Context, calls: FunctionModules | None = None, layer: str | None = None) -> None:
         super().__init__()
-        self._context, self.calls, self._layer = [context], calls, layer  # a list, or the network would be a child
+        self._context, self.calls, self._layer = [context], calls, layer
         if calls is not None:
             self.modules_of_calls = calls.modules
         if layer is not None:
             self.at_layer = nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """``[M]`` scores of normalised images ``[M, C, H, W]``."""
         context, reached = self._context[0], self._layer is None
         if len(inputs) > 1 and isinstance(context.forward, AloneForward) and (self.calls or self._layer is not None):
             raise ValueError(
@@ -61,7 +62,8 @@ class Scores(nn.Module):
         def at_layer(x: Tensor) -> Tensor:
             nonlocal reached
             reached = True
-            return self.at_layer(x).clone()  # what follows may work in place
+            out: Tensor = self.at_layer(x)
+            return out.clone()  # the rest of the network may change it in place
 
         with ExitStack() as around:
             if self._layer is not None:
@@ -72,28 +74,28 @@ class Scores(nn.Module):
                 scores = context.run(inputs)[0]
             finally:
                 if self.calls is not None and self.calls.refused is not None:
-                    raise self.calls.refused  # the network, or what runs it, may have caught it and gone on
+                    raise self.calls.refused  # the network or the tap may have caught it
         if not reached:
-            raise ValueError(f"layer {self._layer!r} is not called on the way to the target: choose one before it")
+            raise ValueError(f"layer {self._layer!r} is not called before the target: choose an earlier layer")
         return scores
 
 
 def attributed(engine: Any, context: Context, **given: Any) -> Tensor:
-    """What a Captum method computes for the inputs of a context, detached."""
+    """The values that a Captum method computes for the inputs of a context, detached."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting ", UserWarning)  # Captum warns of hooks on modules that are ours
+        warnings.filterwarnings("ignore", "Setting ", UserWarning)  # about hooks on modules, which are all optvis's own
         values: Tensor = engine.attribute(context.inputs, **given)
     return values.detach()
 
 
 def one_by_one(context: Context, attribute: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """``attribute(image, *row)`` of each image alone, float32, joined along the batch.
+    """``attribute(image, *row)`` for each image alone, float32, concatenated along the batch.
 
     An image's map then does not depend on the other images of the batch. N images take N times as long as one.
 
     Args:
         context: of N images.
-        attribute: a function of the context of one image, and of its row ``[1, ...]`` of each of ``rows``.
+        attribute: a function of the context of one image and of that image's row ``[1, ...]`` of each of ``rows``.
         rows: tensors ``[N, ...]``.
     """
     values = []
@@ -104,7 +106,7 @@ def one_by_one(context: Context, attribute: Callable[..., Tensor], *rows: Tensor
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's and numpy's global random numbers come from ``seed``; their states are then put back.
+    """Within the block torch's and NumPy's global generators are seeded with ``seed``; afterwards they are restored.
 
     Captum draws from both, in torch's default type, and takes no generator.
     """
@@ -114,7 +116,7 @@ def seeded(seed: int) -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
     with torch.random.fork_rng(devices=list(devices)):
         try:
-            torch.random.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             if devices:
                 torch.cuda.manual_seed_all(seed)
             numpy.random.seed(seed)

@@ -1,4 +1,4 @@
-"""A network, some images and a target: what a method may ask."""
+"""The context of an attribution: a network, some images and a target. Methods get all they need from it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .targets import Target
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What one forward pass and its gradient have shown.
+    """The results of one forward pass and its gradient.
 
     Attributes:
-        scores: ``[N]``, float32, without gradient.
-        activations: of layers, in their own order and type, without gradient.
+        scores: ``[N]``, float32, detached.
+        activations: of layers, with the layer's own order of axes and type, detached.
         gradients: of the scores with respect to these; ``None`` for a layer that the scores do not depend on.
     """
 
@@ -39,12 +39,12 @@ class Context:
     All activations and gradients are float32, whatever the type in which the network computes.
 
     Attributes:
-        forward: shows images to a shadow of the network.
+        forward: runs a shadow of the network on images.
         images: ``[N, C, H, W]`` in [0, 1], float32.
-        inputs: the images as the network takes them, float32; a leaf that requires gradients.
-        target: scores what the network puts out.
-        shapes: what layers put out: those of the target's objective, and those to attribute to.
-        evidence: of a pass at the layers to attribute to. ``attribute`` makes it for methods of layers.
+        inputs: the normalised images, float32; a leaf that requires gradients.
+        target: scores the network's output.
+        shapes: of the outputs of layers: those of the target's objective, and those to attribute to.
+        evidence: at the layers to attribute to; ``None`` until ``with_evidence`` is called.
     """
 
     forward: Forward
@@ -74,7 +74,7 @@ class Context:
         return self.forward.network
 
     def take(self, images: Sequence[int]) -> Context:
-        """The context of only these images, with their targets and their own further inputs; without evidence."""
+        """The context of only these images, with their targets and further inputs, without evidence."""
         rows = list(images)
         return replace(
             self,
@@ -88,14 +88,14 @@ class Context:
     def run(self, inputs: Tensor, layers: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """One forward pass, no deeper than the target needs.
 
-        Where the inputs need no gradient, gradients begin at the layers: what comes before them keeps no graph.
+        If the inputs require no gradient, the outputs of the layers become leaves, and no graph is kept before them.
 
         Args:
-            inputs: ``[M, C, H, W]``, normalised; M is N or a multiple, the rows of an image following each other.
+            inputs: ``[M, C, H, W]``, normalised; M is N or a multiple of it, with the rows of each image adjacent.
             layers: addresses of layers.
 
         Returns:
-            ``[M]`` scores, and the outputs of those layers that were called, in their own order and type.
+            ``[M]`` scores, and the outputs of the layers that were called, with the layer's own order of axes and type.
         """
         objective = self.target.objective
         named = [layer for layer in objective.layers if layer != IMAGE] if objective is not None else []
@@ -117,7 +117,7 @@ class Context:
         return scores, {layer: activation for layer, activation in passed.seen.items() if layer in layers}
 
     def check_gradient(self, scores: Tensor) -> None:
-        """Raises ``ValueError`` where no gradient can reach the images from these scores."""
+        """Raise ``ValueError`` if no gradient can reach the images from these scores."""
         if not scores.requires_grad:
             raise ValueError(
                 f"no gradient reaches the image from {self.target.labels[0]!r}: it does not depend on the image, or "
@@ -130,8 +130,8 @@ class Context:
 
         Args:
             layers: addresses of layers.
-            first: a pass of these images to the end that was made already; its graph is freed. Used where it has seen
-                the layers, so that no other pass is needed.
+            first: an earlier pass of these images through the whole network; its graph is freed. If it captured the
+                layers, no other pass is needed.
 
         Raises:
             ValueError: a layer is not called.
@@ -148,11 +148,11 @@ class Context:
                 raise ValueError(f"layer {layer!r} is not called in the forward pass: choose another layer")
         found = torch.autograd.grad(scores.sum(), list(seen.values()), allow_unused=True) if seen else ()
         activations = {layer: activation.detach() for layer, activation in seen.items()}
-        return replace(self, evidence=Evidence(scores.detach(), activations, dict(zip(seen, found))))
+        return replace(self, evidence=Evidence(scores.detach(), activations, dict(zip(seen, found, strict=True))))
 
     def _known(self) -> Evidence:
         if self.evidence is None:
-            raise ValueError("no pass has been made yet: call with_evidence(layers) on the context before")
+            raise ValueError("no pass has been made yet: call with_evidence(layers) on the context first")
         return self.evidence
 
     @property
@@ -161,7 +161,7 @@ class Context:
         return self._known().scores
 
     def activations(self, layer: str) -> Tensor:
-        """``[N, K, h, w]``, float32. Tokens stand in their grid, without class and register tokens."""
+        """``[N, K, h, w]``, float32. Tokens are arranged in their grid; class and register tokens are left out."""
         return self.as_map(layer, self._known().activations[layer])
 
     def gradients(self, layer: str) -> Tensor:
@@ -173,7 +173,7 @@ class Context:
         gradient = self._known().gradients[layer]
         if gradient is None:
             raise ValueError(
-                f"{self.target.labels[0]!r} does not depend on layer {layer!r}: choose one on the way to it"
+                f"{self.target.labels[0]!r} does not depend on layer {layer!r}: choose a layer that it depends on"
             )
         return self.as_map(layer, gradient)
 
@@ -181,19 +181,20 @@ class Context:
         """The output of a layer, or a gradient of its shape, as ``[N, K, h, w]``.
 
         Raises:
-            ValueError: it has no extent in space.
+            ValueError: it has no spatial axes.
         """
         shape = self.shapes[layer]
         if not has_extent(shape):
-            raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no extent in space")
+            raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no spatial axes")
         found = shape.channels_first(activation)
         if shape.grid is None:
             return found
         height, width = shape.grid
-        return found[..., -height * width :].unflatten(2, shape.grid)
+        tokens = found[..., -height * width :]
+        return tokens.reshape(*tokens.shape[:2], height, width)
 
     def from_map(self, layer: str, maps: Tensor, i: int) -> Tensor:
-        """What a layer would put out, in its own order and type, for M images with these maps ``[M, K, h, w]``.
+        """The output of a layer, with its own order of axes and type, that has these maps ``[M, K, h, w]``.
 
         The reverse of ``as_map``. Class and register tokens are those of image ``i``.
         """
@@ -206,17 +207,17 @@ class Context:
 
 
 def has_extent(shape: LayerShape) -> bool:
-    """True if a layer puts out a map, or tokens in a grid. Where windows stand in the image is not known."""
+    """True if a layer puts out a map, or tokens in a grid. The position of windows in the image is unknown."""
     return shape.layout.rows == 1 and (len(shape.shape) == 3 or (len(shape.shape) == 2 and shape.grid is not None))
 
 
 Scoring = Callable[[int, Tensor], Tensor]
-"""From the number of an image and M versions of it or of its maps to ``[M]`` scores, by the image's own target."""
+"""From the index of an image and M versions of it or of its maps to ``[M]`` scores of that image's target."""
 
 
 def scoring(context: Context) -> Scoring:
     """A function that scores normalised inputs ``[M, C, H, W]``, without gradients."""
-    quick = context.images.device.type == "cpu"  # there, channels last are twice as fast
+    quick = context.images.device.type == "cpu"  # channels_last is twice as fast on a CPU
 
     @torch.no_grad()
     def score(i: int, inputs: Tensor) -> Tensor:
@@ -229,7 +230,7 @@ def scoring(context: Context) -> Scoring:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
-                quick = False  # a network may take views that need the usual layout
+                quick = False  # the network may use views that need a contiguous layout
         return image.run(inputs)[0]
 
     return score
@@ -238,7 +239,7 @@ def scoring(context: Context) -> Scoring:
 def scoring_from(context: Context, layer: str) -> Scoring:
     """A function that scores maps ``[M, K, h, w]`` of a layer, without gradients.
 
-    Only what follows the layer is run, where the network can be traced; the whole network otherwise.
+    It runs only the part of the network after the layer if the network can be traced, otherwise all of it.
     """
     own, rests = context.activations(layer), dict[tuple[int, int], Change]()
 
@@ -259,9 +260,9 @@ def scoring_from(context: Context, layer: str) -> Scoring:
 
 
 def parts(maps: Tensor, batch_size: int | None, verbose: bool, name: str) -> Iterator[tuple[int, Tensor]]:
-    """Each image's number with some of the channels of ``maps``, and again, with a progress bar in a terminal.
+    """Batches of work: the index of an image with the indices of some channels of ``maps``; shows a progress bar.
 
-    ``batch_size`` channels at once, by default 4 on a CPU (whose caches hold no more) and 64 on a GPU.
+    A batch has ``batch_size`` channels, by default 4 on a CPU (more do not fit into its caches) and 64 on a GPU.
     """
     default = 64 if maps.device.type == "cuda" else 4
     batch_size = default if batch_size is None else as_count("batch_size", batch_size)

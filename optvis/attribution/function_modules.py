@@ -1,8 +1,8 @@
-"""A module for each call of a function that a method has a rule for, so that Captum can hook it.
+"""A module for each function call for which a method has a rule, so that Captum can hook it.
 
-Captum hooks modules. It cannot see ``torch.nn.functional.relu``, gives up on a module that is used twice, and gets an
-activation wrong that works in place. Here the network runs inside a ``TorchFunctionMode``, which sees the calls of
-modules and functions alike, and each call that matters is made by a module of its own, which Captum hooks.
+Captum hooks modules. It cannot see ``torch.nn.functional.relu``, refuses a module that is called twice, and computes
+wrong values for in-place activations. Here the network runs inside a ``TorchFunctionMode``, which sees the calls of
+modules and functions alike, and each call with a rule is made by a module of its own, which Captum hooks.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch.overrides import TorchFunctionMode
 Rule = Callable[[str, list[Tensor], tuple[Any, ...], Mapping[str, Any]], nn.Module | None]
 """From a function's plain name, the activations among its arguments, and all arguments to a new module for the call.
 
-``None`` leaves the call as it is; ``LookupError`` says that the method has no rule for it.
+``None`` leaves the call unchanged. A rule raises ``LookupError`` for a call that the method cannot handle.
 """
 
 ALTERNATIVE = "choose a method that takes every network, such as integrated_gradients"
 
 
 class Replacement(nn.Module):
-    """A module that computes a call itself. Of any other, only the hooks and the type matter."""
+    """A module that computes the call itself. All other modules only carry hooks and a type."""
 
 
 class FunctionModules(TorchFunctionMode):
-    """Within the block calls are made by modules. The first pass makes the modules, every later one uses the same.
+    """Within the block calls are made by modules. The first pass makes the modules; later passes reuse them.
 
     Args:
         network: a shadow; its layers are named in errors.
@@ -36,8 +36,8 @@ class FunctionModules(TorchFunctionMode):
         rule: which calls get a module.
 
     Attributes:
-        modules: of the calls, in their order.
-        refused: the error that was raised for a call that the method has no rule for.
+        modules: of the calls, in the order of the calls.
+        refused: the error that was raised for a call without a rule.
     """
 
     def __init__(self, network: nn.Module, method: str, rule: Rule) -> None:
@@ -53,15 +53,15 @@ class FunctionModules(TorchFunctionMode):
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """Around the first pass."""
+        """Within the block the first pass makes the modules."""
         hooks = []
 
-        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+        def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
             self._inside.pop()
 
         try:
             for name, module in self.network.named_modules():
-                hooks.append(module.register_forward_pre_hook(lambda m, x, name=name: self._inside.append(name)))
+                hooks.append(module.register_forward_pre_hook(lambda _m, _x, name=name: self._inside.append(name)))
                 hooks.append(module.register_forward_hook(leave))
             yield
         finally:
@@ -71,7 +71,7 @@ class FunctionModules(TorchFunctionMode):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within the block calls are left as they are."""
+        """Within the block calls are not replaced."""
         before, self._paused = self._paused, True
         try:
             yield
@@ -80,7 +80,7 @@ class FunctionModules(TorchFunctionMode):
 
     def __enter__(self) -> FunctionModules:
         self._turn = 0
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -106,13 +106,13 @@ class FunctionModules(TorchFunctionMode):
         return _called(module, function, args, kwargs, where, active)
 
     def _module(self, name: str, made: nn.Module) -> nn.Module:
-        """The module of the call whose turn it is."""
+        """The module of the current call."""
         if not self._made:
             self.modules.append(made)
             self._names.append(name)
         elif self._names[self._turn : self._turn + 1] != [name]:
             self.refused = ValueError(
-                f"{type(self.network).__name__} calls other functions from pass to pass ({name} now), which "
+                f"{type(self.network).__name__} calls different functions in different passes (now {name}), which "
                 f"{self.method} cannot follow: {ALTERNATIVE}"
             )
             raise self.refused
@@ -137,12 +137,12 @@ def _called(
     where: list[Any],
     active: list[Tensor],
 ) -> Any:
-    """``function(*args, **kwargs)`` as a call of ``module``, whose inputs are ``active``, the arguments ``where``."""
+    """``function(*args, **kwargs)`` as a call of ``module`` on ``active``, the arguments at the keys ``where``."""
     in_place: list[int] = []
 
     def forward(*tensors: Tensor) -> Any:
-        own = [tensor.clone() for tensor in tensors]  # Captum keeps the module's inputs: not to be overwritten
-        given = dict(zip(where, own))
+        own = [tensor.clone() for tensor in tensors]  # Captum keeps the module's inputs, so they must not change
+        given = dict(zip(where, own, strict=True))
         positional = [given.get(i, value) for i, value in enumerate(args)]
         out = function(*positional, **{key: given.get(key, value) for key, value in kwargs.items()})
         in_place.extend(i for i, tensor in enumerate(own) if tensor is out)
@@ -150,7 +150,7 @@ def _called(
 
     module.forward = forward  # type: ignore[method-assign]
     try:
-        # Clones, so that each call has its own input for Captum's hooks.
+        # Clones, because Captum's hooks need separate inputs for separate calls.
         out = module(*[tensor.clone() for tensor in active])
     finally:
         del module.forward

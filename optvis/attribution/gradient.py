@@ -10,7 +10,7 @@ Options:
     steps: number of points on the path from the baseline.
     samples: number of random images.
     noise: standard deviation of the noise, as a fraction of the range of the network's input.
-    batch_size: number of images that the network runs on at once. Values depend on it by rounding alone.
+    batch_size: number of images in a forward pass; it changes values only by rounding.
     seed: of the random numbers.
 """
 
@@ -29,13 +29,13 @@ from .registry import method
 
 @method("saliency", summed=False)
 def saliency(context: Context, abs: bool = False) -> Tensor:
-    """∂y/∂x. Simonyan et al., "Deep Inside Convolutional Networks", 2013."""
+    """Gradient ∂y/∂x. Simonyan et al., "Deep Inside Convolutional Networks", 2013."""
     return attributed(captum("Saliency")(Scores(context)), context, abs=abs).float()
 
 
 @method("input_x_gradient", summed=False)
 def input_x_gradient(context: Context) -> Tensor:
-    """x ∂y/∂x. Shrikumar et al., "Not Just a Black Box", 2016."""
+    """Input times gradient, x ∂y/∂x. Shrikumar et al., "Not Just a Black Box", 2016."""
     return attributed(captum("InputXGradient")(Scores(context)), context).float()
 
 
@@ -60,7 +60,7 @@ def vargrad(context: Context, samples: int = 25, noise: float = 0.15, batch_size
 
 
 def _under_noise(context: Context, kind: str, samples: int, noise: float, batch_size: int, seed: int) -> Tensor:
-    """``kind``: what Captum's ``NoiseTunnel`` computes from the gradients."""
+    """Gradients under noise, combined by Captum's ``NoiseTunnel``; ``kind`` is its ``nt_type``."""
     given = {
         "nt_type": kind,
         "nt_samples": as_count("samples", samples),
@@ -97,7 +97,7 @@ def gradient_shap(
 
 
 def _deviation(image: Context, noise: float) -> float:
-    """Standard deviation of noise that is given as a fraction of the range of the network's input."""
+    """Standard deviation of noise given as a fraction of the range of the network's input."""
     inputs = image.inputs.detach()
     return float(noise) * float(inputs.max() - inputs.min())
 
@@ -107,7 +107,7 @@ def layer_conductance(
     context: Context, layer: str, baseline: Baseline = "black", steps: int = 50, batch_size: int = 32
 ) -> Tensor:
     """Σ ∂y/∂a Δa along the path from b to x. Dhamdhere et al., "How Important Is a Neuron?", 2018."""
-    # Captum takes differences between the points of a batch.
+    # Captum takes differences between consecutive points of a batch.
     batch_size = max(2, as_count("batch_size", batch_size))
     return _along_path(context, layer, "LayerConductance", baseline, steps, batch_size)
 
@@ -134,6 +134,6 @@ def _along_path(context: Context, layer: str, name: str, baseline: Baseline, ste
 
 @method("layer_gradient_x_activation", layer=True, summed=False)
 def layer_gradient_x_activation(context: Context, layer: str) -> Tensor:
-    """a ∂y/∂a. As in Captum (``LayerGradientXActivation``)."""
+    """Activation times gradient, a ∂y/∂a. As in Captum (``LayerGradientXActivation``)."""
     scores = Scores(context, layer=layer)
     return context.as_map(layer, attributed(captum("LayerGradientXActivation")(scores, scores.at_layer), context))

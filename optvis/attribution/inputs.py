@@ -1,4 +1,4 @@
-"""The images of an attribution: as they were given, and as the network is shown them."""
+"""The images of an attribution: as the user gave them, and as the network gets them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import as_size
-from ..images import fit, fitted_part, read_image
+from ..images import fit, fitted_part, read_image, with_channels
 
 Picture: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 Part: TypeAlias = tuple[int, int, int, int]
@@ -24,12 +24,12 @@ DEFAULT_SIZE = (224, 224)
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """N images, and what a network is shown of them.
+    """N images, and the parts of them that a network gets.
 
     Attributes:
-        originals: N times ``[C, H, W]`` in [0, 1], float32, on the CPU, with their own channels and sizes.
-        images: ``[N, C, h, w]`` in [0, 1], float32, on the CPU, as the network is shown them.
-        parts: for each, the part of the original that the network is shown.
+        originals: N images ``[C, H, W]`` in [0, 1], float32, on the CPU, with their own channels and sizes.
+        images: ``[N, C, h, w]`` in [0, 1], float32, on the CPU, as the network gets them.
+        parts: for each image, the part of the original that the network gets.
     """
 
     originals: tuple[Tensor, ...]
@@ -48,17 +48,17 @@ class Inputs:
 def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | Sequence[int] | None = None) -> Inputs:
     """Images for a network.
 
-    Tensors and arrays are shown to the network as they are. Files and PIL images are scaled until they cover ``size``,
-    and cropped to it at their centre.
+    The network gets tensors and arrays unchanged. Files and PIL images are scaled to cover ``size`` and cropped to it
+    around their centre.
 
     Args:
         image: a path, a PIL image, an array ``[H, W]`` or ``[H, W, C]``, a tensor ``[C, H, W]`` or ``[N, C, H, W]``
             (floats in [0, 1], or uint8), or a list of these.
-        channels: that the network takes. Grey becomes RGB, and RGB becomes grey, where that is all that is needed.
-        size: the network's own size where it has one; 224 otherwise.
+        channels: of the network's input. Grey images are converted to RGB and RGB images to grey.
+        size: the network's own size if it has one; otherwise 224.
 
     Raises:
-        ValueError: no image, another number of channels, or images shown at different sizes.
+        ValueError: no image, a number of channels that does not fit, or images of different sizes.
         TypeError: something that is no image.
     """
     given: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
@@ -70,7 +70,7 @@ def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | S
     parts: list[Part] = []
     for one in given:
         pictures = read_image(one).cpu()
-        shown = _with_channels(pictures, channels)
+        shown = with_channels(pictures, channels)
         part = (0, 0, *pictures.shape[-2:])
         if not isinstance(one, (Tensor, np.ndarray)):
             shown, part = fit(shown, size), fitted_part(pictures.shape[-2:], size)
@@ -84,15 +84,3 @@ def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | S
             "as they are, so give them in one size"
         )
     return Inputs(tuple(originals), views[0] if len(views) == 1 else torch.cat(views), tuple(parts))
-
-
-def _with_channels(pictures: Tensor, channels: int) -> Tensor:
-    """Pictures ``[N, C, H, W]`` with as many channels as the network takes."""
-    found = pictures.shape[1]
-    if found == channels:
-        return pictures
-    if (found, channels) == (1, 3):
-        return pictures.repeat(1, 3, 1, 1)
-    if (found, channels) == (3, 1):
-        return pictures.mean(1, keepdim=True)
-    raise ValueError(f"the picture has {found} channels, the network takes {channels}")

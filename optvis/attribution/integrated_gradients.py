@@ -1,4 +1,4 @@
-"""Integrated gradients, with as many steps on the path from the baseline to the image as it takes."""
+"""Integrated gradients, with an adaptive number of steps on the path from the baseline to the image."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TOLERANCE, TOLERANCE_OF_GIVEN_STEPS = 0.01, 0.05
 def integrated_gradients(
     context: Context, baseline: Baseline = "black", steps: int | None = None, batch_size: int = 32
 ) -> Tensor:
-    """(x - b) · mean of ∂y/∂x along the path from b to x. Sundararajan et al., "Axiomatic Attribution ...", 2017.
+    """(x - b) times the mean of ∂y/∂x along the path from b to x. Sundararajan, "Axiomatic Attribution ...", 2017.
 
     Args:
         context: the images and the target.
         baseline: where the path begins, as ``as_baseline`` takes it.
-        steps: number of points on the path. ``None``: 50, then more where the values do not add up to the difference
-            of the scores of image and baseline within 1 %.
-        batch_size: number of images that the network runs on at once.
+        steps: number of points on the path. ``None`` begins with 50 and adds more until the sum of the values is
+            within 1 % of the difference of the scores of image and baseline.
+        batch_size: number of images in a forward pass.
 
     Warns:
         UserWarning: the values are off by more than 1 % after 800 steps, or by more than 5 % after ``steps``.
@@ -52,7 +52,7 @@ class _Point:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A piece of the path, its values, and the sum of these minus the rise of the score."""
+    """A piece of the path, its values, and ``off``, the error of their sum against the rise of the score."""
 
     low: _Point
     high: _Point
@@ -63,8 +63,8 @@ class _Piece:
 def _path(image: Context, start: Tensor, steps: int | None, batch_size: int) -> Tensor:
     """Integrated gradients of one image, ``[1, C, H, W]``.
 
-    What a piece of the path has to add up to is known: the difference of the scores at its ends. The piece that is
-    furthest off is halved, and each half gets half as many steps, until the sum is right.
+    The values of a piece of the path must add up to the difference of the scores at its ends. The piece with the
+    largest error is halved, and each half gets half as many steps, until the total is right.
     """
     engine, end = captum("IntegratedGradients")(Scores(image)), image.inputs.detach()
     start = start.expand_as(end)
@@ -83,7 +83,7 @@ def _path(image: Context, start: Tensor, steps: int | None, batch_size: int) -> 
     pieces = [piece(point(0), point(1), steps or STEPS)]
     (whole,) = pieces
     rise, mass = whole.high.score - whole.low.score, float(whole.values.abs().sum())
-    # Where the score hardly rises, an error within rounding is not held against it.
+    # If the score hardly rises, the bound follows the values, so that rounding errors do not count.
     bound = (TOLERANCE if steps is None else TOLERANCE_OF_GIVEN_STEPS) * max(abs(rise), 0.001 * mass)
     while (off := abs(sum(one.off for one in pieces))) > bound and steps is None and len(pieces) < MOST_PIECES:
         worst = max(pieces, key=lambda one: abs(one.off))

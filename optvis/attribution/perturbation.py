@@ -1,23 +1,24 @@
 """Methods that run the network on changed images, computed by Captum; they need no gradient.
 
 Each function takes a ``Context`` and returns signed values ``[N, C, H, W]``, float32. In the formulas y is the score,
-and z says for each segment whether it is kept (1) or shows the baseline (0).
+and z is 1 for each segment that is kept and 0 for each that is replaced by the baseline.
 
 Options:
-    baseline: what a covered part shows, as ``as_baseline`` takes it.
-    window, stride: size of the covered square and how far it moves, in pixels or (down, across). By default an eighth
-        of the image, in steps of half a window.
+    baseline: replaces a covered part, as ``as_baseline`` takes it.
+    window, stride: size of the covered rectangle and its step, in pixels or (down, across). By default an eighth of
+        the image and half a window.
     segments: number of segments along each side, or (down, across).
-    feature_mask: ``[H, W]`` whole numbers that cut the image into segments instead.
+    feature_mask: ``[H, W]`` whole numbers, the segment of each pixel; used instead of ``segments``.
     samples: number of random z.
-    alpha: weight of LIME's L1 penalty: a larger one leaves fewer segments.
-    batch_size: number of images that the network runs on at once. Values depend on it by rounding alone.
+    alpha: weight of LIME's L1 penalty; a larger one gives weight to fewer segments.
+    batch_size: number of images in a forward pass; it changes values only by rounding.
     seed: of the random numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -41,13 +42,9 @@ def occlusion(
     stride: Parts | None = None,
     batch_size: int = 32,
 ) -> Tensor:
-    """Mean over the squares at each pixel of y - y(square covered). Zeiler, Fergus, "Visualizing ...", 2013."""
+    """Mean of y - y(window covered) over the windows at each pixel. Zeiler, Fergus, "Visualizing ...", 2013."""
     given = {**_windows(context, window, stride), "perturbations_per_eval": as_count("batch_size", batch_size)}
-
-    def one(image: Context, start: Tensor) -> Tensor:
-        return attributed(captum("Occlusion")(Scores(image)), image, baselines=start, **given)
-
-    return one_by_one(context, one, context.forward.normalise(as_baseline(context, baseline)))
+    return _computed(context, "Occlusion", baseline, given)
 
 
 @method("feature_ablation", summed=False)
@@ -58,14 +55,10 @@ def feature_ablation(
     feature_mask: Any = None,
     batch_size: int = 32,
 ) -> Tensor:
-    """y - y(segment covered). As in Captum (``FeatureAblation``)."""
+    """Fall of the score, y - y(segment covered). As in Captum (``FeatureAblation``)."""
     mask = _segments(context, segments, feature_mask)
     given = {"feature_mask": mask, "perturbations_per_eval": as_count("batch_size", batch_size)}
-
-    def one(image: Context, start: Tensor) -> Tensor:
-        return attributed(captum("FeatureAblation")(Scores(image)), image, baselines=start, **given)
-
-    return one_by_one(context, one, context.forward.normalise(as_baseline(context, baseline)))
+    return _computed(context, "FeatureAblation", baseline, given)
 
 
 @method("lime", summed=False)
@@ -79,13 +72,13 @@ def lime(
     seed: int = 0,
     alpha: float = 0.01,
 ) -> Tensor:
-    """w of min Σz k(z) (y(z) - w z)² + α |w|, k larger nearer to x. Ribeiro et al., "Why Should I Trust You?", 2016."""
+    """W of min Σz k(z) (y(z) - W z)² + α |W|, k larger nearer to x. Ribeiro et al., "Why Should I Trust You?", 2016."""
     as_number("alpha", alpha, 0)
     _need_sklearn("lime")
     from captum._utils.models.linear_model import SkLearnLasso
 
-    mask, engine = _segments(context, segments, feature_mask), {"interpretable_model": SkLearnLasso(alpha=alpha)}
-    return _linear(context, "Lime", engine, baseline, mask, batch_size, samples, seed)
+    given = _random_segments(context, segments, feature_mask, batch_size, samples)
+    return _computed(context, "Lime", baseline, given, seed, interpretable_model=SkLearnLasso(alpha=alpha))
 
 
 @method("kernel_shap", summed=False)
@@ -98,32 +91,38 @@ def kernel_shap(
     samples: int = 200,
     seed: int = 0,
 ) -> Tensor:
-    """w of min Σz k(z) (y(z) - w z)², k the Shapley kernel. Lundberg, Lee, "A Unified Approach", 2017."""
+    """W of min Σz k(z) (y(z) - W z)², k the Shapley kernel. Lundberg, Lee, "A Unified Approach", 2017."""
     _need_sklearn("kernel_shap")
-    mask = _segments(context, segments, feature_mask)
-    return _linear(context, "KernelShap", {}, baseline, mask, batch_size, samples, seed)
+    given = _random_segments(context, segments, feature_mask, batch_size, samples)
+    return _computed(context, "KernelShap", baseline, given, seed)
 
 
-def _linear(
-    context: Context,
-    name: str,
-    made_with: dict[str, Any],
-    baseline: Baseline,
-    mask: Tensor,
-    batch_size: int,
-    samples: int,
-    seed: int,
-) -> Tensor:
-    """Weights of a linear model of the score, by Captum's class ``name`` made with ``made_with``."""
-    given = {
-        "feature_mask": mask,
+def _random_segments(context: Context, segments: Parts, mask: Any, batch_size: int, samples: int) -> dict[str, Any]:
+    """Captum's options of a method that draws random z."""
+    return {
+        "feature_mask": _segments(context, segments, mask),
         "n_samples": as_count("samples", samples),
         "perturbations_per_eval": as_count("batch_size", batch_size),
     }
 
+
+def _computed(
+    context: Context, name: str, baseline: Baseline, given: dict[str, Any], seed: int | None = None, **options: Any
+) -> Tensor:
+    """The values of a method of Captum for each image.
+
+    Args:
+        context: the images and the target.
+        name: of the method's class.
+        baseline: replaces a covered part.
+        given: arguments of its ``attribute``.
+        seed: of the random numbers; ``None`` where none are drawn.
+        options: of the class.
+    """
+
     def one(image: Context, start: Tensor) -> Tensor:
-        with seeded(seed):
-            return attributed(captum(name)(Scores(image), **made_with), image, baselines=start, **given)
+        with nullcontext() if seed is None else seeded(seed):
+            return attributed(captum(name)(Scores(image), **options), image, baselines=start, **given)
 
     return one_by_one(context, one, context.forward.normalise(as_baseline(context, baseline)))
 
@@ -143,6 +142,7 @@ def _segments(context: Context, segments: Parts, mask: Any) -> Tensor:
     """
     height, width = context.images.shape[-2:]
     device = context.images.device
+    found: Tensor
     if mask is not None:
         given = torch.as_tensor(mask, device=device)
         if tuple(given.shape) != (height, width) or given.is_floating_point():
@@ -158,12 +158,12 @@ def _segments(context: Context, segments: Parts, mask: Any) -> Tensor:
         columns = torch.arange(width, device=device) * across // width
         found = rows[:, None] * across + columns
     if int(found.max()) < 1:
-        raise ValueError("a single segment tells nothing: give two or more")
+        raise ValueError("a single segment cannot be compared with others: give two or more")
     return found.expand(1, context.images.shape[1], -1, -1)
 
 
 def _windows(context: Context, window: Parts | None, stride: Parts | None) -> dict[str, Any]:
-    """Captum's window and strides.
+    """Captum's options for windows and strides.
 
     Raises:
         ValueError: a window larger than the image, or a stride larger than the window.

@@ -64,35 +64,37 @@ def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
     """A colour map of matplotlib; by default jet, or seismic, with white in its middle, for maps of both signs.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: an unknown name.
         ImportError: matplotlib is not installed.
     """
     matplotlib = _matplotlib()
     if cmap is None:
         cmap = "seismic" if sign == "all" else "jet"
-    if isinstance(cmap, matplotlib.colors.Colormap):
-        return cmap
-    return matplotlib.colormaps[choice("colour map", cmap, list(matplotlib.colormaps))]
+    known: Any = matplotlib.colormaps
+    found: Any = cmap
+    if not isinstance(cmap, matplotlib.colors.Colormap):
+        found = known[choice("colour map", cmap, list(known))]
+    return found  # type: ignore[no-any-return]
 
 
 def draw(
     kind: str, picture: Tensor, heat: Tensor, part: Part, colours: Colormap, sign: str, alpha: float = 0.5
 ) -> Tensor:
-    """A picture and a map of it in one.
+    """A picture combined with its map.
 
     Args:
         kind: one of ``KINDS``.
         picture: ``[C, H, W]`` in [0, 1].
-        heat: ``[height, width]`` of the part; in [0, 1], or in [-1, 1] where ``sign`` is ``"all"``.
-        part: of the picture, which the map covers; the rest is left as it is, or black where it is masked.
+        heat: ``[height, width]`` of the part; in [0, 1], or in [-1, 1] if ``sign`` is ``"all"``.
+        part: the part of the picture that the map covers; the rest is unchanged, or black for ``"masked"``.
         colours: for the map.
         sign: of the map.
-        alpha: how much an overlay hides the picture.
+        alpha: opacity of the map in an overlay.
 
     Returns:
         ``[3, H, W]`` in [0, 1]; ``[3, height, width]`` for a heat map.
     """
-    # Pictures of other than 1 or 3 channels have no colours of their own: their mean is grey.
+    # Pictures without 3 channels have no colours: the mean of their channels is drawn in grey.
     sheet = picture.clone() if len(picture) == 3 else picture.mean(0, keepdim=True).repeat(3, 1, 1)
     if kind == "original":
         return sheet
@@ -118,7 +120,7 @@ def figure_of(
 
     Args:
         cells: rows of pictures ``[3, H, W]`` in [0, 1] and their titles.
-        colours: with a bar of them, from ``lowest`` to 1.
+        colours: adds a colour bar from ``lowest`` to 1.
         lowest: 0, or -1 for maps of both signs.
     """
     matplotlib = _matplotlib()
@@ -126,13 +128,15 @@ def figure_of(
     heights = [max(picture.shape[1] / picture.shape[2] for picture, _ in row) for row in cells]
     lines = max(title.count("\n") + 1 if title else 0 for row in cells for _, title in row)
     height = min(INCHES * sum(heights) + 0.18 * rows * (lines + 0.5), 300)
-    # A figure by itself, not pyplot's: no backend is chosen and nothing is kept open.
-    figure = matplotlib.figure.Figure((INCHES * columns + (0.8 if colours else 0), height), layout="constrained")
+    # Not through pyplot, which would choose a backend and keep the figure open.
+    figure: Figure = matplotlib.figure.Figure(
+        (INCHES * columns + (0.8 if colours else 0), height), layout="constrained"
+    )
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     for axis in axes.flat:
         axis.axis("off")
-    for row, places in zip(cells, axes):
-        for (picture, title), axis in zip(row, places):
+    for row, row_axes in zip(cells, axes, strict=True):
+        for (picture, title), axis in zip(row, row_axes, strict=False):  # the last row may be shorter
             axis.imshow(picture.clamp(0, 1).movedim(0, -1).numpy(), interpolation="nearest")
             axis.set_title(title, fontsize=9, parse_math=False)
     if colours is not None:

@@ -1,4 +1,4 @@
-"""All methods by name: a method that is registered here is in ``attribute``, the command line and the documentation."""
+"""All methods by name. A registered method is available in ``attribute``, the command line and the documentation."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def method(name: str, layer: bool = False, summed: bool = True) -> Callable[[Run
 
 
 def find_method(name: str) -> Method:
-    """The method of a name, however it is hyphenated; raises ``ValueError`` with the nearest where there is none."""
+    """The method of a name, with any hyphens and case; raises ``ValueError``, naming the nearest, if there is none."""
     spelled = name.lower().replace("-", "_").replace(" ", "_") if isinstance(name, str) else name
     plain = {known.replace("_", ""): known for known in METHODS}
     if isinstance(spelled, str) and spelled not in METHODS:

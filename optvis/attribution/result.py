@@ -1,4 +1,4 @@
-"""The result of an attribution: signed maps, arithmetic with them, showing and saving."""
+"""The result of an attribution: signed maps, their arithmetic, showing and saving."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import math
 import operator
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..images import as_json, grid, to_pil, write_picture
 from .inputs import Inputs, Part
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
+from .values import sound, zeros
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -34,10 +34,10 @@ ENDINGS = (".png", ".webp", ".jpg", ".jpeg", ".npy", ".json")
 
 
 class Attribution:
-    """How much each place of N images contributes to the target's score.
+    """How much each position of N images contributes to the target's score.
 
-    Attributions add, subtract and multiply, place by place, and take numbers as factors. Where their sizes differ, the
-    smaller map is enlarged; a map of one channel counts for each channel of the other.
+    Attributions can be added, subtracted and multiplied elementwise, and multiplied and divided by numbers. If their
+    sizes differ, the smaller map is enlarged; a map with one channel is used for each channel of the other.
 
     Args:
         values: ``[N, C, h, w]``, signed and unscaled. C is 1 for the map of a layer, and the image's number of channels
@@ -45,14 +45,14 @@ class Attribution:
         inputs: the images.
         target: what was explained; its ``labels`` name it for each image.
         scores: ``[N]``, the target's scores of the images.
-        settings: everything that decided the values, as JSON can hold it; ``method`` and ``layer``, a list, among it.
+        settings: everything that decided the values, as JSON data; includes ``method`` and ``layer``, a list.
 
     Attributes:
         values: float32, on the CPU; values that are not finite are 0.
         inputs, target, scores, settings: as above.
     """
 
-    __array_ufunc__ = None  # so that a number of NumPy times an attribution is one too, and no array of objects
+    __array_ufunc__ = None  # a NumPy number times an attribution then calls __rmul__
 
     def __init__(
         self, values: Tensor, inputs: Inputs, target: Target, scores: Tensor, settings: Mapping[str, Any]
@@ -71,7 +71,7 @@ class Attribution:
         self.target = target
         self.scores = scores
         self.settings = dict(settings)
-        self.values = self._sound(values)
+        self.values = sound(values, self.method, target.labels)
 
     @property
     def method(self) -> str:
@@ -85,7 +85,7 @@ class Attribution:
 
     @property
     def images(self) -> Tensor:
-        """``[N, C, H, W]`` in [0, 1], as the network was shown them."""
+        """``[N, C, H, W]`` in [0, 1], as the network got them."""
         return self.inputs.images
 
     def __len__(self) -> int:
@@ -146,17 +146,21 @@ class Attribution:
     def _scaled(self, values: Tensor, method: str) -> Attribution:
         made = copy.copy(self)
         made.settings = {**self.settings, "method": method}
-        made.values = made._sound(values, self._zeros())
+        made.values = sound(values, method, self.target.labels, zeros(self.values))
         return made
 
-    def _with(self, other: Any, work: Callable[[Tensor, Tensor], Tensor], formula: str) -> Attribution:
+    def _with(self, other: object, work: Callable[[Tensor, Tensor], Tensor], formula: str) -> Attribution:
         if not isinstance(other, Attribution):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         mine, others = self.values.shape, other.values.shape
         if len(self) != len(other):
-            raise ValueError(f"{self.method} is of {len(self)} images, {other.method} of {len(other)}: give as many")
+            raise ValueError(
+                f"{self.method} has {len(self)} images, {other.method} {len(other)}: give the same number of images"
+            )
         if mine[1] != others[1] and 1 not in (mine[1], others[1]):
-            raise ValueError(f"{self.method} has {mine[1]} channels, {other.method} {others[1]}: give as many, or 1")
+            raise ValueError(
+                f"{self.method} has {mine[1]} channels, {other.method} {others[1]}: give the same number, or 1"
+            )
         size = (max(mine[2], others[2]), max(mine[3], others[3]))
         made = copy.copy(self)
         left = _factor(self.method) if "*" in formula else self.method
@@ -166,57 +170,33 @@ class Attribution:
             "of": [self.settings, other.settings],
         }
         if self.target.labels != other.target.labels:
-            pairs = zip(self.target.labels, other.target.labels)
+            pairs = zip(self.target.labels, other.target.labels, strict=True)
             made.target = Target(tuple(a if a == b else formula.format(a, b) for a, b in pairs))
         values = work(resized(self.values, size), resized(other.values, size))
-        made.values = made._sound(values, self._zeros() | other._zeros())
+        made.values = sound(values, made.method, made.target.labels, zeros(self.values) | zeros(other.values))
         return made
-
-    def _zeros(self) -> Tensor:
-        """``[N]``: which maps are zero everywhere."""
-        return (self.values == 0).flatten(1).all(1)
-
-    def _sound(self, values: Tensor, known: Tensor | None = None) -> Tensor:
-        """The values as they are kept. Warns of values that are not finite, and of zero maps that are not ``known``."""
-        values = values.detach().float().cpu()
-        broken = ~values.isfinite().flatten(1).all(1)
-        if broken.any():
-            values = values.nan_to_num(0, 0, 0)
-            self._warn(broken, "values that are not finite in {}: they are taken as 0")
-        zeros = (values == 0).flatten(1).all(1)
-        zeros = zeros if known is None else zeros & ~known
-        if zeros.any():
-            self._warn(zeros, "a map without evidence, zero everywhere, for {}")
-        total = values.sum(1).flatten(1)
-        even = ((total - total[:, :1]).abs().amax(1) <= 1e-5 * total.abs().amax(1)) & (total != 0).any(1)
-        if known is None and total.shape[1] > 1 and even.any():
-            self._warn(even, "the same value everywhere for {}, which says nothing of places: try another layer")
-        return values
-
-    def _warn(self, which: Tensor, message: str) -> None:
-        images = ", ".join(f"image {i} ({self.target.labels[i]!r})" for i in which.nonzero()[:, 0].tolist())
-        warnings.warn(f"{self.method}: {message.format(images)}", stacklevel=4)
 
     # Pictures
 
     def heatmap(self, size: int | Sequence[int] | None = None, sign: str = "positive", outliers: float = 0.0) -> Tensor:
-        """The maps at the size of the images, each scaled by itself.
+        """The maps at the size of the images, each scaled on its own.
 
-        The channels are summed, the sign is chosen, the map is scaled to [0, 1] by its minimum and maximum, resized and
-        scaled again.
+        The channels are summed, the sign is selected, the map is scaled from its minimum and maximum to [0, 1], resized
+        and scaled again.
 
         Args:
             size: in pixels; by default that of ``images``.
-            sign: ``"positive"`` for what raises the score, ``"negative"`` for what lowers it, ``"absolute"`` for both
-                alike, ``"all"`` for both with their signs, divided by the greatest absolute value.
-            outliers: percentage of the strongest places that are clipped to the strength of the next. Pictures of
-                maps as large as the image clip 2 %, or a few pixels would hide all others.
+            sign: ``"positive"`` for positions that raise the score, ``"negative"`` for those that lower it,
+                ``"absolute"`` for both without their sign, ``"all"`` for both with their sign, divided by the largest
+                absolute value.
+            outliers: percentage of the strongest positions that are clipped to the strength of the next one. Overlays
+                clip 2 % if the map is as large as the image: otherwise a few pixels would hide all others.
 
         Returns:
             ``[N, H, W]`` in [0, 1]; in [-1, 1] for ``"all"``.
 
         Raises:
-            ValueError: another sign, or no size.
+            ValueError: an unknown sign, or an invalid size.
         """
         choice("sign", sign, SIGNS)
         as_number("outliers", outliers, 0, 100)
@@ -230,22 +210,22 @@ class Attribution:
         sign: str = "positive",
         on: str = "original",
     ) -> list[Image.Image]:
-        """Each picture under its coloured map.
+        """Each picture with its coloured map on top.
 
         Args:
-            alpha: how much the map hides the picture, 0 to 1.
-            cmap: a colour map of matplotlib; by default ``"jet"``, and ``"seismic"`` where ``sign`` is ``"all"``.
+            alpha: opacity of the map, 0 to 1.
+            cmap: a colour map of matplotlib; by default ``"jet"``, or ``"seismic"`` if ``sign`` is ``"all"``.
             sign: as for ``heatmap``.
-            on: ``"original"`` for the picture as it was given, left as it is where the network did not see it;
-                ``"view"`` for the picture as the network saw it.
+            on: ``"original"`` for the user's picture, unchanged where the network did not see it; ``"view"`` for the
+                picture as the network got it.
 
         Raises:
-            ValueError: something that cannot be chosen.
+            ValueError: an unknown choice, or a number out of range.
             ImportError: matplotlib is not installed.
         """
         as_number("alpha", alpha, 0, 1)
         choice("place to draw on", on, ("original", "view"))
-        return [to_pil(drawn) for drawn in self._drawn("overlay", sign, cmap, alpha, on)]
+        return [to_pil(drawn) for drawn in self.drawn("overlay", sign, cmap, alpha, on)]
 
     def show(
         self,
@@ -255,39 +235,39 @@ class Attribution:
         colorbar: bool = False,
         titles: bool = True,
     ) -> Figure:
-        """A figure with a row for each image; in a notebook or with a screen it is shown.
+        """Show a figure with a row for each image, in a notebook or on a screen; returns it.
 
         Args:
-            kinds: the columns: ``"heat map"``, ``"overlay"``, ``"original"``, ``"masked"`` (the picture as far as it
-                mattered) and ``"blended"`` (a map that covers the picture as far as it mattered).
+            kinds: the columns: ``"heat map"``, ``"overlay"``, ``"original"``, ``"masked"`` (the picture multiplied by
+                the map) and ``"blended"`` (an overlay whose opacity is the map).
             sign: as for ``heatmap``.
             cmap: as for ``overlay``.
-            colorbar: with a bar of the colours.
-            titles: with the method, the target and the kind over each picture.
+            colorbar: add a colour bar.
+            titles: write the method, the target and the kind above each picture.
 
         Raises:
-            ValueError: something that cannot be chosen.
+            ValueError: an unknown choice.
             ImportError: matplotlib is not installed.
         """
         kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
         if not kinds:
             raise ValueError(f"no kinds to show: choose some of {', '.join(KINDS)}")
-        columns = [self._drawn(kind, sign, cmap) for kind in kinds]
+        columns = [self.drawn(kind, sign, cmap) for kind in kinds]
         rows = [
             [
                 (drawn, title_of(f"{self.method}: {label}", kind if len(kinds) > 1 else "") if titles else "")
-                for kind, drawn in zip(kinds, row)
+                for kind, drawn in zip(kinds, row, strict=True)
             ]
-            for label, row in zip(self.target.labels, zip(*columns))
+            for label, row in zip(self.target.labels, zip(*columns, strict=True), strict=True)
         ]
         figure = figure_of(rows, colour_map(cmap, sign) if colorbar else None, -1 if sign == "all" else 0)
         present(figure)
         return figure
 
-    def _drawn(
+    def drawn(
         self, kind: str, sign: str, cmap: str | Colormap | None = None, alpha: float = 0.5, on: str = "original"
     ) -> list[Tensor]:
-        """N pictures ``[3, H, W]``."""
+        """N pictures ``[3, H, W]`` of one kind; arguments as for ``show`` and ``overlay``."""
         choice("kind", kind, KINDS)
         choice("sign", sign, SIGNS)
         colours, outliers = colour_map(cmap, sign), 2.0 if self.values.shape[2:] == self.images.shape[2:] else 0.0
@@ -298,7 +278,7 @@ class Attribution:
             parts = [(0, 0, *picture.shape[-2:]) for picture in pictures]
         return [
             draw(kind, picture, heat_of(values[None], part[2:], sign, outliers)[0], part, colours, sign, alpha)
-            for picture, values, part in zip(pictures, self.values, parts)
+            for picture, values, part in zip(pictures, self.values, parts, strict=True)
         ]
 
     def _sheet(self, sign: str = "positive") -> Image.Image:
@@ -318,7 +298,7 @@ class Attribution:
         """Save the attribution. The file is written whole or not at all.
 
         Args:
-            path: ``.png`` (carries the settings, see ``read_settings``), ``.webp`` or ``.jpg`` for the overlays,
+            path: ``.png`` (contains the settings, see ``read_settings``), ``.webp`` or ``.jpg`` for the overlays,
                 several in one grid; ``.npy`` for the values; ``.json`` for settings, method, layer, labels and scores.
             sign: of the overlays, as for ``heatmap``.
 
@@ -351,7 +331,7 @@ class Attribution:
                 "method": self.method,
                 "layer": list(self.layer),
                 "labels": list(self.target.labels),
-                # JSON knows no NaN.
+                # JSON has no NaN.
                 "scores": [score if math.isfinite(score) else None for score in self.scores.tolist()],
                 "settings": self.settings,
             }
@@ -362,31 +342,31 @@ class Attribution:
 def compare(
     attributions: Sequence[Attribution], kind: str = "overlay", sign: str = "positive", columns: int | None = None
 ) -> Figure:
-    """A figure of several attributions of the same images side by side; shown as ``Attribution.show`` does.
+    """Show a figure of several attributions of the same images side by side, as ``Attribution.show``; returns it.
 
     Args:
         attributions: by several methods, or for several targets.
-        kind: what is drawn of each, as for ``Attribution.show``.
+        kind: as for ``Attribution.show``.
         sign: as for ``Attribution.heatmap``.
         columns: pictures in a row; by default a row for each image.
 
     Raises:
-        ValueError: none to compare, another number of images in some, or something that cannot be chosen.
+        ValueError: no attributions, different numbers of images, or an unknown choice.
         ImportError: matplotlib is not installed.
     """
     given = list(attributions)
     if not given:
         raise ValueError("nothing to compare: give at least one attribution")
     if len({len(one) for one in given}) > 1:
-        raise ValueError(f"attributions of {', '.join(str(len(one)) for one in given)} images: give as many in each")
+        raise ValueError(f"attributions of {', '.join(str(len(one)) for one in given)} images: give the same images")
     columns = len(given) if columns is None else as_count("columns", columns)
     layers = len({one.layer for one in given}) > 1
-    drawn = [one._drawn(kind, sign) for one in given]
+    drawn = [one.drawn(kind, sign) for one in given]
     rows: list[list[tuple[Tensor, str]]] = []
     for i in range(len(given[0])):
         cells = [
             (pictures[i], title_of(one.method, ", ".join(one.layer) if layers else "", one.target.labels[i]))
-            for one, pictures in zip(given, drawn)
+            for one, pictures in zip(given, drawn, strict=True)
         ]
         rows.extend(cells[start : start + columns] for start in range(0, len(cells), columns))
     figure = figure_of(rows)
@@ -395,5 +375,5 @@ def compare(
 
 
 def _factor(formula: str) -> str:
-    """A formula in brackets where it is a sum."""
+    """A formula, in brackets if it is a sum."""
     return f"({formula})" if " + " in formula or " - " in formula or formula.startswith("-") else formula

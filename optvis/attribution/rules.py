@@ -1,7 +1,7 @@
-"""Rules: the module that stands for each call of a function, for the methods that change gradients on their way back.
+"""Rules: the module that makes each function call, for the methods that change gradients in the backward pass.
 
-A rule is given a function's plain name (``relu`` also for ``relu_``), the activations among its arguments, and all
-arguments, see ``Rule``.
+A rule gets a function's plain name (``relu`` also for ``relu_``), the activations among its arguments, and all
+arguments; see ``Rule``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..checks import as_pair
 from ..network.tap import first_tensor, with_first_tensor
@@ -28,7 +29,7 @@ _ACTIVATIONS = _words(
     "relu relu6 leaky_relu prelu rrelu elu celu selu gelu silu mish hardswish hardtanh tanh tanhshrink softshrink "
     "hardshrink threshold clamp clamp_min clamp_max clip"
 )
-"""Functions of one number, most of them 0 at 0."""
+"""Elementwise functions, most of them 0 at 0."""
 
 _OF_ONE_NUMBER = _ACTIVATIONS | _words(
     "sigmoid hardsigmoid softplus softsign logsigmoid exp log log1p sqrt rsqrt abs square reciprocal rdiv pow sin "
@@ -58,13 +59,13 @@ _MOVING = _words(
     "repeat repeat_interleave index_select gather pixel_shuffle pixel_unshuffle channel_shuffle unfold requires_grad "
     "copy setitem"
 )
-"""Functions that only move or drop numbers: what flows back through them needs no rule."""
+"""Functions that only move or drop values: their backward pass needs no rule."""
 
 _POOLS: dict[str, Any] = {"max_pool1d": nn.MaxPool1d, "max_pool2d": nn.MaxPool2d, "max_pool3d": nn.MaxPool3d}
 
 
 class _OverlappingPool(Replacement):
-    """A max pooling with overlapping windows, as one without: Captum's rule loses what two windows share."""
+    """A max pooling with overlapping windows as one without overlap: Captum's rule loses values shared by windows."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
@@ -77,31 +78,32 @@ class _OverlappingPool(Replacement):
         whole = x if x.dim() == 4 else x[None]
         shape = F.max_pool2d(whole.detach(), kernel, stride, padding, dilation, self.ceil_mode).shape
         pads: list[int] = []
-        for i in (1, 0):  # F.pad begins with the last axis
+        for i in (1, 0):  # F.pad takes the last axis first
             end = (shape[2 + i] - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1
             pads += [padding[i], end - padding[i] - whole.shape[2 + i]]
         padded = F.pad(whole, pads, value=float(whole.detach().min()) - 1)  # never the largest of a window
-        windows = F.unfold(padded, kernel, dilation, stride=stride)  # [N, C * window, places]
-        windows = windows.unflatten(1, (shape[1], -1)).transpose(2, 3).flatten(1, 2)
-        return self.of_windows(windows).view(shape).view(*shape[4 - x.dim() :])
+        windows = F.unfold(padded, kernel, dilation, stride=stride)  # [N, C * window, positions]
+        windows = windows.view(len(windows), shape[1], -1, windows.shape[2]).transpose(2, 3).flatten(1, 2)
+        pooled: Tensor = self.of_windows(windows)
+        return pooled.view(shape).view(*shape[4 - x.dim() :])
 
 
 def _overlap(pool: nn.MaxPool2d) -> bool:
     kernel, stride, dilation = (as_pair(x) for x in (pool.kernel_size, pool.stride, pool.dilation))
-    return any(s < (k - 1) * d + 1 for k, s, d in zip(kernel, stride, dilation))
+    return any(s < (k - 1) * d + 1 for k, s, d in zip(kernel, stride, dilation, strict=True))
 
 
 def relus(name: str, active: list[Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module | None:
-    """A module for each ReLU and ReLU6 that a gradient passes."""
+    """A module for each ReLU and ReLU6 whose input requires a gradient."""
     floor = [*args[1:2], *(kwargs[key] for key in ("min_val",) if key in kwargs)]
     relu = name in ("relu", "relu6") or (name == "hardtanh" and floor[:1] == [0])
     return nn.ReLU() if relu and active else None
 
 
 def rescale(name: str, active: list[Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module | None:
-    """DeepLIFT's rules: a module for each call that is not linear. Captum chooses its rule by the module's class.
+    """DeepLIFT's rules: a module for each nonlinear call. Captum chooses its rule by the class of the module.
 
-    The rescale rule is the same for every function of one number; ``nn.ReLU`` stands for all of them.
+    The rescale rule is the same for every elementwise function, so all of them get an ``nn.ReLU``.
     """
     if not active:
         return None
@@ -109,8 +111,9 @@ def rescale(name: str, active: list[Tensor], args: tuple[Any, ...], kwargs: Mapp
         return nn.ReLU()
     if name in _POOLS:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-        pool = _POOLS[name](**{**dict(zip(names, args[1:])), **{key: kwargs[key] for key in names if key in kwargs}})
-        return _OverlappingPool(pool) if name == "max_pool2d" and _overlap(pool) else pool
+        given = dict(zip(names, args[1:], strict=False))  # not all are given by position
+        pool: nn.Module = _POOLS[name](**given, **{key: kwargs[key] for key in names if key in kwargs})
+        return _OverlappingPool(pool) if isinstance(pool, nn.MaxPool2d) and _overlap(pool) else pool
     if name == "softmax":
         return nn.Softmax()
     if name in _NO_RESCALE or name in _OF_ONE_NUMBER or (name in _PRODUCTS and len(active) > 1):
@@ -119,20 +122,21 @@ def rescale(name: str, active: list[Tensor], args: tuple[Any, ...], kwargs: Mapp
 
 
 def relevance(epsilon: float) -> Rule:
-    """LRP's rules: an activation function passes relevance on unchanged, a linear one shares it out in proportion.
+    """LRP's rules: an activation function passes relevance unchanged, a linear function divides it in proportion.
 
     Args:
         epsilon: stabilises the division, as a fraction of the root mean square of the layer's output; 0 for LRP-0.
     """
     from captum.attr._utils.lrp_rules import EpsilonRule
 
-    class _Stabilised(EpsilonRule):
+    class _Stabilised(EpsilonRule):  # type: ignore[misc]  # Captum has no types
+        @override
         def forward_hook(self, module: Any, inputs: Any, outputs: Any) -> Any:
             if epsilon:
                 self.STABILITY_FACTOR = epsilon * float(outputs.detach().float().square().mean().sqrt()) + 1e-9
             return super().forward_hook(module, inputs, outputs)
 
-    def rule(name: str, active: list[Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module | None:
+    def rule(name: str, active: list[Tensor], args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> nn.Module | None:
         if not active or name in _MOVING:
             return None
         if name in _ACTIVATIONS and len(active) == 1:
@@ -151,16 +155,17 @@ def relevance(epsilon: float) -> Rule:
 
 @dataclass(frozen=True)
 class RelevanceTarget(Target):
-    """A target for LRP: the relevance of what it is computed from is that times the gradient, so it needs no rule."""
+    """A target for LRP. Its inputs get the relevance input times gradient, so that its own functions need no rules."""
 
     calls: FunctionModules | None = None
 
     @classmethod
     def of(cls, target: Target, calls: FunctionModules) -> RelevanceTarget:
-        """The target, outside of whose computation ``calls`` applies."""
+        """The target with ``calls`` paused while it is computed."""
         return cls(target.labels, target.score, target.objective, target.classes, calls)
 
     def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
+        """``[N]`` scores, as ``Target``."""
         assert self.calls is not None
         with self.calls.paused():
             score: list[Tensor] = []

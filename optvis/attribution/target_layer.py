@@ -1,4 +1,4 @@
-"""The first pass of the images, what layers put out for them, and the layer to attribute to where none is given."""
+"""The first pass of the images, the shapes of layers' outputs, and the default layer to attribute to."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .context import Context, has_extent
 
 
 def first_pass(forward: Forward, images: Tensor, layers: Sequence[str], leaves: bool = False) -> Pass:
-    """A pass of images ``[N, C, H, W]`` in [0, 1] to the end, for the first time.
+    """The first pass of images ``[N, C, H, W]`` in [0, 1] through the whole network.
 
     Args:
-        forward: shows them to the network.
+        forward: runs the network.
         images: on its device.
-        layers: addresses of the layers to listen to; without any, no graph is kept.
-        leaves: True if gradients need to reach no further back than these layers, which is cheaper.
+        layers: addresses of the layers to capture; without any, no graph is kept.
+        leaves: True if gradients are needed only up to these layers, which is cheaper.
 
     Raises:
-        ValueError: the network does not take images like these; the message says which it takes.
+        ValueError: the network does not run on these images; the message says which size it takes.
     """
     try:
         with torch.set_grad_enabled(bool(layers)):
@@ -42,16 +42,16 @@ def first_pass(forward: Forward, images: Tensor, layers: Sequence[str], leaves: 
 def shapes_of(
     forward: Forward, images: Tensor, layers: Sequence[str], first: Pass | None = None
 ) -> dict[str, LayerShape]:
-    """What layers put out for images like these.
+    """The shapes of layers' outputs for images of this size.
 
     Args:
-        forward: shows them to the network.
+        forward: runs the network.
         images: ``[N, C, H, W]``.
         layers: addresses.
-        first: a pass of these images; layers whose order it shows need no other pass.
+        first: a pass of these images; layers whose axes are clear from it need no other pass.
 
     Raises:
-        ValueError: a layer that is not called or has no channels, or the network does not take such images.
+        ValueError: a layer that is not called or has no channels, or the network does not run on these images.
     """
     size = (images.shape[-2], images.shape[-1])
     found = {layer: _shape(forward, first, layer, size) for layer in layers} if first is not None else {}
@@ -67,7 +67,7 @@ def shapes_of(
 
 
 def _shape(forward: Forward, first: Pass, layer: str, size: Size) -> LayerShape | None:
-    """What a layer puts out, by a pass of some images; ``None`` where the order of its axes does not show."""
+    """The shape of a layer's output, from a pass of some images; ``None`` if the order of its axes is unclear."""
     activation = first.seen.get(layer)
     if activation is None or activation.dim() < 2 or len(activation) != len(first.inputs):
         return None
@@ -81,7 +81,7 @@ def _shape(forward: Forward, first: Pass, layer: str, size: Size) -> LayerShape 
 
 
 def _channel(network: nn.Module, first: Pass, layer: str, size: Size) -> int | None:
-    """The axis of the channels where the layer's type tells it, or that of the last layer of the same shape before."""
+    """The channel axis, from the type of the layer or of the last layer before it with an output of the same shape."""
     shape = tuple(first.seen[layer].shape)
     own = typed_axis(module_at(network, layer), shape)
     if own is not None or len(shape) == 2:
@@ -94,38 +94,38 @@ def _channel(network: nn.Module, first: Pass, layer: str, size: Size) -> int | N
         if axis is not None:
             return axis if shape[1:].count(shape[axis]) == 1 else None
     if len(shape) == 4 and size[0] == size[1] and (shape[1] == shape[2]) != (shape[2] == shape[3]):
-        return 3 if shape[1] == shape[2] else 1  # of a square image, the two equal sides are those of a map
+        return 3 if shape[1] == shape[2] else 1  # for a square image, the two equal axes are height and width
     return None
 
 
 def _refusal(forward: Forward, images: Tensor, layers: Sequence[str], error: Exception) -> ValueError:
-    """Why the network does not take the images, with the size that it takes."""
+    """An error that says why the network does not run on the images, and which size it takes."""
     kind, (height, width) = type(forward.network).__name__, images.shape[-2:]
     probe = Probe(forward.network, layers, forward.given, forward.take([0], len(images)).extra)
     try:
         own = probe.network_size((height, width))
-    except ValueError as told:
-        return told
-    if own is None:  # it takes a plain image of this size
+    except ValueError as reason:
+        return reason
+    if own is None:  # it runs on a plain image of this size
         return ValueError(f"{kind} does not run on images of {list(images.shape)}: {error}")
     return ValueError(
         f"{kind} takes images of {own[0]} × {own[1]} px, not {height} × {width} px: resize them, or give paths or PIL "
-        f"images, which are fitted ({error})"
+        f"images, which are resized to fit ({error})"
     )
 
 
 def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerShape]:
-    """The last layer with an extent in space (a map, or tokens in a grid) on whose places the scores depend; its shape.
+    """The last layer with spatial axes (a map, or tokens in a grid) on whose positions the scores depend; its shape.
 
-    Fully connected layers, and maps whose sides are tokens, are taken only where there is nothing else: queries, keys
-    and values are only a part of what a transformer has at a place.
+    Fully connected layers, and attention maps (whose axes are tokens), are chosen only if there is no other: queries,
+    keys and values are only a part of a transformer's state at a position.
 
     Args:
-        context: the first of its images decides.
-        first: a pass of one image to the end, at all layers; its graph is kept.
+        context: its first image decides.
+        first: a pass of one image through the whole network that captured all layers; its graph is kept.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such layer.
     """
     one = context if len(context.images) == 1 else context.take([0])
     if first is None:
@@ -141,19 +141,19 @@ def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerSha
         try:
             shapes = shapes_of(one.forward, one.images, [name], first)
             gradient = _gradient(scores, first.seen[name])
-            meant = replace(one, shapes=shapes).as_map(name, gradient).abs().amax(1)
+            strength = replace(one, shapes=shapes).as_map(name, gradient).abs().amax(1)
         except ValueError:
-            continue  # no map after all
-        if min(meant.shape[1:]) > 1 and int((meant > 0).sum()) > 1:
+            continue  # no map
+        if min(strength.shape[1:]) > 1 and int((strength > 0).sum()) > 1:
             return name, shapes[name]
     kind, label = type(context.network).__name__, context.target.labels[0]
     if not _gradient(scores, first.inputs).any():
         raise ValueError(f"{label!r} does not depend on the image: its gradient is 0 everywhere, choose another target")
-    raise ValueError(f"no layer of {kind} on which {label!r} depends has an extent in space: choose a pixel method")
+    raise ValueError(f"no layer of {kind} on which {label!r} depends has spatial axes: choose a pixel method")
 
 
 def _candidates(network: nn.Module, first: Pass) -> Iterator[str]:
-    """Layers of a pass of one image that may put out a map, the best first."""
+    """Layers of a pass of one image that may put out a map, the preferred first."""
     layers = layers_of(network)
     tokens = {a.shape[1] for a in first.seen.values() if a.dim() == 3}
     maps = [name for name, a in first.seen.items() if a.requires_grad and _may_be_map(a)]
@@ -172,13 +172,13 @@ def _may_be_map(activation: Tensor) -> bool:
 
 
 def _gradient(scores: Tensor, at: Tensor) -> Tensor:
-    """The gradient of scores; the graph is kept."""
+    """The gradient of the scores with respect to ``at``; the graph is kept."""
     (gradient,) = torch.autograd.grad(scores.sum(), at, allow_unused=True, retain_graph=True)
     return torch.zeros_like(at) if gradient is None else gradient
 
 
 def check_maps(context: Context, layers: Sequence[str]) -> None:
-    """Raises ``ValueError`` where a layer has no extent in space; the message names one that has."""
+    """Raise ``ValueError`` if a layer has no spatial axes; the message names one that has."""
     for layer in layers:
         shape = context.shapes[layer]
         if has_extent(shape):
@@ -187,4 +187,4 @@ def check_maps(context: Context, layers: Sequence[str]) -> None:
             hint = f"choose one with a map, such as {last_map(context)[0]!r}"
         except ValueError:
             hint = "choose a layer with a map, or a pixel method"
-        raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no extent in space: {hint}")
+        raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no spatial axes: {hint}")

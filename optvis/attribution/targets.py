@@ -88,7 +88,7 @@ def _for_rows(objective: Objective, rows: int) -> Objective:
 
 
 def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
-    """The output of a class, one for each image."""
+    """The target that is the output of a class, one for each image."""
     index = torch.tensor(list(classes))
 
     def score(output: Any) -> Tensor:
@@ -106,8 +106,8 @@ def logits(output: Any) -> Tensor:
     found = first_tensor(output)
     if found is None or found.dim() < 2:
         raise ValueError(
-            f"the network puts out {_shape(output)}, in which no class can be picked: give a target that is a function "
-            "of its output"
+            f"the network puts out {_shape(output)}, which has no row of classes for each image: give a target that is "
+            "a function of its output"
         )
     return found.flatten(2).mean(2) if found.dim() > 2 else found
 
@@ -141,7 +141,7 @@ def softmax_of(name: int) -> Score:
 
 
 def against(one: int, other: int) -> Score:
-    """One class against another: the difference of their outputs."""
+    """The difference of the outputs of two classes."""
 
     def score(output: Any) -> Tensor:
         rows = logits(output)

@@ -1,4 +1,4 @@
-"""The bundled network: small, its truth known, and there without a download."""
+"""The bundled networks: small, trained on pictures with known patterns and colours, usable without a download."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -15,22 +15,22 @@ __all__ = ["COLOURS", "PATTERNS", "DemoNetwork", "JudgeNetwork", "demo_network",
 
 
 def demo_network() -> DemoNetwork:
-    """The bundled network, trained, in eval mode. Torch's random state is left alone."""
+    """The bundled network, trained, in eval mode. Torch's random state is not used."""
     return _load(DemoNetwork, "demo")
 
 
 def judge_network() -> JudgeNetwork:
-    """A network of another architecture and seed, trained, in eval mode; it classifies pictures made from the first.
+    """A second network that evaluates pictures made from the first: another architecture and seed, trained, eval mode.
 
-    Torch's random state is left alone.
+    Torch's random state is not used.
     """
     return _load(JudgeNetwork, "judge")
 
 
 def _load(kind: type[_Bundled], name: str) -> _Bundled:
     home = torch.get_default_device()
-    with torch.device("meta"):  # initial weights there draw no random numbers
+    with torch.device("meta"):  # draws no random numbers for initial weights
         network = kind()
     network.to_empty(device=home)
-    network.load_state_dict(load_file(Path(__file__).with_name(f"{name}.safetensors")))  # half to float as it copies
+    network.load_state_dict(load_file(Path(__file__).with_name(f"{name}.safetensors")))  # float16 to float32
     return network.eval()

@@ -1,17 +1,19 @@
-"""An optimiser for convolutions that learns from a third of the pictures that Adam needs (Jordan, 2024)."""
+"""Muon (Jordan, 2024), an optimiser for convolutions; training needs a third of the pictures that Adam needs."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps of equal size in every direction of a weight [O, I, H, W], whose rows keep a mean norm of 1."""
+    """Takes steps of equal size in every direction of a weight [O, I, H, W], whose rows keep a mean norm of 1."""
 
     def __init__(self, weights: Iterable[Tensor], lr: float, momentum: float = 0.6) -> None:
         super().__init__(weights, {"lr": lr, "momentum": momentum})
 
+    @override
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
@@ -24,8 +26,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, steps: int = 3) -> Tensor:
-    """The nearest matrix, roughly, whose singular values are all 1: a quintic Newton-Schulz iteration."""
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    """Approximately the nearest matrix whose singular values are all 1, by a quintic Newton-Schulz iteration."""
+    x: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         square = x @ x.T

@@ -1,4 +1,4 @@
-"""The bundled network, and a second one of another make that judges the pictures made from the first."""
+"""The bundled network, and a second one of another architecture that evaluates pictures made from the first."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from optvis.demo.patterns import COLOURS, PATTERNS
 
 
 class _TwoHeaded(nn.Module):
-    """What both networks share: normalised pictures [N, 3, H, W] of 32 px and more to a pattern and a colour."""
+    """The base of both networks: from normalised pictures [N, 3, H, W] of at least 32 px to a pattern and a colour."""
 
     input_size = (3, 64, 64)
     image_mean = [0.35, 0.34, 0.33]
@@ -28,11 +28,11 @@ class _TwoHeaded(nn.Module):
 
 
 class DemoNetwork(_TwoHeaded):
-    """A plain stack of convolution, batch norm and ReLU. `features/7` is the first convolution after a pooling."""
+    """A plain stack of convolutions, batch norms and ReLUs. `features/7` is the first convolution after a pooling."""
 
     def __init__(self) -> None:
-        # The kernel of the strided layer is even, and pooling takes the mean, so that every pixel is seen
-        # equally often: the gradient with respect to the picture has no checkerboard in it.
+        # The strided layer has an even kernel and pooling takes the mean, so that every pixel contributes to
+        # equally many outputs and the gradient with respect to the picture has no checkerboard pattern.
         layers = [
             *_conv(3, 32, kernel=6, stride=2),  # 32 x 32 for a picture of 64
             *_conv(32, 32),
@@ -57,7 +57,7 @@ def _conv(inner: int, outer: int, kernel: int = 3, stride: int = 1) -> list[nn.M
 
 
 class JudgeNetwork(_TwoHeaded):
-    """Residual blocks of a depthwise and two pointwise convolutions with SiLU: as unlike `DemoNetwork` as can be."""
+    """Residual blocks of a depthwise and two pointwise convolutions with SiLU, unlike `DemoNetwork` by design."""
 
     def __init__(self) -> None:
         layers = [
@@ -76,7 +76,7 @@ class JudgeNetwork(_TwoHeaded):
 
 
 class _Block(nn.Module):
-    """[N, C, H, W] to the same."""
+    """A residual block from [N, C, H, W] to the same shape."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

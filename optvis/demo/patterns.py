@@ -1,4 +1,4 @@
-"""Pictures of coloured patterns whose truth is known: what the bundled networks learnt from."""
+"""Labelled pictures of coloured patterns, on which the bundled networks were trained."""
 
 from collections.abc import Callable
 
@@ -17,35 +17,37 @@ _TURN = 2 * torch.pi
 
 
 class Dice:
-    """The random numbers of `count` pictures: each call gives one number a picture, [N, 1, 1]."""
+    """Random numbers for `count` pictures: each call gives one number for each picture, [N, 1, 1]."""
 
     def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count, self.generator = count, generator
 
     def __call__(self, low: float, high: float) -> Tensor:
+        """Uniform between `low` and `high`."""
         return low + (high - low) * torch.rand(self.count, 1, 1, generator=self.generator)
 
     def either(self, chance: float) -> Tensor:
+        """True with a probability of `chance`, for each picture, [N, 1, 1]."""
         return torch.rand(self.count, 1, 1, generator=self.generator) < chance
 
     def field(self, size: int, low: int, high: int) -> Tensor:
-        """Smooth noise [N, H, W] of about unit variance; its lumps are 1/low to 1/high of the picture."""
+        """Smooth noise [N, H, W] of about unit variance on a grid of `low` to `high` cells along each side."""
         cells = int(torch.randint(low, high + 1, (), generator=self.generator))
         noise = torch.randn(self.count, 1, cells, cells, generator=self.generator)
         return 1.4 * F.interpolate(noise, (size, size), mode="bicubic", align_corners=False)[:, 0]
 
 
-# Each pattern is a signed distance in pixels, negative inside. x, y [N, H, W] are pixels of a picture of
-# 64 by 64, already turned and shifted, with the origin at the centre of the thing.
+# Each pattern is a signed distance in pixels, negative inside. x, y [N, H, W] are coordinates in pixels of a picture
+# of 64 by 64, already rotated and shifted, with the origin at the centre of the pattern.
 
 
 def _bands(phase: Tensor, period: Tensor | float, duty: Tensor | float) -> Tensor:
-    """Distance to bands that repeat with every unit of `phase`; a unit is `period` pixels long."""
+    """Distance to bands that repeat with every unit of `phase`, which is `period` pixels."""
     return ((phase - phase.round()).abs() - duty / 2) * period
 
 
 def _cells(x: Tensor, y: Tensor, dice: Dice, low: float, high: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Fold the plane into square cells, every other row perhaps shifted by half, things in them perhaps turned."""
+    """Fold the plane into square cells; at random, odd rows are shifted by half a cell and cells are rotated."""
     pitch = dice(low, high)
     row = (y / pitch).round()
     x = x / pitch + 0.5 * row * dice.either(0.5)
@@ -61,13 +63,13 @@ def _rotate(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _polar(x: Tensor, y: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
-    """Radius and angle / turn about one centre, or about the centres of large cells."""
+    """Radius, and angle in turns, about one centre or about the centres of large cells."""
     pitch = torch.where(dice.either(0.6), dice(24, 52), 1e4)
     x, y = x - pitch * (x / pitch).round(), y - pitch * (y / pitch).round()
     return (x * x + y * y).sqrt().clamp_min(0.3), torch.atan2(y, x) / _TURN
 
 
-def _stripes(x: Tensor, y: Tensor, dice: Dice) -> Tensor:
+def _stripes(x: Tensor, _y: Tensor, dice: Dice) -> Tensor:
     period = dice(7, 24)
     return _bands(x / period, period, dice(0.35, 0.65))
 
@@ -128,7 +130,7 @@ def _stars(x: Tensor, y: Tensor, dice: Dice) -> Tensor:
     notch = tip * dice(0.36, 0.44)
     radius, angle = (x * x + y * y).sqrt(), torch.atan2(y, x) * 5 / _TURN
     fold = (angle - angle.round()).abs() * _TURN / 5  # 0 at a tip, pi / 5 at a notch
-    # Beyond the straight edge that runs from the tip (tip, 0) to the notch:
+    # Distance beyond the straight edge from the tip (tip, 0) to the notch:
     nx, ny = notch * torch.sin(torch.tensor(_TURN / 10)), tip - notch * torch.cos(torch.tensor(_TURN / 10))
     return (radius * (nx * fold.cos() + ny * fold.sin()) - nx * tip) / (nx * nx + ny * ny).sqrt()
 
@@ -138,7 +140,7 @@ def _triangles(x: Tensor, y: Tensor, dice: Dice) -> Tensor:
     return torch.maximum(x.abs() * 0.866 + y * 0.5, -y) - pitch * dice(0.22, 0.28)
 
 
-def _blobs(x: Tensor, y: Tensor, dice: Dice) -> Tensor:
+def _blobs(x: Tensor, _y: Tensor, dice: Dice) -> Tensor:
     size = x.shape[-1]
     lumps = torch.where(dice.either(0.5), dice.field(size, 6, 8), dice.field(size, 9, 11))
     return 6 * (lumps - dice(-0.3, 0.2))
@@ -152,13 +154,13 @@ _DRAW: dict[str, Callable[[Tensor, Tensor, Dice], Tensor]] = {
 
 
 def _paint(name: str, colour: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Pictures [N, 3, H, W] of one pattern, in the colours [N]."""
+    """Pictures [N, 3, H, W] of one pattern in the colours [N]."""
     dice = Dice(len(colour), generator)
-    unit = 64 / size  # everything is told in pixels of a picture of 64
+    unit = 64 / size  # lengths are in pixels of a picture of 64
     line = (torch.arange(size) + 0.5 - size / 2) * unit
     y, x = (t.expand(len(colour), -1, -1) for t in torch.meshgrid(line, line, indexing="ij"))
 
-    # The pattern shows in the whole picture, or in a round or square window of a third of it and more.
+    # The pattern fills the whole picture, or a round or square window of at least a third of it.
     left, top = dice(-1, 1), dice(-1, 1)
     reach, whole = dice(19, 34), dice.either(0.5)
     away = torch.where(whole, dice(0, 26), (40 - reach).clamp(0, 18))
@@ -166,7 +168,7 @@ def _paint(name: str, colour: Tensor, size: int, generator: torch.Generator) -> 
     square = torch.maximum(px.abs(), py.abs()) - 0.9 * reach
     window = torch.where(dice.either(0.5), (px * px + py * py).sqrt() - reach, square)
     window = torch.where(whole, -1e3, window)
-    finer = torch.where(whole, 1.0, (30 / reach).clamp(1, 1.5))  # so that a small window shows enough of it
+    finer = torch.where(whole, 1.0, (30 / reach).clamp(1, 1.5))  # so that a small window shows enough of the pattern
     px, py = _rotate(px * finer, py * finer, dice(0, _TURN))
 
     distance = torch.maximum(_DRAW[name](px, py, dice) / finer, window) / unit
@@ -176,14 +178,14 @@ def _paint(name: str, colour: Tensor, size: int, generator: torch.Generator) -> 
 
 
 def _ink(colour: Tensor, dice: Dice) -> Tensor:
-    """A shade [N, 3] of each colour [N]."""
+    """A random shade [N, 3] of each colour [N]."""
     hue = _HUES[colour] + dice(-8, 8)[:, 0, 0] / 360
     pale = torch.where(colour == COLOURS.index("white"), dice(0.0, 0.06)[:, 0, 0], dice(0.8, 1.0)[:, 0, 0])
     return hsv_to_rgb(hue, pale, dice(0.8, 1.0)[:, 0, 0])
 
 
 def _ground(size: int, dice: Dice) -> Tensor:
-    """Dull, dark to middling backgrounds [N, 3, H, W]: plain, a gradient, or two of them mixed by noise."""
+    """Backgrounds [N, 3, H, W] of low saturation and brightness: two colours mixed by smooth noise, with grain."""
 
     def dull() -> Tensor:
         shade = hsv_to_rgb(*(dice(0, high)[:, 0, 0] for high in (1.0, 0.35, 0.55)))
@@ -197,7 +199,7 @@ def _ground(size: int, dice: Dice) -> Tensor:
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """[N] each (hue in turns) to [N, 3]."""
+    """RGB [N, 3] from hue (in turns), saturation and value, [N] each."""
     k = (torch.tensor([5.0, 3.0, 1.0]) + 6 * hue[:, None]) % 6
     return value[:, None] * (1 - saturation[:, None] * torch.minimum(k, 4 - k).clamp(0, 1))
 
@@ -216,8 +218,10 @@ def make_pictures(
     Args:
         count: how many pictures.
         size: their side in pixels; the pattern grows with it.
-        pattern, colour: a name of `PATTERNS`, of `COLOURS`, that every picture has; by default each has its own.
-        seed, generator: where the random numbers come from; a generator goes before a seed.
+        pattern: a name of `PATTERNS` for every picture; by default a random one for each.
+        colour: a name of `COLOURS`; likewise.
+        seed: of the random numbers.
+        generator: of the random numbers; replaces `seed`.
 
     Returns:
         Images [N, 3, size, size] in [0, 1], and indices [N] into `PATTERNS` and into `COLOURS`.

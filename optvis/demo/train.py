@@ -1,13 +1,14 @@
-"""Train a bundled network: `python -m optvis.demo.train --network demo`, some twenty minutes on one core.
+"""Train a bundled network: `python -m optvis.demo.train --network demo`, about twenty minutes on one core.
 
-Pictures are drawn as they are needed and none is seen twice. Most are disturbed, and half of these attacked: moved, by
-a small distance, to where the network errs most. A network that withstands this has gradients with respect to its
-input that show what it looks for, so that pictures made from it are clear, and other networks recognise them.
+Pictures are generated as they are needed, and none is used twice. Most are augmented, and half of these are changed by
+an adversarial attack: a small step along the gradient of the loss. Adversarially trained networks have gradients with
+respect to the input that resemble the features they detect, so that pictures optimised on them are clear and other
+networks recognise them.
 
-The shipped weights were trained so, and then further with `--start` (demo: 700 steps, and 450 with `--reach 3.5`;
-judge: 700 steps, and three times 420 with `--reach 1.5`), while the pictures and the attack were still being improved
-and the demo network's colour head was once scaled by hand; only the judge saw bent pictures. This code leads to
-networks like them, not to the same numbers.
+The shipped weights were trained in this way, and then further with `--start` (demo: 700 steps, and 450 with
+`--reach 3.5`; judge: 700 steps, and three times 420 with `--reach 1.5`), with earlier versions of the pictures and the
+attack. The demo network's colour head was once scaled by hand; only the judge was trained on bent pictures. This code
+leads to similar networks, not to the same weights.
 """
 
 import argparse
@@ -19,14 +20,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from optvis.demo.muon import Muon
 from optvis.demo.networks import NETWORKS, DemoNetwork, JudgeNetwork
 from optvis.demo.patterns import COLOURS, PATTERNS, Dice, make_pictures
 
-COLOUR_SCALE = 1.15  # a colour is easily told, so its logits stay small and lose beside a pattern's in a sum of both
-UNSEEN = 1 << 20  # pictures that measure accuracy come from seeds above this
+COLOUR_SCALE = 1.15  # colours are easy, so that without this their logits would stay small beside those of patterns
+UNSEEN = 1 << 20  # the seed of the pictures that measure accuracy
 
 
 def train(
@@ -40,17 +41,17 @@ def train(
     reach: float = 3.0,
     progress: bool = True,
 ) -> list[float]:
-    """Train in place and leave in eval mode; return the loss of each step.
+    """Train a network in place and leave it in eval mode; returns the loss of each step.
 
     Args:
         network: one of the bundled networks.
         steps: how many steps.
-        seed: of the pictures (the weights are the caller's).
-        begin: the share of the lessons, 0 to 1, to leave out because the network knows them.
-        batch: pictures a step; twice as many while they are small.
-        rate: the learning rate of the convolutions; it falls to naught.
-        reach: how far an attack may move a picture of 64 by 64 in the end, in Euclidean distance.
-        progress: whether to show a bar.
+        seed: of the pictures (the caller sets the initial weights).
+        begin: the fraction of the schedule, 0 to 1, to skip for a network that is trained already.
+        batch: pictures in a step; twice as many while they are small.
+        rate: the learning rate of the convolutions; it falls to 0.
+        reach: the largest Euclidean norm of an attack on a picture of 64 by 64, at the end of the schedule.
+        progress: True to show a progress bar.
     """
     generator = torch.Generator().manual_seed(seed)
     network.to(memory_format=torch.channels_last)
@@ -76,7 +77,7 @@ def train(
         network.train()
         loss = _loss(network, *lot)
         network.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         for optimiser, schedule in zip(optimisers, schedules, strict=True):
             optimiser.step()
             schedule.step()
@@ -87,10 +88,10 @@ def train(
 
 
 def _lesson(done: float, generator: torch.Generator) -> tuple[float, int]:
-    """How hard the attack (0 to 1) and how large the pictures, when this share of the training is done.
+    """The strength of the attack (0 to 1) and the size of the pictures after a fraction `done` of the schedule.
 
-    Attacked from the first step a network never gets off the ground: it learns from clean pictures first. Those are
-    small, which is quick; in the end they are of every size.
+    Training begins with clean, small pictures: attacked from the first step, a network learns nothing. The pictures
+    become larger and vary in size.
     """
     if done < 0.25:
         return 0, 32
@@ -101,9 +102,9 @@ def _lesson(done: float, generator: torch.Generator) -> tuple[float, int]:
 def disturb(
     images: Tensor, pattern: Tensor, colour: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Bending, blur, noise, contrast, a dull patch on top, odd colours; images [N, 3, H, W] in [0, 1] to the same.
+    """Augment images [N, 3, H, W] in [0, 1]: bending, blur, noise, contrast, a grey patch, mixed colours.
 
-    Where the colours were changed the colour's label becomes -100, which the loss leaves out.
+    The colour label of images whose colours were mixed becomes -100, which the loss ignores.
     """
     count, size = len(images), images.shape[-1]
     dice = Dice(count, generator)
@@ -120,7 +121,7 @@ def disturb(
     patch = patch & dice.either(0.3)
     images = torch.where(patch[:, None], dice(0, 0.5)[..., None], images)
 
-    # Drawn things are never quite straight, and a picture made from a network is like a drawing.
+    # The lines of a picture optimised on a network are rarely straight.
     images = torch.where(dice.either(0.4)[..., None], _bent(images, dice, generator), images)
 
     soft = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
@@ -131,7 +132,7 @@ def disturb(
 
 
 def _bent(images: Tensor, dice: Dice, generator: torch.Generator) -> Tensor:
-    """Images [N, 3, H, W], each part of them shifted by up to some tenth of the picture, smoothly."""
+    """Images [N, 3, H, W] under a smooth random displacement of up to about a tenth of their size."""
     count, size = len(images), images.shape[-1]
     lumps = torch.randn(count, 2, 6, 6, generator=generator) * dice(0.01, 0.07)[..., None]
     shift = F.interpolate(lumps, (size, size), mode="bicubic", align_corners=False).movedim(1, -1)
@@ -142,12 +143,12 @@ def _bent(images: Tensor, dice: Dice, generator: torch.Generator) -> Tensor:
 def attack(
     network: nn.Module, images: Tensor, pattern: Tensor, colour: Tensor, reach: float, generator: torch.Generator
 ) -> Tensor:
-    """Move every other image [N, 3, H, W] by up to `reach`, to where the loss of its pattern, or colour, is higher."""
+    """Move every other image [N, 3, H, W] by up to `reach` along the gradient of the loss of its pattern or colour."""
     some, rest = slice(0, None, 2), images.clone(memory_format=torch.channels_last)
     dice = Dice(len(rest[some]), generator)
     near = rest[some].clone().requires_grad_()
     out = network(normalise(network, near))
-    # One of the two at a time: the colour, which is easily told, would never be attacked beside the pattern.
+    # One of the two at a time: the loss of the easy colours would have no effect beside that of the patterns.
     pattern_loss = F.cross_entropy(out["pattern"], pattern[some], reduction="none")
     colour_loss = F.cross_entropy(out["colour"], colour[some], reduction="none")
     loss = torch.where(dice.either(0.6)[:, 0, 0], pattern_loss, colour_loss).sum()
@@ -164,14 +165,14 @@ def _loss(network: nn.Module, images: Tensor, pattern: Tensor, colour: Tensor) -
 
 
 def normalise(network: nn.Module, images: Tensor) -> Tensor:
-    """Images [N, 3, H, W] in [0, 1] to what the network takes."""
+    """Images [N, 3, H, W] in [0, 1], normalised for the network."""
     mean, std = (images.new_tensor(getattr(network, name))[:, None, None] for name in ("image_mean", "image_std"))
     return (images - mean) / std
 
 
 @torch.no_grad()
 def accuracy(network: nn.Module, count: int = 2000, size: int = 64, seed: int = UNSEEN) -> dict[str, float]:
-    """The share, 0 to 1, of `count` unseen pictures whose pattern, and whose colour, the network names rightly."""
+    """The accuracy, 0 to 1, of pattern and colour on `count` pictures that were not used in training."""
     generator = torch.Generator().manual_seed(seed)
     right = {"pattern": 0, "colour": 0}
     for start in range(0, count, 250):
@@ -183,7 +184,7 @@ def accuracy(network: nn.Module, count: int = 2000, size: int = 64, seed: int = 
 
 
 def save(network: nn.Module, path: Path, seed: int) -> None:
-    """Write the weights as float16 safetensors, whole or not at all."""
+    """Write the weights as float16 safetensors, completely or not at all."""
     weights = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     weights = {name: t.contiguous() for name, t in weights.items()}
     names = {"pattern": ",".join(PATTERNS), "colour": ",".join(COLOURS)}
@@ -196,13 +197,13 @@ def save(network: nn.Module, path: Path, seed: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m optvis.demo.train", description="Train a bundled network.")
     parser.add_argument("--network", choices=list(NETWORKS), default="demo")
     parser.add_argument("--seed", type=int, help="of the weights and the pictures (default: 0 for demo, 1 for judge)")
     parser.add_argument("--steps", type=int, default=1800)
-    parser.add_argument("--reach", type=float, default=3.0, help="of the attack; less is easier, and less robust")
-    parser.add_argument("--start", type=Path, help="weights to go on from, with the last and hardest lessons only")
+    parser.add_argument("--reach", type=float, default=3.0, help="norm of the attack; less is easier and less robust")
+    parser.add_argument("--start", type=Path, help="weights to continue from, with the last part of the schedule only")
     parser.add_argument("--out", type=Path, help="default: the file shipped beside this code")
     given = parser.parse_args(arguments)
     seed = given.seed if given.seed is not None else list(NETWORKS).index(given.network)

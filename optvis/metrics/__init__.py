@@ -1,4 +1,4 @@
-"""How good an attribution is, as numbers."""
+"""Metrics: how good an attribution is, as numbers."""
 
 from .confidence import average_drop, increase_in_confidence
 from .curves import Curve, deletion, insertion

@@ -18,7 +18,7 @@ class Curve:
     """Scores by the share of the pixels that were changed.
 
     Attributes:
-        fractions: ``[K]`` in [0, 1], rising: the share of the pixels.
+        fractions: ``[K]`` in [0, 1], rising: the fractions of the pixels.
         scores: ``[N, K]``.
         area: ``[N]``: the area under each curve (trapezoid) over the range of the fractions: its mean height.
     """
@@ -59,7 +59,7 @@ def deletion(
         softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
             targets.
         sign: which values count: ``"all"`` as they are, ``"absolute"``, ``"positive"`` or ``"negative"``.
-        batch_size: how many images the network runs on at once.
+        batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
 
     Returns:

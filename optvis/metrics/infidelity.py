@@ -1,4 +1,4 @@
-"""Infidelity and sensitivity: does a map predict the score, and stay the same under small changes? (By Captum.)"""
+"""Infidelity, whether a map predicts changes of the score, and sensitivity, how stable it is; by Captum."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def infidelity(
             of their own.
         softmax: True to score a class by its probability instead of its output.
         seed: of the random parts.
-        batch_size: how many images the network runs on at once.
+        batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
     """
     from captum.metrics import infidelity as captum_infidelity
@@ -63,11 +63,11 @@ def infidelity(
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, as_baseline(scorer.context, baseline)
         height, width = images.shape[-2:]
-        # In float64: the best scale is found by differences of large sums.
+        # In float64, because the best factor is computed from differences of large sums.
         gone = F.interpolate((drawn < share).double(), (height, width), mode="nearest")
 
         def scores(kept: Tensor) -> Tensor:
-            """Of what is kept ``[N * K, 1, H, W]``, the versions of each image following each other."""
+            """The scores of masks ``[N * K, 1, H, W]``, with the K versions of each image adjacent."""
             masks = kept.view(len(images), -1, 1, height, width).to(torch.float32)
 
             def shown(image: Tensor, version: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def max_sensitivity(
     max ‖map(x + noise) - map(x)‖ / ‖map(x)‖ (Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", 2019).
 
     Args:
-        attribution: whose images are used.
+        attribution: its images are used.
         explain: from images ``[N, C, H, W]``, always all of them in their order, to values ``[N, C, h, w]`` or an
             attribution, such as ``lambda images: attribute(network, images, "gradcam", target=7)``. Torch's and
             numpy's global random numbers are the same in each call.
@@ -120,7 +120,7 @@ def max_sensitivity(
         return (images + radius * (2 * drawn - 1)).clamp(0, 1)
 
     def values(given: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        # Captum gives the images as they are in a tuple, and changed ones without.
+        # Captum gives the original images in a tuple, and changed ones as a tensor.
         batch = given[0] if isinstance(given, tuple) else given
         with seeded(seed):
             return (values_of(explain(batch)).contiguous(),)
@@ -133,7 +133,7 @@ def max_sensitivity(
 
 
 def values_of(explained: Any) -> Tensor:
-    """``[N, C, h, w]``, float32, from what an ``explain`` gave; raises ``TypeError`` where these are no values."""
+    """``[N, C, h, w]``, float32, from the result of an ``explain``; raises ``TypeError`` if these are no values."""
     values = getattr(explained, "values", None)
     values = values if isinstance(values, Tensor) else explained
     if not isinstance(values, Tensor) or values.dim() != 4:

@@ -11,21 +11,21 @@ from ..checks import as_number
 from .scorer import Map, importance
 
 Box = Sequence[float]
-"""``(x0, y0, x1, y1)`` in pixels of the image; whole numbers take in the pixels x0 to x1 - 1 and y0 to y1 - 1."""
+"""``(x0, y0, x1, y1)`` in pixels of the image; whole numbers include the pixels x0 to x1 - 1 and y0 to y1 - 1."""
 
 
 def pointing_game(attribution: Map, boxes: Sequence[Box] | Tensor, tolerance: float = 0) -> Tensor:
-    """``[N]``: 1 where the greatest value of the map lies in the image's box, else 0.
+    """``[N]``: 1 if the largest value of the map lies in the image's box, else 0.
 
     Zhang et al., "Top-down Neural Attention by Excitation Backprop", 2016.
 
     Args:
-        attribution: the map; of equally great values the first in reading order counts.
+        attribution: the map; of equal largest values the first from top left to bottom right counts.
         boxes: one for each image, ``(x0, y0, x1, y1)`` in pixels of ``attribution.images``.
         tolerance: number of pixels by which each box is enlarged on all sides (15 in the paper).
 
     Raises:
-        ValueError: not one box for each image, or one without extent or outside the image.
+        ValueError: not one box for each image, or a box that is empty or outside the image.
     """
     as_number("tolerance", tolerance, 0, kind="a number of pixels")
     important = importance(attribution)
@@ -46,7 +46,7 @@ def energy_in_box(attribution: Map, boxes: Sequence[Box] | Tensor) -> Tensor:
 
 
 def _inside(boxes: Sequence[Box] | Tensor, important: Tensor, tolerance: float) -> Tensor:
-    """``[N, H, W]``: true where a pixel's middle lies in its image's box."""
+    """``[N, H, W]``: true if the centre of a pixel lies in the box of its image."""
     rows = [[float(n) for n in box] for box in boxes]
     count, height, width = important.shape
     if len(rows) != count:

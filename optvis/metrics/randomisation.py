@@ -22,7 +22,7 @@ class Likeness:
     """Similarity of the map of a randomised network to the original map.
 
     Attributes:
-        layer: the last layer whose weights were randomised; ``None`` where none was yet.
+        layer: the last layer whose weights were randomised; ``None`` before the first.
         spearman: ``[N]`` in [-1, 1]: rank correlation of the values.
         ssim: ``[N]`` in [-1, 1]: structural similarity of the maps, each scaled to [0, 1].
     """
@@ -63,7 +63,7 @@ def randomisation(
         random.
 
     Raises:
-        ValueError: no such layer, or one without weights.
+        ValueError: an unknown layer, or one without weights.
     """
     working = _copy(unwrap(network))
     called: dict[str, None] = {}
@@ -81,15 +81,15 @@ def randomisation(
         if i in marks:
             found.append(_likeness(marks[i], original, _values(explain, working, absolute)))
         if not cascading:
-            for weight, old in zip(weights, kept):
+            for weight, old in zip(weights, kept, strict=True):
                 weight.data.copy_(old)
     return found
 
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:
-    """``[N]``: rank correlation of ``[N, ...]`` with ``[N, ...]``; equals share their mean rank.
+    """``[N]``: rank correlation of ``[N, ...]`` with ``[N, ...]``; equal values have their mean rank.
 
-    1 where both are the same, 0 where one of them is constant and has no order.
+    1 if both are the same, 0 if one of them is constant.
     """
     same = (one == other).flatten(1).all(1)
     a, b = (_ranked(x.flatten(1)) for x in (one, other))
@@ -147,7 +147,7 @@ def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
     """Within the block the addresses of called modules are added to ``into``, in the order of their calls."""
 
     def note(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: into.setdefault(name)
+        return lambda _module, _inputs: into.setdefault(name)
 
     handles = [module.register_forward_pre_hook(note(name)) for name, module in layers_of(network).items()]
     try:
@@ -162,7 +162,7 @@ def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list
     weights: dict[str, list[Tensor]] = {name: [] for name in called}
     seen: set[int] = set()
     for name, module in layers_of(network).items():
-        # What is never called, as within some attentions, is used by the module that holds it.
+        # A module that is never called itself, as in some attentions, is used by the module that contains it.
         holder = next((above for above in _upwards(name) if above in called), None)
         for weight in module.parameters(recurse=False):
             if holder is not None and weight.is_floating_point() and id(weight) not in seen:
@@ -178,12 +178,12 @@ def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list
     if waiting and groups:
         groups[-1][1].extend(waiting)
     if not groups:
-        raise ValueError(f"{type(network).__name__} has no weights that explain uses: there is nothing to randomise")
+        raise ValueError(f"explain uses no weights of {type(network).__name__}: there is nothing to randomise")
     return groups
 
 
 def _upwards(address: str) -> Iterator[str]:
-    """An address, and those of the modules around it."""
+    """An address and those of the modules that contain it."""
     while address:
         yield address
         address = address.rpartition("/")[0]
@@ -202,7 +202,9 @@ def _marks(
         address = find_layer(network, layer)
         within = [i for i, name in enumerate(names) if address in ("", name) or name.startswith(address + "/")]
         if not within:
-            raise ValueError(f"layer {address!r} has no weights to randomise: choose of {', '.join(map(repr, names))}")
+            raise ValueError(
+                f"layer {address!r} has no weights to randomise: choose from {', '.join(map(repr, names))}"
+            )
         marks[within[-1]] = address
     return marks
 

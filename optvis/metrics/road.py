@@ -45,7 +45,7 @@ def road(
         softmax: True to score a class by its probability instead of its output.
         sign: which values count, as for ``deletion``.
         seed: of the noise, which is the same for each image.
-        batch_size: how many images the network runs on at once.
+        batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
 
     Returns:
@@ -79,8 +79,8 @@ def road(
 def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
     """Images with some pixels filled in: each is the weighted mean of its (up to eight) neighbours.
 
-    Neighbours beside and above count twice as much as those across. Pixels that are filled in depend on each other:
-    the linear system of all of them is symmetric and positive definite, and is solved by conjugate gradients.
+    Horizontal and vertical neighbours have twice the weight of diagonal ones. Filled-in pixels depend on each other:
+    their linear system is symmetric and positive definite, and is solved by conjugate gradients.
 
     Args:
         images: ``[M, C, H, W]``.
@@ -88,11 +88,11 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
         most_steps: of the solver, which stops once the residual is 1e-5 of the right-hand side.
 
     Raises:
-        ValueError: nothing is left of an image.
+        ValueError: all pixels of an image are to be filled in.
     """
     if gone.flatten(1).all(1).any():
         raise ValueError("nothing is left of an image: there is no neighbour to fill in from")
-    # Apple's GPUs know no float64.
+    # Apple's GPUs have no float64.
     known = images.to(torch.float32 if images.device.type == "mps" else torch.float64)
     channels = known.shape[1]
     hole = gone.to(known)
@@ -111,7 +111,7 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
 
     left = 1 - hole
     right = hole * around(left * known)
-    x = hole * (dot(left, known) / left.sum((2, 3), keepdim=True))  # the mean of what is left is a good beginning
+    x = hole * (dot(left, known) / left.sum((2, 3), keepdim=True))  # begin with the mean of the other pixels
     residual = right - system(x)
     direction, square = residual, dot(residual, residual)
     enough = _TOLERANCE**2 * dot(right, right)
@@ -128,5 +128,5 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """Their ratio; 0 for a system that is solved already."""
+    """The ratio; 0 for a system that is solved already."""
     return torch.where(below > 0, above / torch.where(below > 0, below, 1), 0)

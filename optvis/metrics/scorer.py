@@ -1,4 +1,4 @@
-"""What metrics share: the map at the size of its image, and the scores of changed images."""
+"""Helpers of all metrics: maps at the size of their image, and scores of changed images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Extra = Sequence[Any] | Mapping[str, Any] | Tensor
 
 
 class Map(Protocol):
-    """What a metric needs of an ``Attribution``."""
+    """The part of ``Attribution`` that metrics use."""
 
     @property
     def values(self) -> Tensor:
@@ -35,7 +35,7 @@ class Map(Protocol):
 
     @property
     def images(self) -> Tensor:
-        """``[N, C, H, W]`` in [0, 1], as the network saw them."""
+        """``[N, C, H, W]`` in [0, 1], as the network got them."""
 
     @property
     def target(self) -> Target:
@@ -51,7 +51,7 @@ class Map(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """``mean`` and ``std`` by which the images were normalised, where they are given."""
+        """``mean`` and ``std`` by which the images were normalised, if known."""
 
     def heatmap(self) -> Tensor:
         """``[N, H, W]`` in [0, 1]."""
@@ -61,24 +61,24 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
     """``[N, H, W]``: a number for each pixel of the images, float32.
 
     Args:
-        attribution: its values are summed over their channels, and enlarged where their map is smaller.
-        sign: ``"all"``: values as they are, those against the target below 0; ``"absolute"``: their absolute values;
-            ``"positive"`` or ``"negative"``: only those for or against the target.
+        attribution: its values are summed over the channels, and enlarged if the map is smaller.
+        sign: ``"all"``: values as they are, negative for evidence against the target; ``"absolute"``: absolute values;
+            ``"positive"`` or ``"negative"``: only evidence for or against the target.
 
     Raises:
-        ValueError: no such sign, or values that are NaN or infinite.
+        ValueError: an unknown sign, or values that are NaN or infinite.
     """
     choice("sign", sign, SIGNS)
     maps = attribution.values.detach().float().sum(1, keepdim=True)
     if not torch.isfinite(maps).all():
-        raise ValueError(f"the map of {attribution.method} holds NaN or infinite values: there is no order in it")
+        raise ValueError(f"the map of {attribution.method} holds NaN or infinite values, which have no order")
     maps = of_sign(maps, sign)
     size = attribution.images.shape[-2:]
     return (maps if maps.shape[-2:] == size else resized(maps, size))[:, 0]
 
 
 def ranks(important: Tensor) -> Tensor:
-    """``[N, H, W]`` whole numbers: 0 for the most important pixel; equal values are ranked in reading order."""
+    """``[N, H, W]`` ranks: 0 for the most important pixel; equal values are ranked from top left to bottom right."""
     order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places.contiguous()).view_as(important)
@@ -89,9 +89,9 @@ class Scorer:
     """Scores changed images by the target of an attribution.
 
     Attributes:
-        context: of the images as they are.
+        context: of the unchanged images.
         softmax: True to score a class by its probability instead of its output.
-        batch_size: how many images the network runs on at once.
+        batch_size: number of images in a forward pass.
     """
 
     context: Context
@@ -105,10 +105,10 @@ class Scorer:
 
     @torch.no_grad()
     def versions(self, count: int, make: Make) -> Tensor:
-        """``[N, count]`` scores of each image's versions, float32, on the CPU."""
+        """``[N, count]`` scores of ``count`` versions of each image, float32, on the CPU."""
         images = len(self.images)
         target = self.context.target
-        # A function of the output, or a further input, may know the images by their index: keep their order.
+        # A function of the output, or a further input, may depend on the index of an image: keep the order.
         extra = self.context.forward.extra
         given = extra.values() if isinstance(extra, Mapping) else extra
         own = any(isinstance(one, Tensor) and one.dim() and len(one) == images for one in given)
@@ -120,7 +120,7 @@ class Scorer:
 
     def once(self, images: Tensor) -> Tensor:
         """``[N]`` scores of one version ``[N, C, H, W]`` of each image."""
-        return self.versions(1, lambda image, version: images[image])[:, 0]
+        return self.versions(1, lambda image, _: images[image])[:, 0]
 
     def _scores(self, images: Tensor, owners: Sequence[int]) -> Tensor:
         target = self.context.target.take(owners)
@@ -134,16 +134,16 @@ class Scorer:
 def scoring(
     network: nn.Module, attribution: Map, softmax: bool = True, batch_size: int = 32, extra_inputs: Extra = ()
 ) -> Iterator[Scorer]:
-    """Within the block changed images can be scored by the attribution's target.
+    """A ``Scorer`` by the attribution's target; isolated from the caller's torch contexts within the block.
 
     Raises:
-        ValueError: the images do not fit the network, the attribution has no target of its own, or ``batch_size`` is
-            no count.
+        ValueError: the images do not fit the network, the attribution combines different targets, or ``batch_size`` is
+            not a positive whole number.
     """
     as_count("batch_size", batch_size)
     target = attribution.target
     if target.score is None and target.objective is None:
-        raise ValueError(f"{attribution.method} was made of attributions for different targets: there is no one score")
+        raise ValueError(f"{attribution.method} combines attributions for different targets, which have no one score")
     mean, std = (_setting(attribution.settings, name) for name in ("mean", "std"))
     extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
     given = NetworkInput.of(network, mean, std)
@@ -161,7 +161,7 @@ def scoring(
 
 
 def _setting(settings: Mapping[str, Any], name: str) -> Any:
-    """A setting; of an attribution that was made of others, that of the first."""
+    """A setting; for a combination of attributions, that of the first."""
     while settings.get("of"):
         settings = settings["of"][0]
     return settings.get(name)
@@ -170,7 +170,7 @@ def _setting(settings: Mapping[str, Any], name: str) -> Any:
 def _probability(classes: Sequence[int]) -> Callable[[Any], Tensor]:
     def score(output: Any) -> Tensor:
         rows = logits(output).float()
-        # The softmax of a single output is 1, whatever it is.
+        # The softmax of a single output is always 1.
         probabilities = rows.softmax(1) if rows.shape[1] > 1 else rows.sigmoid()
         return probabilities.gather(1, torch.tensor(list(classes), device=rows.device)[:, None])[:, 0]
 

@@ -15,7 +15,7 @@ from .road import road
 from .scorer import Map
 
 Metric = Callable[..., Tensor | Curve]
-"""A function of a network and an attribution to ``[N]``, or to a curve, whose area counts."""
+"""From a network and an attribution to ``[N]`` values, or to a curve, whose area is the value."""
 
 METRICS: dict[str, Metric] = {
     "deletion": deletion,
@@ -50,8 +50,8 @@ def table(
 
     Args:
         network: the network that was explained.
-        attributions: by name, or a list, in which each has its method's name (with its layer where two have the same).
-        metrics: names of ``METRICS``, or functions of network and attribution by a name of your own, such as
+        attributions: by name; or a list, whose names are those of the methods (with the layer if two are the same).
+        metrics: names of ``METRICS``, or functions of network and attribution by name, such as
             ``{"blackened": partial(deletion, baseline="black")}``.
         verbose: True to print the table. ``↑``: higher is better; ``↓``: lower is better.
 
@@ -59,7 +59,7 @@ def table(
         Rows ``{"method": name, metric: mean over the images, ...}``.
 
     Raises:
-        ValueError: no such metric, or nothing to compare.
+        ValueError: an unknown metric, or no attributions.
     """
     named = attributions if isinstance(attributions, Mapping) else _named(attributions)
     if not named:
@@ -95,9 +95,9 @@ def _named(attributions: Sequence[Map]) -> dict[str, Map]:
 def _aligned(rows: Sequence[Row]) -> str:
     heads = [f"{name} {BETTER[name]}" if name in BETTER else name for name in rows[0]]
     cells = [[f"{value:.4f}" if isinstance(value, float) else value for value in row.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(heads, *cells)]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     lines = [
-        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in (heads, *cells)
     ]
     return "\n".join(line.rstrip() for line in lines)

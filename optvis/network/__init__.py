@@ -1,4 +1,4 @@
-"""Reading a network: addresses of its layers, its shadow, what it takes, and the forward pass."""
+"""Reading a network: addresses of its layers, its shadow, its inputs, and the forward pass."""
 
 from .addresses import Address, find_layer, unwrap
 from .channel_noise import channel_noise

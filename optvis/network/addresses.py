@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from ..checks import either, nearest
 
 IMAGE = "@image"
 """The address of the image itself, ``[N, C, H, W]`` in [0, 1], before transforms."""
+_COMPILED = "_orig_mod"
+"""The name of the original module in the wrapper that ``torch.compile`` makes."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Address:
         """Read ``layer`` or ``layer:channel``, with slashes or dots.
 
         Raises:
-            ValueError: nothing before or behind the colon.
+            ValueError: nothing before or after the colon.
         """
         layer, colon, channel = text.partition(":")
         layer, channel = layer.strip().strip("/").replace(".", "/"), channel.strip()
@@ -41,16 +42,16 @@ class Address:
 
     @classmethod
     def of_layer(cls, text: str) -> Address:
-        """Read the address of a layer alone.
+        """Read the address of a layer without a channel.
 
         Raises:
-            ValueError: ``text`` names a channel, too.
+            ValueError: ``text`` also names a channel.
         """
         address = cls.parse(text)
         if address.index is not None:
             raise ValueError(
-                f"{text!r} names channel {address.index!r}, and a layer alone is asked for: write {address.layer!r}, "
-                f"or Channel({address.layer!r}, {address.index!r}) to see the channel"
+                f"{text!r} names channel {address.index!r}, but a layer alone is needed: write {address.layer!r}, "
+                f"or Channel({address.layer!r}, {address.index!r}) for the channel"
             )
         return address
 
@@ -59,7 +60,7 @@ class Address:
 
 
 def channel_of(text: str) -> int | str:
-    """A channel as it is written: a number, or a name."""
+    """A channel from its text: a number or a name."""
     return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
 
 
@@ -76,21 +77,20 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 def compiled_module(network: nn.Module) -> nn.Module | None:
     """The module that a ``torch.compile`` wrapper was made from; ``None`` for any other module."""
-    if isinstance(network, torch.jit.ScriptModule):
-        return None  # its modules are no dict
-    return network._modules.get("_orig_mod")
+    return next((child for name, child in network.named_children() if name == _COMPILED), None)
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
     """Every module of a network by its address; the network itself is ``""``."""
     named = unwrap(network).named_modules()
     return {
-        name.replace("_orig_mod.", "").removesuffix("._orig_mod").replace(".", "/"): module for name, module in named
+        name.replace(f"{_COMPILED}.", "").removesuffix(f".{_COMPILED}").replace(".", "/"): module
+        for name, module in named
     }
 
 
 def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
-    """The address of a layer in its one spelling, ``features/18``.
+    """The address of a layer in its standard spelling, ``features/18``.
 
     Args:
         network: any network, wrapped or not.
@@ -111,7 +111,7 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
     if not isinstance(layer, str):
         raise TypeError(f"a layer is an address such as 'features/18' or a module, not {layer!r}")
     if layer in layers:
-        return layer  # also where a module's own name holds a colon
+        return layer  # also if a module's own name contains a colon
     address = Address.of_layer(layer).layer
     if address in layers or _is_alias(network, address):
         return address
@@ -122,7 +122,7 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
 
 
 def _is_alias(network: nn.Module, address: str) -> bool:
-    """Whether the address is a further name of a module that ``named_modules`` lists under its first name only."""
+    """True if the address is another name of a module that ``named_modules`` lists only under its first name."""
     try:
         unwrap(network).get_submodule(address.replace("/", "."))
     except AttributeError:
@@ -131,8 +131,8 @@ def _is_alias(network: nn.Module, address: str) -> bool:
 
 
 def module_at(network: nn.Module, address: str) -> nn.Module:
-    """The module at an address that ``find_layer`` gave."""
+    """The module at an address as ``find_layer`` spells it."""
     try:
         return unwrap(network).get_submodule(address.replace("/", "."))
-    except AttributeError:  # a part that torch.compile wraps
+    except AttributeError:  # a part wrapped by torch.compile
         return layers_of(network)[address]

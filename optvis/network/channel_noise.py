@@ -1,4 +1,4 @@
-"""Noise within the network: its channels scaled at random, so that no picture leans on its exact weights."""
+"""Channel noise: random scaling of a network's channels, so that pictures do not depend on its exact weights."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _WEIGHTED = (*_CONVOLUTIONS, F.linear)
 
 
 class channel_noise(Overrides):
-    """Within the block every channel that a convolution or fully connected layer puts out is scaled at random.
+    """Within the block every output channel of convolutions and fully connected layers is scaled at random.
 
-    A picture that has to work on many networks, all a little different, shows what they have in common: the thing,
-    and not the accidents of one network's weights. After the ghost networks of Li et al., "Learning Transferable
-    Adversarial Examples via Ghost Networks", 2020, who scale the skip connections of a network.
+    A picture that is optimised on many slightly different networks shows the features that they share rather than
+    details of the exact weights. After the ghost networks of Li et al., "Learning Transferable Adversarial Examples
+    via Ghost Networks", 2020, who scale the skip connections of a network.
 
-    Nothing of the network or of torch is patched. Layers that work within a fused call (attention's own projections,
-    recurrent cells) are left as they are.
+    Neither the network nor torch is patched. Layers within a fused call (the projections of attention, recurrent
+    cells) are not scaled.
 
     Args:
-        gain: called with a number of channels ``C``; gives ``[N, C]`` factors around 1, or ``[1, C]`` where all
+        gain: called with a number of channels ``C``; returns ``[N, C]`` factors around 1, or ``[1, C]`` if all
             pictures share them.
     """
 
@@ -44,7 +44,7 @@ class channel_noise(Overrides):
         gain = self.gain(len(weight))
         gain = gain if gain.dtype == weight.dtype else gain.to(weight.dtype)
         if len(gain) == 1 and weight.numel() * len(image) < image.numel():
-            # Fewer numbers to scale than in what the layer puts out.
+            # Scaling the weights is cheaper than scaling the output.
             bias = others[0] if others else kwargs.pop("bias", None)
             weight = weight * gain.view(-1, *[1] * (weight.dim() - 1))
             bias = bias * gain.view(-1) if bias is not None else None
@@ -52,15 +52,15 @@ class channel_noise(Overrides):
         out = function(*args, **kwargs)
         if len(gain) > 1:
             if len(out) % len(gain):
-                return out  # the pictures do not stand along the first axis
-            gain = gain.repeat_interleave(len(out) // len(gain), 0)  # windows of Swin
+                return out  # the pictures are not along the first axis
+            gain = gain.repeat_interleave(len(out) // len(gain), 0)  # windows of a picture, as in Swin
         shape = [len(gain)] + [1] * (out.dim() - 1)
         shape[axis] = gain.shape[1]
         return out.mul_(gain.view(shape)) if out.requires_grad else out * gain.view(shape)
 
 
 class weighted_channels(Overrides):
-    """Notes how many channels each layer puts out that ``channel_noise`` would scale, in the order of their calls."""
+    """Records the number of output channels of each layer that ``channel_noise`` scales, in the order of the calls."""
 
     def __init__(self) -> None:
         super().__init__(dict.fromkeys(_WEIGHTED, self._noted))
@@ -76,10 +76,10 @@ def random_noise(amount: float, expected: Sequence[int], rng: Rng, dtype: torch.
     """``channel_noise`` for one forward pass, with factors between 1 - ``amount`` and 1 + ``amount``.
 
     Args:
-        amount: 0 for none.
-        expected: numbers of channels of the layers, in the order of their calls, as ``weighted_channels`` notes them.
+        amount: 0 for no noise.
+        expected: numbers of channels of the layers, in the order of their calls, as ``weighted_channels`` records them.
         rng: random numbers of the pictures.
-        dtype: the type in which the network computes.
+        dtype: in which the network computes.
     """
     if not amount:
         return Overrides({})
@@ -88,7 +88,7 @@ def random_noise(amount: float, expected: Sequence[int], rng: Rng, dtype: torch.
     def draw(channels: int) -> Tensor:
         return rng.uniform(1 - amount, 1 + amount, channels)[:shared].to(dtype)
 
-    drawn = iter(draw(sum(expected)).split(list(expected), 1))  # all at once: a network has many layers
+    drawn = iter(draw(sum(expected)).split(list(expected), 1))  # one call for all layers, which is faster
 
     def gain(channels: int) -> Tensor:
         numbers = next(drawn, None)

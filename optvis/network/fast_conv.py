@@ -1,4 +1,4 @@
-"""A quicker way back through a network's first convolution, to the image."""
+"""A faster backward pass through a network's first convolution."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from .overrides import Overrides
 
 
 class _FastConv(torch.autograd.Function):
-    """A convolution whose backward pass is a convolution, too: one for all places that a stride tells apart.
+    """A strided convolution whose backward pass is a single convolution of stride 1.
 
-    With a stride of ``s`` the gradient at pixel ``s * i + r`` comes from the weights ``w[s * j + r]`` alone, so that
-    the gradients of all ``r`` are channels of one small convolution of stride 1, and are then woven together
-    (``pixel_shuffle``).
+    With a stride of ``s``, the gradient at pixel ``s * i + r`` depends only on the weights ``w[s * j + r]``. So the
+    gradients for all ``r`` are channels of one small convolution of stride 1, which ``pixel_shuffle`` interleaves.
     """
 
     @staticmethod
@@ -30,7 +29,7 @@ class _FastConv(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (weight,), s, (top, left) = ctx.saved_tensors, ctx.stride, ctx.padding
         out, channels, height, width = weight.shape
-        rows, columns = -(-height // s), -(-width // s)  # whole strides, the last one padded with zeros
+        rows, columns = -(-height // s), -(-width // s)  # in strides, rounded up; the rest is padded with zeros
         weight = F.pad(weight, (0, s * columns - width, 0, s * rows - height))
         taps = weight.reshape(out, channels, rows, s, columns, s).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
         taps = taps.reshape(channels * s * s, out, rows, columns).contiguous(memory_format=torch.channels_last)
@@ -40,23 +39,24 @@ class _FastConv(torch.autograd.Function):
 
 
 class fast_first_conv(Overrides):
-    """Within the block gradients take a quicker way through a network's first convolution, on a CPU.
+    """Within the block the backward pass through a network's first convolution is faster, on a CPU.
 
-    The library's own computes the few channels of an image in blocks of 16, most of them for nothing: for 7 x 7
-    weights and a stride of 2 that is five times the forward pass, and a seventh of a whole step of SqueezeNet. The
-    numbers are the same, but for rounding.
+    The backward pass of oneDNN computes image channels in blocks of 16, although an image has few: with 7 x 7 weights
+    and a stride of 2 it takes five times as long as the forward pass, a seventh of a whole step of SqueezeNet. The
+    gradients are equal up to rounding.
 
     Args:
-        network: where there is no such convolution in it, nothing is replaced.
+        network: if it has no such convolution, nothing is replaced.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        stems = (m for m in network.modules() if isinstance(m, nn.Conv2d) and _pays(m.weight, m.stride, m.dilation))
-        super().__init__({F.conv2d: _conv2d} if any(True for _ in stems) else {})
+        convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+        pays = any(_pays(conv.weight, conv.stride, conv.dilation) for conv in convolutions)
+        super().__init__({F.conv2d: _conv2d} if pays else {})
 
 
 def _pays(weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
-    """Whether this way is quicker than the library's: by far for large weights, not for 3 x 3."""
+    """True if this backward pass is faster than torch's own: by far for large kernels, not for 3 x 3."""
     known = weight.device.type == "cpu" and weight.dtype == torch.float32 and set(dilation) == {1}
     return known and weight.shape[1] <= 4 and min(weight.shape[2:]) > 3 and stride[0] == stride[1] > 1
 
@@ -75,10 +75,11 @@ def _quick(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    """``F.conv2d``, its arguments by name, where this way pays; ``None`` where not."""
+    """``F.conv2d`` with the faster backward pass; ``None`` if that does not pay."""
     stride = as_pair(stride)
     frozen = input.requires_grad and not weight.requires_grad
     known = frozen and input.dim() == 4 and groups == 1 and not isinstance(padding, str)
     if not known or not _pays(weight, stride, as_pair(dilation)):
         return None
-    return _FastConv.apply(input, weight, bias, stride[0], as_pair(padding))
+    out: Tensor = _FastConv.apply(input, weight, bias, stride[0], as_pair(padding))
+    return out

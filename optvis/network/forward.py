@@ -1,4 +1,4 @@
-"""The one place where an image meets a network: normalise, further inputs, precision, tap, channels first, float32."""
+"""The forward pass: normalisation, further inputs, precision, tap, channels first, float32. All code uses this one."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Pass(NamedTuple):
     """One forward pass.
 
     Attributes:
-        inputs: what the network was shown, normalised, ``[N, C, H, W]``.
-        output: what the network put out, whole; ``None`` where the pass stopped before its end.
-        seen: what layers put out, in their own order and type, by address, in the order of their calls.
+        inputs: the normalised images, ``[N, C, H, W]``.
+        output: the complete output of the network; ``None`` if the pass stopped early.
+        seen: outputs of layers by address, in the order of their calls, with the layer's own order of axes and type.
         calls: how often each layer was called.
     """
 
@@ -39,15 +39,15 @@ class Pass(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """A network that is ready to be shown images.
+    """A network that is ready to run on images.
 
     Attributes:
         network: a shadow, or a working copy of one.
-        given: what it takes.
+        given: its input: channels, size and normalisation.
         extra: its further inputs.
-        dtype: the type in which it computes.
-        memory_format: how its input is laid out.
-        generator: of the random numbers that the network draws by itself; ``None`` where it draws none.
+        dtype: in which it computes.
+        memory_format: of its input.
+        generator: of the random numbers that the network itself draws; ``None`` if it draws none.
     """
 
     network: nn.Module
@@ -64,11 +64,11 @@ class Forward:
         return cls(shadow(network), given, extra, given.dtype, torch.preserve_format, generator)
 
     def seeded(self, seed: int, random: bool = True) -> Forward:
-        """The same, with random numbers of its own where the network draws any (``random``)."""
+        """The same with a new generator of this seed; with none if the network draws no numbers (``random=False``)."""
         return replace(self, generator=torch.Generator().manual_seed(seed) if random else None)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images ``[N, C, H, W]`` in [0, 1] minus the mean, over the standard deviation, float32."""
+        """Images ``[N, C, H, W]`` in [0, 1] minus the mean, divided by the standard deviation, float32."""
         scale, shift = _normalisation(self.given.mean, self.given.std, images.device)
         return images * scale + shift
 
@@ -78,7 +78,7 @@ class Forward:
         return (inputs.float() - shift) / scale
 
     def take(self, rows: Sequence[int], count: int) -> Forward:
-        """The same for only some of ``count`` images, with their own further inputs."""
+        """The same for the images ``rows`` of a batch of ``count``, with their own further inputs."""
 
         def own(value: Any) -> Any:
             several = isinstance(value, Tensor) and value.dim() and len(value) == count > 1
@@ -99,13 +99,13 @@ class Forward:
         """One forward pass of normalised images ``[N, C, H, W]``.
 
         Args:
-            inputs: in any floating type.
+            inputs: in any floating-point type.
             layers: addresses of the layers whose outputs are kept.
-            calls: as ``Tap`` takes them; ``TO_THE_END`` of these layers runs the whole network.
+            calls: as for ``Tap``; ``to_the_end(layers)`` runs the whole network.
             missing_ok: layers that are not called are left out instead of being an error.
-            leaves: gradients begin at the layers where the inputs need none.
+            leaves: outputs of layers become leaves if the inputs require no gradient.
         """
-        positional, named = self._inputs(inputs)
+        positional, named = self._inputs(inputs, self.memory_format)
         drawing = nullcontext() if self.generator is None else OwnRandom(self.generator)
         with Tap(self.network, layers, calls, missing_ok, leaves=leaves) as tap, drawing:
             try:
@@ -113,8 +113,8 @@ class Forward:
             except RuntimeError as error:
                 if inputs.is_contiguous() or "view" not in str(error):
                     raise
-                # A network that takes views of its input needs it in the usual layout.
-                positional, named = replace(self, memory_format=torch.contiguous_format)._inputs(inputs)
+                # A network that uses views of its input needs a contiguous layout.
+                positional, named = self._inputs(inputs, torch.contiguous_format)
                 seen = tap(*positional, **named)
         return Pass(inputs, tap.output, {layer: seen[layer] for layer in tap.calls if layer in seen}, tap.calls)
 
@@ -126,14 +126,14 @@ class Forward:
         passed = self.run(inputs, list(shapes), {layer: shape.calls for layer, shape in shapes.items()})
         found = {layer: shape.channels_first(passed.seen[layer]) for layer, shape in shapes.items()}
         if self.dtype == torch.float16 and inputs.requires_grad:
-            found = dict(zip(found, scaled_gradients(inputs, list(found.values()))))
+            found = dict(zip(found, scaled_gradients(inputs, list(found.values())), strict=True))
         return found
 
-    def _inputs(self, inputs: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _inputs(self, inputs: Tensor, memory_format: torch.memory_format) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named inputs for normalised images."""
         inputs = inputs.to(self.dtype)
-        if self.memory_format is not torch.preserve_format:
-            inputs = inputs.contiguous(memory_format=self.memory_format)
+        if memory_format is not torch.preserve_format:
+            inputs = inputs.contiguous(memory_format=memory_format)
         positional, named = with_extra(inputs, self.extra)
 
         def cast(value: Any) -> Any:
@@ -166,23 +166,23 @@ def _seeded() -> torch.Generator:
 
 
 def to_the_end(layers: Sequence[str]) -> dict[str, int]:
-    """Calls for a pass that runs the whole network and passes every error on."""
+    """The ``calls`` for a pass that runs the whole network and raises every error."""
     return dict.fromkeys(layers, sys.maxsize)
 
 
 @lru_cache(maxsize=64)
 def _normalisation(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Factor and summand ``[1, C, 1, 1]`` that normalise an image."""
+    """Scale and shift ``[1, C, 1, 1]`` that normalise an image."""
     deviation = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
     return 1 / deviation, -torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1) / deviation
 
 
 @contextmanager
 def isolated(device: torch.device) -> Iterator[None]:
-    """Within the block gradients are computed, in the types that are asked for, whatever the caller's contexts say.
+    """Within the block gradients are enabled and torch's contexts of the caller have no effect.
 
-    Inference mode, ``no_grad``, autocast and a default device of the caller do not reach into the block; all of these
-    belong to the running thread alone.
+    These are inference mode, ``no_grad``, autocast and a default device; all of them are settings of the current
+    thread only.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))

@@ -1,4 +1,4 @@
-"""What a network takes: channels, size, normalisation, further inputs; read from the network and its configuration."""
+"""A network's input: channels, size, normalisation, further inputs; read from the network and its configuration."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Extra = Sequence[Any] | Mapping[str, Any]
-"""What a network takes beside the image: positional inputs that follow it, or named ones."""
+"""Further inputs of a network after the image: positional ones, or named ones."""
 
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """What a network takes: channels, its own size (height, width) in pixels where it has one, mean and std."""
+    """A network's input: channels, its own size (height, width) in pixels or ``None``, mean and standard deviation."""
 
     channels: int
     size: Size | None
@@ -33,7 +33,7 @@ class NetworkInput:
 
     @property
     def default_size(self) -> Size:
-        """The size of a picture where none is asked for: the network's own, or 224 px."""
+        """The default size of a picture: the network's own, or 224 px."""
         return self.size or (224, 224)
 
     @classmethod
@@ -45,7 +45,7 @@ class NetworkInput:
     ) -> NetworkInput:
         """Read from the first convolution and from timm, torchvision and Hugging Face configurations.
 
-        Mean and standard deviation default to ImageNet's (their average where the network does not take RGB).
+        Mean and standard deviation default to ImageNet's (averaged over channels if the input is not RGB).
 
         Raises:
             ValueError: the number of mean or std values does not fit the network's channels, a mean is not finite, or
@@ -92,7 +92,7 @@ def _channels(network: nn.Module) -> int:
     configured = int((_config(network).get("input_size") or (3,))[0])
     for module in network.modules():
         if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
-            break  # the first convolution takes more channels than the image has
+            break  # the first convolution has more input channels than the image
         if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
             # A traced convolution does not say how many channels it takes.
             return int(getattr(module, "in_channels", 3)) or 3
@@ -100,7 +100,7 @@ def _channels(network: nn.Module) -> int:
 
 
 def _own_size(network: nn.Module) -> Size | None:
-    size = getattr(getattr(network, "patch_embed", None), "img_size", None)  # timm's transformers, as they were built
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None)  # timm's transformers, at any size
     if size is None:
         size = _config(network).get("input_size") or getattr(network, "input_size", None)
     if size is None:
@@ -120,7 +120,7 @@ def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...]
     if mean is None:
         mean, std = getattr(network, "image_mean", None), getattr(network, "image_std", None)
     if mean is None and hasattr(getattr(network, "transform", None), "image_mean"):
-        mean, std = [0.0] * channels, [1.0] * channels  # torchvision's detectors normalise within
+        mean, std = [0.0] * channels, [1.0] * channels  # torchvision's detectors normalise the image themselves
     if mean is not None and std is not None and len(mean) == len(std) == channels:
         return tuple(float(v) for v in mean), tuple(float(v) for v in std)
     if channels == 3:
@@ -145,7 +145,7 @@ def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, 
 
 
 def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
-    """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
+    """Names of a layer's channels, from ``network.output_names[address]`` or Hugging Face's ``id2label``."""
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
         fitting = [values for values in names.values() if len(values) == channels]
@@ -158,11 +158,11 @@ def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str,
 
 
 def usable_device(device: torch.device | str) -> torch.device:
-    """The device with its number, ``cuda:0`` for ``cuda``; raises ``ValueError`` where there is none such."""
+    """The device with its index, ``cuda:0`` for ``cuda``; raises ``ValueError`` if it is not available."""
     try:
         found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"device {str(device)!r} is not available: {str(error).splitlines()[0]}") from error
     if found.type == "meta":
         raise ValueError("device 'meta' cannot be used: it computes nothing")
     return found

@@ -1,4 +1,4 @@
-"""Where the batch and the channels stand in what a layer puts out."""
+"""The batch axis and the channel axis of a layer's output."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 _SAME = 0.02
-"""How far an image's activations may differ, as a fraction of their norm, in a batch and alone."""
+"""The largest difference between an image's activations in a batch and alone, as a fraction of their norm."""
 
 
 class Layout(NamedTuple):
-    """How a layer orders what it puts out.
+    """The order of the axes of a layer's output.
 
     Attributes:
         batch: axis of the batch.
         channel: axis of the channels.
-        rows: how many rows of the batch axis belong to one image: 1, or the number of windows.
-        image_major: True where an image's rows follow each other (``[N * rows]``), False for ``[rows * N]``.
+        rows: number of rows of the batch axis that belong to one image: 1, or the number of windows.
+        image_major: True if the rows of an image are adjacent (``[N * rows]``), False for ``[rows * N]``.
     """
 
     batch: int = 0
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
     image_major: bool = True
 
     def channels_first(self, activation: Tensor) -> Tensor:
-        """``[N, C, ...]``, or ``[N, C, rows, ...]`` where an image has several rows."""
+        """``[N, C, ...]``, or ``[N, C, rows, ...]`` if an image has several rows."""
         if (self.batch, self.channel) != (0, 1):
             activation = activation.movedim((self.batch, self.channel), (0, 1))
         if self.rows == 1:
@@ -37,12 +37,12 @@ class Layout(NamedTuple):
         if len(activation) % self.rows:
             raise ValueError(
                 f"a layer that put out {self.rows} rows an image puts out {len(activation)} now: its number of rows "
-                "depends on what is in the image, so it cannot be drawn"
+                "depends on the content of the image, so it cannot be drawn"
             )
         count = len(activation) // self.rows
         if self.image_major:
-            return activation.unflatten(0, (count, self.rows)).movedim(1, 2)
-        return activation.unflatten(0, (self.rows, count)).movedim(0, 2)
+            return activation.reshape(count, self.rows, *activation.shape[1:]).movedim(1, 2)
+        return activation.reshape(self.rows, count, *activation.shape[1:]).movedim(0, 2)
 
     def original(self, activation: Tensor) -> Tensor:
         """The reverse of ``channels_first``."""
@@ -53,37 +53,34 @@ class Layout(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call of a module in a forward pass: the module, and the shape of what it put out."""
+    """One call of a module in a forward pass: the module and the shape of its output."""
 
     module: nn.Module
     shape: tuple[int, ...]
 
 
 class Near(NamedTuple):
-    """The calls of modules before a layer's own, which is the last of them, and after it."""
+    """The calls of modules up to a layer's own, which is the last of ``before``, and those after it."""
 
     before: Sequence[Call]
     after: Sequence[Call]
 
 
 def batch_layout(one: Tensor, two: Tensor, exact: bool) -> tuple[int, int, bool] | None:
-    """Axis of the batch, rows of an image, and whether they follow each other.
+    """The batch axis, the number of rows of an image, and whether these are adjacent.
 
     Args:
-        one: what a layer puts out for one image.
-        two: for a batch of this image and another.
-        exact: False where the network draws random numbers, so that values cannot be compared.
+        one: a layer's output for one image.
+        two: its output for a batch of this image and another.
+        exact: False if the network draws random numbers, so that values cannot be compared.
 
     Returns:
-        ``None`` where the first image's activations are not found in ``two``: the network computes something else for
-        an image in a batch than for the image alone.
-
-    Raises:
-        LookupError: the axis cannot be told.
+        ``None`` if the activations of the first image are not found in ``two``: the network's result for an image
+        depends on the other images of the batch.
     """
     if one.dim() != two.dim():
         return None
-    grown = [i for i, (a, b) in enumerate(zip(one.shape, two.shape)) if a != b]
+    grown = [i for i, (a, b) in enumerate(zip(one.shape, two.shape, strict=True)) if a != b]
     if len(grown) != 1 or two.shape[grown[0]] != 2 * one.shape[grown[0]]:
         return None
     axis = grown[0]
@@ -100,15 +97,15 @@ def batch_layout(one: Tensor, two: Tensor, exact: bool) -> tuple[int, int, bool]
 
 
 def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], near: Near) -> int | None:
-    """The axis of the channels among several that did not follow the image's size; ``None`` where it is unclear.
+    """The channel axis among several axes that do not follow the image's size; ``None`` if it is unclear.
 
-    The layer's own type decides: a fully connected layer puts channels last, a convolution first. For other layers the
-    last module of such a type before it decides, if it put out the same shape, and the next ones after it, by the
-    numbers of channels that they take; where these disagree, it is unclear.
+    The type of the layer decides: channels are last in a fully connected layer, first in a convolution. Other layers
+    have the channel axis of the last module of such a type before them with an output of the same shape, and the
+    number of channels that modules after them take; if these disagree, the axis is unclear.
 
     Args:
         module: the layer.
-        shape: of what it puts out for one image.
+        shape: of its output for one image.
         axes: those to choose from.
         near: the calls of modules before and after the layer's.
     """
@@ -122,12 +119,12 @@ def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], n
     if len(large) == 1:
         return large[0]
     if len(shape) == 4 and list(axes) == [1, 2, 3] and (shape[1] == shape[2]) != (shape[2] == shape[3]):
-        return 3 if shape[1] == shape[2] else 1  # of a square image, the two equal sides are those of a map
+        return 3 if shape[1] == shape[2] else 1  # for a square image, the two equal axes are height and width
     return None
 
 
 def _made_axis(shape: Sequence[int], axes: Sequence[int], before: Sequence[Call]) -> int | None:
-    """The axis of the channels by the last module before that put out the same shape, or else as many channels."""
+    """The channel axis by the last module before with an output of the same shape, or else of as many channels."""
     typed = [(call, axis) for call in before if (axis := typed_axis(call.module, call.shape)) is not None]
     same = [(call, axis) for call, axis in typed if call.shape == tuple(shape) and axis in axes]
     if not same and (not typed or math.prod(typed[-1][0].shape) > math.prod(shape)):
@@ -138,18 +135,18 @@ def _made_axis(shape: Sequence[int], axes: Sequence[int], before: Sequence[Call]
 
 
 def _taken_axis(shape: Sequence[int], axes: Sequence[int], after: Sequence[Call]) -> int | None:
-    """The only axis whose length is a number of channels that one of the next modules takes."""
+    """The axis whose length is a number of channels that one of the next modules takes, if it is the only one."""
     taken = {_channels_taken(call.module) for call in after[:_NEAR]}
     fitting = [axis for axis in axes if shape[axis] in taken]
     return fitting[0] if len(fitting) == 1 else None
 
 
 _NEAR = 8
-"""So many calls after a layer may tell what it puts out."""
+"""The number of calls after a layer that are considered."""
 
 
 def _channels_taken(module: nn.Module) -> int | None:
-    """How many channels a module takes, where its type tells."""
+    """The number of input channels of a module, if its type has one."""
     for name in ("in_features", "in_channels", "num_features", "num_channels"):
         count = getattr(module, name, None)
         if isinstance(count, int):
@@ -158,9 +155,13 @@ def _channels_taken(module: nn.Module) -> int | None:
     return int(shape[0]) if shape is not None and len(shape) == 1 else None
 
 
+BATCH_NORM: Any = getattr(nn.modules.batchnorm, "_BatchNorm", (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d))
+"""The base of all batch norms, which has no public name; or the common ones."""
+_INSTANCE_NORM: Any = getattr(nn.modules.instancenorm, "_InstanceNorm", nn.InstanceNorm2d)
+
 _FIRST = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-    *(nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LocalResponseNorm),
+    *(nn.GroupNorm, BATCH_NORM, _INSTANCE_NORM, nn.LocalResponseNorm),
     *(nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout2d, nn.PixelShuffle),
     *(nn.PixelUnshuffle, nn.Unfold, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d),
 )
@@ -168,7 +169,7 @@ _LAST = (nn.Linear, nn.Bilinear, nn.Embedding, nn.MultiheadAttention, nn.RNNBase
 
 
 def typed_axis(module: nn.Module, shape: Sequence[int]) -> int | None:
-    """Where a module of this type puts its channels; ``None`` where its type does not tell."""
+    """The channel axis of the output of a module of this type; ``None`` if the type does not determine it."""
     rank = len(shape)
     if rank < 2:
         return None
@@ -183,12 +184,12 @@ def typed_axis(module: nn.Module, shape: Sequence[int]) -> int | None:
         return None
     fitting = [axis for axis in range(1, rank) if shape[axis] == wanted[0]]
     if len(fitting) == 1:
-        return fitting[0]  # a LayerNorm for maps, say, which is derived from nn.LayerNorm
+        return fitting[0]  # for example a LayerNorm for maps that is derived from nn.LayerNorm
     return rank - 1 if type(module) is nn.LayerNorm and shape[-1] == wanted[0] else None
 
 
 def patch_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """The grid of square patches that explains a number of tokens with the fewest further (class, register) ones."""
+    """The grid of square patches that gives a number of tokens with the fewest further (class, register) tokens."""
     best: tuple[int, tuple[int, int]] | None = None
     for patch in range(1, min(size) + 1):
         grid = (size[0] // patch, size[1] // patch)

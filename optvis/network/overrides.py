@@ -1,4 +1,4 @@
-"""Other functions in the place of torch's own, for as long as a block lasts."""
+"""Replacing functions of torch within a block."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Self = TypeVar("Self", bound="Overrides")
 
 
 class Overrides(TorchFunctionMode):
-    """Within the block some functions of torch are replaced by others; nothing of torch is patched.
+    """Within the block some functions of torch are replaced by others; torch is not patched.
 
-    What a replacement calls is not replaced in turn. ``a | b`` replaces what either does, in one pass over the calls:
-    every one of them costs a few microseconds, and a step makes hundreds. What both replace, ``b`` replaces, and the
-    function that it is given is what ``a`` makes of it.
+    Calls made by a replacement are not replaced in turn. ``a | b`` makes the replacements of both in a single mode,
+    because a mode costs a few microseconds for each call and a step makes hundreds of calls. A function in both is
+    replaced by ``b``, whose ``function`` argument is then the replacement of ``a``.
 
     Args:
-        replaced: ``{function: other}``; instead of ``function(*args, **kwargs)``, ``other(function, args, kwargs)``.
+        replaced: ``{function: other}``: ``other(function, args, kwargs)`` replaces ``function(*args, **kwargs)``.
     """
 
     def __init__(self, replaced: Mapping[Function, Function]) -> None:
@@ -37,12 +37,12 @@ class Overrides(TorchFunctionMode):
 
     def __enter__(self: Self) -> Self:
         if self.replaced:
-            super().__enter__()
+            super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self.replaced:
-            super().__exit__(*error)
+            super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         other = self.replaced.get(function)

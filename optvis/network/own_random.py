@@ -1,4 +1,4 @@
-"""Random numbers that a network or a transform draws by itself, from a generator of our own."""
+"""Random numbers that a network or a transform draws itself, taken from a generator of optvis."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _IN_PLACE = {
     _aten.rand_like.default: "uniform_",
     _aten.randn_like.default: "normal_",
 }
-
-
+_CHOOSES_KERNEL: Any = getattr(getattr(_aten, "_fused_sdp_choice", None), "default", None)
+"""An operator of attention that counts as random, but draws nothing."""
 _RANDINT_LIKE = (_aten.randint_like.default, _aten.randint_like.low_dtype)
 
 
 class OwnRandom(TorchDispatchMode):
     """Within the block random operators draw from ``generator``; the global random state is neither used nor changed.
 
-    The mode sees operators below autograd, so that dropout, ``torch.rand`` and a module of kornia are all reached. It
-    costs a call of Python for each operator: use it only where something is drawn.
+    The mode sees operators below autograd, and so covers dropout, ``torch.rand`` and modules of kornia alike. It costs
+    a Python call for each operator: use it only for code that draws random numbers.
 
     Attributes:
-        used: True once something was drawn.
+        used: True after random numbers were drawn.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.generator, self.used = generator, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        arguments = func._schema.arguments
+        arguments = getattr(getattr(func, "_schema", None), "arguments", ())
         names = [argument.name for argument in arguments]
         defaults = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
-        given = {**defaults, **dict(zip(names, args)), **kwargs}
-        if func is _aten._fused_sdp_choice.default:
-            return func(*args, **kwargs)  # chooses a kernel
+        given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+        if func is _CHOOSES_KERNEL:
+            return func(*args, **kwargs)
         if not given.get("dropout_p", 1.0) or given.get("training", given.get("train", True)) is False:
             return func(*args, **kwargs)  # attention and dropout that draw nothing
         self.used = True
@@ -75,7 +75,7 @@ class OwnRandom(TorchDispatchMode):
             return func(*args, **kwargs)
 
     def _on(self, device: torch.device | str | None) -> torch.Generator:
-        """The generator, or one on another device that is seeded by it."""
+        """The generator, or one on another device that is seeded from it."""
         device = torch.device(device or "cpu")
         if device.type == self.generator.device.type:
             return self.generator

@@ -1,4 +1,4 @@
-"""The type in which a network computes, and gradients that do not vanish in it."""
+"""The type in which a network computes, and scaling of gradients that would underflow in it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def choose_precision(name: str, device: torch.device, own: torch.dtype) -> torch.dtype:
-    """The type in which a network works.
+    """The type in which a network computes.
 
     Args:
-        name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 where the device computes in it natively
-            (AMX, AVX-512 BF16, Ampere and newer), so that the same machine always decides alike, and otherwise what
-            the network has.
+        name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 for float32 weights if the device computes in
+            it natively (AMX, AVX-512 BF16, Ampere and newer), otherwise the type of the weights. The choice depends
+            on the machine only, and so is always the same.
         device: where it runs.
         own: type of the network's weights.
 
     Raises:
-        ValueError: no such precision.
+        ValueError: an unknown precision.
     """
     if name in PRECISIONS:
         return PRECISIONS[name]
@@ -35,13 +35,14 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
+        # These have no public names; some versions of torch lack them.
         checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
         return any(check is not None and check() for check in checks)
     return False
 
 
 class _ScaledUp(torch.autograd.Function):
-    """Passes activations on; its backward scales their gradients, picture by picture, and notes by how much."""
+    """The identity; its backward pass scales the gradients of each picture, and stores the factors."""
 
     @staticmethod
     def forward(ctx: Any, factor: list[Tensor], *activations: Tensor) -> tuple[Tensor, ...]:
@@ -57,14 +58,15 @@ class _ScaledUp(torch.autograd.Function):
 
 
 _PEAK = 1.0
-"""Gradients in float16 begin at about this: some way from what overflows, further from what vanishes."""
+"""The largest gradient after scaling: well below overflow in float16, and far above underflow."""
 
 
 def scaled_gradients(image: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Activations, float32 ``[N, ...]``, whose gradients do not vanish in float16 on their way to ``image``.
+    """Activations, float32 ``[N, ...]``, whose gradients do not underflow in float16 in the backward pass to ``image``.
 
-    They are scaled up by a power of two where they enter the network, and back where they leave it.
+    Gradients are multiplied by a power of two at the activations, and divided by it at the image.
     """
     factor: list[Tensor] = []
     image.register_hook(lambda gradient: gradient / factor.pop().view(-1, *[1] * (gradient.dim() - 1)))
-    return _ScaledUp.apply(factor, *activations)
+    scaled: tuple[Tensor, ...] = _ScaledUp.apply(factor, *activations)
+    return scaled

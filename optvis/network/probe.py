@@ -1,8 +1,8 @@
-"""What a network's layers put out, found by a few forward passes on plain images."""
+"""Probing: the shapes of layers' outputs, found by a few forward passes on plain images."""
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -24,15 +24,15 @@ from .tap import Tap, first_tensor
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What one layer puts out for one image.
+    """The shape of one layer's output for one image.
 
     Attributes:
-        shape: ``(C,)``, ``(C, H, W)`` or ``(C, T)``, the channel first, whatever the layer's own order. ``(C, rows,
-            ...)`` where windows of an image stand in the batch.
-        layout: the layer's own order.
+        shape: ``(C,)``, ``(C, H, W)`` or ``(C, T)``, channel first, for any order of the layer's own axes. ``(C, rows,
+            ...)`` if windows of an image are in the batch axis.
+        layout: the layer's own order of axes.
         calls: how often the layer is called in one forward pass.
         grid: for tokens, ``(height, width)`` of the grid of patches, which are the last ``height * width`` tokens.
-        names: names of the channels, where the network has them.
+        names: names of the channels, if the network has them.
     """
 
     shape: tuple[int, ...]
@@ -48,17 +48,17 @@ class LayerShape:
 
 @dataclass(frozen=True)
 class Probed:
-    """What the passes of a probe have shown.
+    """The results of a probe at one size.
 
     Attributes:
-        layers: what each layer puts out.
-        weighted: how many channels each convolution and fully connected layer puts out on the way to the last layer.
+        layers: the shape of each layer's output.
+        weighted: numbers of output channels of the convolutions and fully connected layers up to the last layer.
         random: True if the network draws random numbers.
-        alone: True if the network computes something else for an image in a batch than for the image alone, or takes
-            no batch: it is then shown one image at a time.
-        checkpointed: True if the network computes activations again on the way back (``torch.utils.checkpoint``),
-            out of reach of overrides.
-        scripted: addresses of the parts on the way that TorchScript compiled, which overrides do not reach.
+        alone: True if the network takes no batch, or its result for an image depends on the other images of the batch:
+            it then gets one image at a time.
+        checkpointed: True if the network recomputes activations in the backward pass (``torch.utils.checkpoint``),
+            where ``Overrides`` have no effect.
+        scripted: addresses of called parts that TorchScript compiled, in which ``Overrides`` have no effect.
     """
 
     layers: Mapping[str, LayerShape]
@@ -71,7 +71,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One forward pass: what the layers put out, how often they were called, and the calls around each."""
+    """One forward pass: outputs of the layers, how often they were called, and the calls before and after each."""
 
     activations: Mapping[str, Tensor]
     calls: Mapping[str, int]
@@ -83,14 +83,14 @@ class _Seen:
 
 
 class Probe:
-    """Finds out what a network's layers put out; each size is looked at once.
+    """Finds the shapes of layers' outputs; results are kept for each size.
 
     Args:
         network: a shadow.
         layers: addresses of the layers.
-        given: what the network takes.
+        given: the network's input.
         extra: further inputs of the network, after the image (positional or by name).
-        channel_axis: where the channel stands, for every layer or by address; found where not given.
+        channel_axis: the channel axis, for every layer or by address; found if not given.
     """
 
     def __init__(
@@ -101,20 +101,15 @@ class Probe:
         extra: Extra = (),
         channel_axis: int | Mapping[str, int] | None = None,
     ) -> None:
-        self.network, self.layers, self.given, self.extra, self.channel_axis = (
-            network,
-            layers,
-            given,
-            extra,
-            channel_axis,
-        )
+        self.network, self.layers, self.given, self.extra = network, layers, given, extra
+        self.channel_axis = channel_axis
         self._sizes: dict[Size, Probed | Exception] = {}
         self._layouts: dict[str, Layout] = {}
         self._alone = False
         self._first: _Seen | None = None
 
     def at(self, size: Size) -> Probed:
-        """What the layers put out for an image of ``size`` (height, width); raises what the network raises."""
+        """The layers' outputs for an image of ``size`` (height, width); raises the errors of the network."""
         if size not in self._sizes:
             try:
                 self._sizes[size] = self._run(size)
@@ -128,7 +123,7 @@ class Probe:
         return found
 
     def works_at(self, size: Size) -> bool:
-        """True if the network runs as far as the layers on an image of ``size``."""
+        """True if the network runs up to the layers on an image of ``size``."""
         try:
             self.at(size)
         except Exception as error:
@@ -138,11 +133,11 @@ class Probe:
         return True
 
     def network_size(self, size: Size) -> Size | None:
-        """The one size (height, width) that the network takes, or ``None`` where it takes ``size`` as it is.
+        """The only size (height, width) that the network takes, or ``None`` if it takes ``size``.
 
         Raises:
-            ValueError: the network takes neither ``size`` nor a size of its own; where other sizes work, the
-                message names the smallest.
+            ValueError: the network takes neither ``size`` nor a size of its own; if other sizes work, the message
+                names the smallest.
         """
         if self.works_at(size):
             return None
@@ -157,7 +152,7 @@ class Probe:
                     return own
                 smallest = self._smallest(own)
                 if smallest <= min(size):
-                    break  # it is not for being small that it does not work
+                    break  # the size is not the reason
                 raise ValueError(
                     f"an image of {size[0]} × {size[1]} px is too small for {_layers(self.layers)} of "
                     f"{type(self.network).__name__}: the smallest square that works has {smallest} px "
@@ -196,7 +191,7 @@ class Probe:
         return LayerShape(shape, layout, calls, grid, channel_names(self.network, layer, shape[0]))
 
     def _find_layouts(self, seen: _Seen, layers: Sequence[str], size: Size) -> None:
-        """Where batch and channels stand: by passes with one and two images of half the size, where that works."""
+        """Find the batch and channel axes by passes with one and two images, of half the size if that works."""
         for layer in layers:
             if seen.activations[layer].dim() < 2:
                 raise UnclearLayout(
@@ -216,7 +211,7 @@ class Probe:
         self._layouts.update(found)
 
     def _try(self, images: Tensor) -> _Seen | None:
-        """A pass; ``None`` where the network does not take such images."""
+        """A pass; ``None`` if the network does not run on such images."""
         try:
             seen = self._forward(images, self.layers)
         except Exception as error:
@@ -226,7 +221,7 @@ class Probe:
         return seen if all(layer in seen.activations for layer in self.layers) else None
 
     def _batch(self, layer: str, one: _Seen, two: _Seen | None) -> tuple[int, int, bool]:
-        """Axis of the batch, rows of an image in it, and whether they follow each other."""
+        """The batch axis, the number of rows of an image, and whether these are adjacent."""
         shape = list(one.activations[layer].shape)
         found = None
         if two is not None and two.calls[layer] == one.calls[layer]:
@@ -242,7 +237,7 @@ class Probe:
         return found or (0, 1, True)
 
     def _channel(self, layer: str, batch: int, seen: _Seen, moving: Sequence[int], size: Size) -> int:
-        """Axis of the channels; ``moving`` holds the axes that are known to follow the image's size."""
+        """The channel axis; ``moving`` are the axes that are known to follow the image's size."""
         shape = tuple(seen.activations[layer].shape)
         rank = len(shape)
         given = self.channel_axis.get(layer) if isinstance(self.channel_axis, Mapping) else self.channel_axis
@@ -270,12 +265,12 @@ class Probe:
         return found
 
     def _moving(self, layer: str, shape: tuple[int, ...], size: Size) -> list[int]:
-        """Axes that follow the size of the image; none where the network runs at no other size."""
+        """Axes that follow the size of the image; none if the network runs at no other size."""
         for other in ((size[0] * 2, size[1] * 2), (size[0] + 32, size[1] + 32)):
             try:
                 moved = _moved(self._forward(self._grey(other), [layer]).activations[layer], shape)
             except Exception:
-                continue  # a network of one size says nothing this way, nor one that fills the memory
+                continue  # the network takes a single size, or memory ran out
             if moved:
                 return moved
         return []
@@ -292,9 +287,9 @@ class Probe:
         on_the_way: list[str] = []
         checkpointed = False
         names = {module: name for name, module in self.network.named_modules()}
-        first = self._first  # what it showed of the network itself need not be found again
+        first = self._first  # random numbers and checkpointing are looked for in the first pass only
 
-        def note(module: nn.Module, given: Any, output: Any) -> None:
+        def note(module: nn.Module, _given: Any, output: Any) -> None:
             nonlocal checkpointed
             checkpointed = checkpointed or (first is None and _within_checkpoint())
             if isinstance(module, ScriptedPart):
@@ -333,20 +328,20 @@ class Probe:
 
 
 class UnclearLayout(ValueError):
-    """What a layer puts out cannot be optimised, whatever the size of the image."""
+    """A layer's output cannot be optimised, for any size of the image."""
 
 
 def _mixes(two: _Seen | None, layer: str, shape: Sequence[int]) -> bool:
-    """True if several axes of what a layer puts out follow the number of images: it compares image with image."""
+    """True if several axes of a layer's output follow the number of images: it compares images with each other."""
     both = tuple(two.activations[layer].shape) if two is not None else ()
-    return len(both) == len(shape) and sum(b == 2 * a for a, b in zip(shape, both)) > 1
+    return len(both) == len(shape) and sum(b == 2 * a for a, b in zip(shape, both, strict=True)) > 1
 
 
 def _moved(activation: Tensor, shape: tuple[int, ...]) -> list[int]:
     """The axes on which an activation differs from a shape."""
     if activation.dim() != len(shape):
         return []
-    return [axis for axis, (a, b) in enumerate(zip(activation.shape, shape)) if a != b]
+    return [axis for axis, (a, b) in enumerate(zip(activation.shape, shape, strict=True)) if a != b]
 
 
 def _hookable(module: nn.Module) -> bool:
@@ -354,8 +349,8 @@ def _hookable(module: nn.Module) -> bool:
 
 
 def _within_checkpoint() -> bool:
-    """True if the running code was called by ``torch.utils.checkpoint``."""
-    frame: FrameType | None = sys._getframe()
+    """True if the current code was called by ``torch.utils.checkpoint``."""
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         if frame.f_code.co_filename == torch.utils.checkpoint.__file__:
             return True
@@ -364,7 +359,7 @@ def _within_checkpoint() -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """True if an error says that memory ran out, on a GPU or here."""
+    """True if an error means that memory ran out, on a GPU or a CPU."""
     text = str(error)
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)

@@ -1,4 +1,4 @@
-"""A shadow of a network: new module objects over the same weights, so that the network itself is only read."""
+"""The shadow of a network: new module objects over the same weights, so that the network itself is only read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import types
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .addresses import compiled_module, unwrap
+
+T = TypeVar("T")
 
 _OPAQUE = (
     str,
@@ -30,26 +32,26 @@ _OPAQUE = (
 )
 _PLAIN = {str, bytes, int, float, bool, complex, type(None)}
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
-"""Names of flags that save memory by computing activations again in the backward pass, out of reach of overrides, in
-timm, torchvision, Hugging Face and OpenMMLab."""
+"""Names of flags, in timm, torchvision, Hugging Face and OpenMMLab, that save memory by recomputing activations in the
+backward pass, where ``Overrides`` have no effect."""
 _MOST_OBJECTS = 20_000
-"""A search for references back into the network gives up after so many objects."""
+"""A search for references back into the network ends after this number of objects."""
 
 
 def shadow(network: nn.Module) -> nn.Module:
-    """New module objects that compute what ``network`` computes, over the same weights.
+    """New module objects over the same weights that compute the same as ``network``.
 
-    Weights are detached aliases, which take no memory and need no gradient; buffers and other tensors are copies;
+    Weights are detached aliases, which take no memory and require no gradient; buffers and other tensors are copies;
     hooks, flags and containers are new. Every module is in eval mode, and wrappers (``DataParallel``,
-    ``torch.compile``) are left out. What is done to the shadow never shows in the network. Scripted parts cannot be
-    shadowed and are copied whole.
+    ``torch.compile``) are left out. Changes of the shadow never affect the network. Scripted parts cannot be shadowed
+    and are copied completely.
 
-    As ``torch.nn.DataParallel`` replicates modules, but for attributes that refer to other modules of the network
-    (lists of modules, bound methods, closures, partial functions, weak references), which refer to the shadow's.
+    Modules are replicated as ``torch.nn.DataParallel`` does. In addition, attributes that refer to other modules of the
+    network (lists of modules, bound methods, closures, partial functions, weak references) refer to the shadow's.
 
     Raises:
         ValueError: the network has weights without values (lazy modules, the meta device), weights spread over several
-            processes (FSDP), or an attribute that points back into the network and cannot be copied.
+            processes (FSDP), or an attribute that refers back to the network and cannot be copied.
     """
     with torch.inference_mode(False), torch.no_grad():
         return _Shadower(unwrap(network)).root
@@ -60,8 +62,13 @@ def scripted_parts(network: nn.Module) -> list[str]:
     return [name.replace(".", "/") for name, part in network.named_modules() if isinstance(part, ScriptedPart)]
 
 
+def hooks_of(module: nn.Module) -> tuple[list[int], list[int]]:
+    """The keys of a module's forward hooks and of its forward pre-hooks, for which torch has no public name."""
+    return list(getattr(module, "_forward_hooks", ())), list(getattr(module, "_forward_pre_hooks", ()))
+
+
 class ScriptedPart(nn.Module):
-    """A copy of a part that TorchScript compiled, within a module that takes hooks."""
+    """A copy of a part that TorchScript compiled, wrapped in a module that takes hooks."""
 
     def __init__(self, part: torch.jit.ScriptModule) -> None:
         super().__init__()
@@ -69,6 +76,7 @@ class ScriptedPart(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The output of the scripted part."""
         return self.scripted(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -79,12 +87,12 @@ class ScriptedPart(nn.Module):
 
 
 class _Shadower:
-    """Makes one shadow; ``copies`` maps the ``id`` of what belongs to the network to its counterpart."""
+    """Makes one shadow; ``copies`` maps the ``id`` of each object of the network to its counterpart."""
 
     def __init__(self, network: nn.Module) -> None:
         self.kind = type(network).__name__
         self.copies: dict[int, Any] = {}
-        self.kept: list[Any] = []  # originals, so that no id in ``copies`` is taken by another object
+        self.kept: list[Any] = []  # originals, kept alive so that the ids in ``copies`` stay valid
         self.tree = {id(module) for module in network.modules()}
         self.tree |= {id(parameter) for parameter in network.parameters()}
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
@@ -97,7 +105,7 @@ class _Shadower:
         self.root: nn.Module = self.copy(network)
 
     def copy(self, value: Any) -> Any:
-        """The counterpart of a value: itself where it has nothing to do with the network's modules and tensors."""
+        """The counterpart of a value: the value itself unless it refers to modules or tensors of the network."""
         kind = type(value)
         if kind in _PLAIN:  # most attributes of a module: a set is far quicker than isinstance of many types
             return value
@@ -111,6 +119,7 @@ class _Shadower:
             return self._module(value)
         if isinstance(value, Tensor):
             return self._note(value, _alias(value))
+        made: Any
         if isinstance(value, torch.fx.Graph):
             made = self._note(value, copy.deepcopy(value))
             made.owning_module = self.copies.get(id(value.owning_module))
@@ -127,15 +136,18 @@ class _Shadower:
             return made
         return self._other(value)
 
-    def _note(self, value: Any, made: Any) -> Any:
+    def _note(self, value: object, made: T) -> T:
+        """``made``, recorded as the counterpart of ``value``."""
         self.kept.append(value)
         self.copies[id(value)] = made
         return made
 
     def _module(self, module: nn.Module) -> nn.Module:
+        made: nn.Module
         inner = compiled_module(module)
         if inner is not None:
-            return self._note(module, self.copy(inner))
+            made = self._note(module, self.copy(inner))
+            return made
         if any(kind.__name__ in ("FullyShardedDataParallel", "FSDPModule") for kind in type(module).__mro__):
             raise ValueError(
                 f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
@@ -147,7 +159,7 @@ class _Shadower:
         made = self._note(module, object.__new__(type(module)))
         attached = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
         made.__dict__.update(
-            # A trainer holds the whole training run.
+            # A trainer refers to the whole training run.
             (name, None if attached and name in ("_trainer", "_fabric") else self.copy(value))
             for name, value in list(module.__dict__.items())
         )
@@ -158,9 +170,10 @@ class _Shadower:
         return made
 
     def _other(self, value: Any) -> Any:
-        """The counterpart of a function, method or object: another one only where it refers to the network."""
-        if hasattr(value, "_torchdynamo_orig_callable"):  # compiled: what was compiled, uncompiled
-            return self._note(value, self.copy(value._torchdynamo_orig_callable))
+        """The counterpart of a function, method or object: the same unless it refers to the network."""
+        original = getattr(value, "_torchdynamo_orig_callable", None)  # of a function that torch.compile compiled
+        if original is not None:
+            return self._note(value, self.copy(original))
         if not self._refers(value):
             return value
         if isinstance(value, types.MethodType):
@@ -188,7 +201,7 @@ class _Shadower:
                 made[:] = [self.copy(part) for part in list(value)]
         except Exception as error:
             raise ValueError(
-                f"{self.kind} holds a {type(value).__name__} that points back into the network and cannot be copied "
+                f"{self.kind} holds a {type(value).__name__} that refers back to the network and cannot be copied "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): remove it before drawing"
             ) from error
         if self._leads_back(made):
@@ -210,13 +223,13 @@ class _Shadower:
         self._note(function, made)
         made.__defaults__, made.__kwdefaults__ = self.copy(function.__defaults__), self.copy(function.__kwdefaults__)
         made.__dict__.update((name, self.copy(value)) for name, value in function.__dict__.items())
-        for cell, old in zip(cells, function.__closure__ or ()):
+        for cell, old in zip(cells, function.__closure__ or (), strict=True):
             if not _empty(old):
                 cell.cell_contents = self.copy(old.cell_contents)
         return made
 
     def _refers(self, value: Any) -> bool:
-        """Whether a module or weight of the network can be reached from a value."""
+        """True if a value refers to a module or weight of the network, directly or indirectly."""
         seen, waiting = {id(value)}, [value]
         while waiting and len(seen) < _MOST_OBJECTS:
             for part in _parts(waiting.pop()):
@@ -229,11 +242,11 @@ class _Shadower:
 
 
 def _alias(tensor: Tensor) -> Tensor:
-    """A weight without memory of its own; a copy of any other tensor, which a forward pass may change in place."""
+    """An alias of a weight; a copy of any other tensor, because a forward pass may change it in place."""
     if isinstance(tensor, nn.Parameter):
         same = tensor.clone() if tensor.is_inference() else tensor.detach()
         if type(tensor) is not nn.Parameter and type(same) is Tensor:
-            made = Tensor._make_subclass(type(tensor), same, False)  # type: ignore[arg-type]
+            made = same.as_subclass(type(tensor))
             made.__dict__.update(tensor.__dict__)
             return made
         return nn.Parameter(same, requires_grad=False)
@@ -241,7 +254,7 @@ def _alias(tensor: Tensor) -> Tensor:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """What an object holds."""
+    """The objects that an object refers to directly."""
     if isinstance(value, types.MethodType):
         yield from (value.__self__, value.__func__)
     elif isinstance(value, types.FunctionType):

@@ -1,4 +1,4 @@
-"""Gradients of ReLUs without their edge, so that a picture climbs by what many networks would agree on."""
+"""ReLUs with a smoothed gradient, so that pictures depend less on the exact weights of one network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .overrides import Overrides
 
 
 class _SoftReLU(torch.autograd.Function):
-    """ReLU, whose backward pass lets gradients through as ``soft_relu`` says."""
+    """A ReLU with the backward pass of ``soft_relu``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
-        # What passes is kept, and not x, which an in-place ReLU overwrites.
+        # The mask is saved instead of x, which an in-place ReLU overwrites.
         if softness:
             passing = F.hardsigmoid(x / _scale(x, softness), inplace=True)
         else:
@@ -33,7 +33,7 @@ class _SoftReLU(torch.autograd.Function):
         (passing,), gradient = ctx.saved_tensors, gradients[0]
         passed = gradient * passing
         if ctx.redirect:
-            # The loop descends on the negated score: a positive gradient would push a shut unit further down.
+            # The loop minimises the negated score: a positive gradient would lower an inactive unit further.
             redirected = torch.where(gradient < 0, gradient, passed)
             alive = (passed != 0).flatten(1).any(dim=1).view(-1, *[1] * (gradient.dim() - 1))
             passed = torch.where(alive, passed, redirected)
@@ -41,11 +41,12 @@ class _SoftReLU(torch.autograd.Function):
 
 
 def _scale(x: Tensor, softness: float) -> Tensor:
-    """``[N, 1, ...]``: what to divide pictures by for ``hardsigmoid``, which rises from -3 to 3, to fit the band."""
+    """``[N, 1, ...]``: the divisors that map the band of each picture to [-3, 3], where ``hardsigmoid`` rises."""
     dtype = torch.promote_types(x.dtype, torch.float32)  # a sum of squares overflows in float16
     norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), keepdim=True, dtype=dtype)
     share = softness / 3 / math.sqrt(x.numel() / len(x))
-    return norm.mul_(share).to(x.dtype).clamp_min_(torch.finfo(x.dtype).tiny)
+    scale: Tensor = norm.mul_(share).to(x.dtype).clamp_min_(torch.finfo(x.dtype).tiny)
+    return scale
 
 
 _CEILINGS = {
@@ -61,22 +62,27 @@ _CEILINGS = {
 _IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
+def _is_view(x: Tensor) -> bool:
+    """True if a tensor is a view, or this version of torch does not say."""
+    check = getattr(x, "_is_view", None)
+    return check is None or bool(check())
+
+
 class soft_relu(Overrides):
-    """Within the block gradients pass every ReLU and ReLU6, module or function, as if its edges were soft.
+    """Within the block every ReLU and ReLU6, module or function, has a smoothed gradient.
 
-    The forward pass is unchanged, and nothing of the network or of torch is patched.
+    The forward pass is unchanged, and neither the network nor torch is patched.
 
-    The exact gradient jumps wherever a unit opens or shuts, and a picture that follows it fills with what this one
-    network happens to switch on. With a gradient that rises from none to all in a band about the edge, and stays whole
-    above a ceiling, other networks see the same thing in the picture far more often. After Wang et al., "Rethinking
-    the Backward Propagation for Adversarial Transferability", 2023.
+    The exact gradient of a ReLU is a step function. Here it rises linearly from 0 to 1 in a band around 0, and stays 1
+    above the ceiling of a ReLU6. Pictures drawn with it are recognised by other networks far more often. After Wang et
+    al., "Rethinking the Backward Propagation for Adversarial Transferability", 2023.
 
     Args:
-        softness: how far the band reaches to either side of the edge, in root mean squares of what enters the ReLU (of
-            each picture by itself); 0 for the exact gradient.
-        redirect: where a picture's whole gradient dies at a ReLU, let it pass as if the ReLU were not there, but for
-            parts that would push shut units further down: a picture on which a unit is silent can climb. The rule
-            is Lucid's (``redirected_relu_grad``).
+        softness: half the width of the band, in root mean squares of the ReLU's input (for each picture separately); 0
+            for the exact gradient.
+        redirect: if the whole gradient of a picture is zero after a ReLU, pass it as if there were no ReLU, except
+            parts that would lower inactive units further. This lets pictures with inactive units improve. The rule is
+            Lucid's (``redirected_relu_grad``).
     """
 
     def __init__(self, softness: float = 0.0, redirect: bool = False) -> None:
@@ -95,6 +101,6 @@ class soft_relu(Overrides):
         if x.dim() < 2 or not x.requires_grad:
             return function(*args, **kwargs)
         in_place = function in _IN_PLACE or kwargs.get("inplace", False) or any(a is True for a in args[1:])
-        if in_place and x._is_view():  # a function of our own cannot change part of a tensor in place
+        if in_place and _is_view(x):  # a custom function cannot change a view in place
             return x.copy_(_SoftReLU.apply(x, ceiling, self.softness, self.redirect, False))
         return _SoftReLU.apply(x, ceiling, self.softness, self.redirect, in_place)

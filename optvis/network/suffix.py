@@ -19,9 +19,9 @@ Change = Callable[[Tensor], Tensor]
 
 @contextmanager
 def changed_layer(network: nn.Module, layer: str, change: Change) -> Iterator[None]:
-    """Within the block the output of a layer is changed before anything else sees it."""
+    """Within the block the output of a layer is changed before other modules get it."""
 
-    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         tensor = first_tensor(output)
         return None if tensor is None else with_first_tensor(output, change(tensor))
 
@@ -33,18 +33,18 @@ def changed_layer(network: nn.Module, layer: str, change: Change) -> Iterator[No
 
 
 def rest_of(network: nn.Module, layer: str, run: Callable[[], Tensor], example: Tensor, expected: Tensor) -> Change:
-    """The rest of a network after a layer: a function from the layer's output to what ``run`` returns with it.
+    """The rest of a network after a layer: a function from the layer's output to the result of ``run`` with it.
 
     Args:
         network: a shadow.
         layer: address of the layer.
         run: runs the network.
-        example: an output of the layer, in its own order and type.
-        expected: what ``run`` returns with the example.
+        example: an output of the layer, with its own order of axes and type.
+        expected: the result of ``run`` with the example.
 
     Returns:
-        A function of outputs of the example's shape. It runs only what follows the layer where ``run`` can be traced
-        and the trace gives the example the expected value; otherwise it runs the whole network.
+        A function of outputs of the example's shape. It runs only the part after the layer if ``run`` can be traced
+        and the traced graph gives the expected result; otherwise it runs the whole network.
     """
 
     def whole(activation: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def rest_of(network: nn.Module, layer: str, run: Callable[[], Tensor], example: 
 
 
 def _folded(graph: GraphModule, example: Tensor) -> GraphModule:
-    """A graph of one input in which every value that does not depend on the input is a constant."""
+    """A graph with one input, with constants in place of all values that do not depend on the input."""
     nodes = list(graph.graph.nodes)
     moving = {nodes[0]}
     for node in nodes:
@@ -79,7 +79,7 @@ def _folded(graph: GraphModule, example: Tensor) -> GraphModule:
 
 
 def _values(graph: GraphModule, example: Tensor, wanted: Sequence[Node]) -> dict[Node, Tensor]:
-    """The values of some nodes when they are computed: later nodes may change them in place."""
+    """The values of some nodes, copied when they are computed, because later nodes may change them in place."""
     found: dict[Node, Tensor] = {}
     if not wanted:
         return found

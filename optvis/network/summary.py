@@ -1,4 +1,4 @@
-"""A table of a network's layers, for people."""
+"""A printed table of a network's layers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def get_layer_names(
 
     Args:
         network: any network.
-        input_size: with a size in pixels (``224``, ``(H, W)`` or ``(C, H, W)``), the table also shows the shape
-            that each layer puts out for one image of that size.
+        input_size: a size in pixels (``224``, ``(H, W)`` or ``(C, H, W)``), for which the table also shows the shape
+            of each layer's output for one image.
         verbose: ``False`` prints nothing.
 
     Returns:
-        The addresses in the order of registration, the network itself left out.
+        The addresses in the order of registration, without that of the network itself.
     """
     layers = layers_of(network)
     shapes = _shapes(network, input_size) if input_size is not None else {}
@@ -38,7 +38,8 @@ def get_layer_names(
     if verbose:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
-            cells = [cell.rjust(w) if i == 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            cells[2] = row[2].rjust(widths[2])
             print(printable("  ".join(cells).rstrip()))
     return [address for address in layers if address]
 

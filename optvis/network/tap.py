@@ -1,4 +1,4 @@
-"""The tap: one forward pass that captures the layers asked for and stops after the last of them."""
+"""The tap: a forward pass that captures the outputs of some layers and stops after the last of them."""
 
 from __future__ import annotations
 
@@ -15,31 +15,29 @@ from .addresses import module_at, unwrap
 
 
 class _Stop(BaseException):
-    """Ends a forward pass; no ``Exception``, so that a network's own ``except Exception`` lets it through."""
+    """Ends a forward pass. A ``BaseException``, so that an ``except Exception`` in a network does not catch it."""
 
 
 class Tap:
-    """Capture what layers put out, and stop the forward pass after the last that is needed.
+    """Captures outputs of layers, and stops the forward pass after the last one.
 
     ::
 
         with Tap(network, ["features/3", "features/12"], calls={"features/3": 1, "features/12": 1}) as tap:
             activations = tap(images)  # {"features/3": [N, C, H, W], "features/12": ...}
 
-    The value captured is the layer's own, even where an in-place activation follows it, and what follows depends on
-    it, so that gradients with respect to it can be asked for. A module that is called several times in one pass gives
-    its last call. Of a tuple, list, dict or ``ModelOutput`` the first floating
-    tensor is taken.
+    The captured value is the layer's own output, even if an in-place activation follows it. The rest of the network
+    depends on it, so that gradients with respect to it exist. If a module is called several times in one pass, the last
+    call counts. Of a tuple, list, dict or ``ModelOutput``, the first floating-point tensor is captured.
 
     Args:
-        network: any ``nn.Module``; wrappers (``DataParallel``, ``torch.compile``) are looked through.
+        network: any ``nn.Module``; wrappers (``DataParallel``, ``torch.compile``) are unwrapped.
         layers: addresses as ``find_layer`` spells them.
-        calls: how often each layer is called in a pass (``tap.calls`` of a pass without it says); the pass stops
-            once all have been. ``None`` runs the whole network; an error that it raises after all layers have been
-            captured does not matter then.
-        missing_ok: layers that are not called, or give no tensor, are left out instead of being an error.
-        on_capture: called with the address of each layer when it has been captured.
-        leaves: gradients begin at the layers: what they put out becomes a leaf where it needs no gradient yet.
+        calls: how often each layer is called in a pass (see ``tap.calls`` after a pass without it); the pass stops
+            after all these calls. ``None`` runs the whole network and ignores errors after all layers are captured.
+        missing_ok: layers that are not called, or output no tensor, are left out instead of being an error.
+        on_capture: called with the address of each layer after it was captured.
+        leaves: outputs of the layers become leaves unless they require a gradient already.
     """
 
     def __init__(
@@ -61,12 +59,12 @@ class Tap:
         self.calls: dict[str, int] = {}
         self.output: Any = None
         self._captured: dict[str, Tensor] = {}
-        self._looking = False
+        self._running = False
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Tap:
         try:
-            for address, module in zip(self.layers, self._modules):
+            for address, module in zip(self.layers, self._modules, strict=True):
                 self._hooks.append(module.register_forward_hook(_Capture(self, address)))
         except BaseException:
             self.__exit__(None, None, None)
@@ -81,7 +79,7 @@ class Tap:
 
     def __call__(self, *inputs: Any, **named: Any) -> dict[str, Tensor]:
         """One forward pass; returns the captured activations, in the order of the layers."""
-        self.calls, self.output, self._captured, self._looking = {}, None, {}, True
+        self.calls, self.output, self._captured, self._running = {}, None, {}, True
         try:
             self.output = self.network(*inputs, **named)
         except _Stop:
@@ -90,16 +88,17 @@ class Tap:
             if self.expected is not None or not self._captured.keys() >= set(self.layers):
                 raise
         finally:
-            captured, self._captured, self._looking = self._captured, {}, False
+            captured, self._captured, self._running = self._captured, {}, False
         missing = [address for address in self.layers if address not in captured]
         if missing and not self.missing_ok:
             why = "put out no floating tensor" if missing[0] in self.calls else "is not called in the forward pass"
             raise ValueError(f"layer {missing[0]!r} of {type(self.network).__name__} {why}: choose another layer")
         return {address: captured[address] for address in self.layers if address in captured}
 
-    def _see(self, address: str, output: Any) -> Any:
-        if not self._looking:
-            return None  # somebody else runs the network, a callback of the loop, say
+    def capture(self, address: str, output: Any) -> Any:
+        """Capture the output of a layer; returns the output that the rest of the network gets (a forward hook)."""
+        if not self._running:
+            return None  # other code runs the network, for example a callback of the loop
         self.calls[address] = self.calls.get(address, 0) + 1
         tensor = first_tensor(output)
         done = self.expected is not None and all(self.calls.get(a, 0) >= n for a, n in self.expected.items())
@@ -111,18 +110,18 @@ class Tap:
                 self.on_capture(address)
         if done:
             raise _Stop
-        # What follows may change its input in place, and gets a copy.
+        # The rest of the network gets a copy, because it may change its input in place.
         return None if tensor is None else with_first_tensor(output, tensor.clone())
 
 
 class _Capture:
-    """The hook, as a class so that it can be recognised."""
+    """The forward hook of a tap; a class, so that it can be recognised."""
 
     def __init__(self, tap: Tap, address: str) -> None:
         self.tap, self.address = tap, address
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        return self.tap._see(self.address, output)
+    def __call__(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
+        return self.tap.capture(self.address, output)
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -142,7 +141,7 @@ def first_tensor(output: Any) -> Tensor | None:
 
 
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
-    """``output``, but for the first floating-point tensor in it, in whose place stands ``tensor``."""
+    """``output`` with its first floating-point tensor replaced by ``tensor``."""
     # No function within a function: one that calls itself would keep the activations until garbage is collected.
     return _replaced(output, first_tensor(output), tensor)
 

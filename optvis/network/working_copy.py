@@ -1,6 +1,6 @@
-"""A copy of a network to work with: batch norm folded, weights cast once and laid out for speed.
+"""A fast copy of a network: batch norms folded, weights cast once and in the fastest memory layout.
 
-Only weights that the forward pass uses as far as the layers asked for are copied; all others are shared.
+Only weights that the forward pass uses up to the given layers are copied; all others are shared.
 """
 
 from __future__ import annotations
@@ -12,38 +12,39 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from .addresses import module_at
 from .precision import choose_precision
-from .shadow import shadow
+from .shadow import hooks_of, shadow
 
 Look = Callable[[nn.Module, torch.dtype, torch.memory_format], Mapping[str, Tensor]]
-"""Shows a network some image of a type and a layout, and says what its layers put out."""
+"""Runs a network on an image of a type and a memory layout, and returns the outputs of its layers."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
-"""How far what a copy's layers put out may be from the network's own, as a fraction of its norm."""
+"""The largest difference between the outputs of a copy's layers and the network's, as a fraction of their norm."""
 
 
 def working_copy(
     network: nn.Module, layers: Sequence[str], look: Look, device: torch.device, precision: str
 ) -> tuple[nn.Module, torch.dtype, torch.memory_format]:
-    """The network as it works fastest, with the type and the layout that its input should have.
+    """The fastest copy of the network, with the type and the memory layout of its input.
 
-    A copy is used only if its layers put out what the network's own do; otherwise one with less changed is tried, and
-    the network itself is the last resort.
+    A copy is used only if the outputs of its layers equal the network's; otherwise a copy with fewer changes is tried,
+    and at last the network itself is used.
 
     Args:
         network: a shadow.
-        layers: addresses whose activations must stay what they are.
+        layers: addresses of the layers whose activations are compared.
         look: see ``Look``.
         device: where the network runs.
-        precision: as ``choose_precision`` takes it; ``"auto"`` is its own where it does not work in another.
+        precision: as for ``choose_precision``; ``"auto"`` falls back to the network's own type.
 
     Raises:
-        ValueError: the network does not work in the precision asked for.
+        ValueError: the network does not work in the given precision.
     """
     own = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
     plain = torch.contiguous_format
@@ -65,7 +66,7 @@ def working_copy(
             if same:
                 return made, dtype, layout
     if wanted != own and precision != "auto":
-        reason = str(why).splitlines()[0] if why is not None else "its layers put out something else then"
+        reason = str(why).splitlines()[0] if why is not None else "the outputs of its layers are different"
         raise ValueError(
             f"{type(network).__name__} does not work in precision {precision!r} ({reason}): write precision='auto'"
         ) from why
@@ -73,30 +74,30 @@ def working_copy(
 
 
 class _Observed(TorchFunctionMode):
-    """What a forward pass used: how often each tensor was taken, and which batch norm followed which convolution."""
+    """Records a forward pass: how often each tensor was used, and which batch norm followed which convolution."""
 
     def __init__(self) -> None:
         super().__init__()
         self.uses: Counter[int] = Counter()
-        self.outputs: dict[nn.Module, list[Tensor]] = {}  # of convolutions; kept alive, so that their ids stay theirs
+        self.outputs: dict[nn.Module, list[Tensor]] = {}  # of convolutions; kept alive so that their ids stay valid
         self.inputs: dict[nn.Module, list[Tensor]] = {}  # of batch norms
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = function(*args, **kwargs)
-        if any(True for _ in _tensors(out)):  # to ask for a shape is no use
+        if any(True for _ in _tensors(out)):  # reading a shape does not count as a use
             self.uses.update(id(tensor) for tensor in _tensors([*args, *kwargs.values()]))
         return out
 
     def foldable(self, layers: set[nn.Module]) -> dict[nn.Module, nn.Module]:
-        """``{batch norm: convolution}`` where the norm, and nothing else, takes what the convolution puts out."""
+        """``{batch norm: convolution}`` for convolutions whose output is used by the norm only."""
         makers = {id(outputs[0]): conv for conv, outputs in self.outputs.items() if len(outputs) == 1}
         pairs = {}
         for norm, inputs in self.inputs.items():
             conv = makers.get(id(inputs[0]))
             if conv is None or conv in layers or len(inputs) > 1 or norm.running_var is None:
                 continue
-            hooked = conv._forward_hooks or norm._forward_hooks or norm._forward_pre_hooks
+            hooked = hooks_of(conv)[0] or any(hooks_of(norm))
             if not hooked and self.uses[id(inputs[0])] == self.uses[id(conv.weight)] == 1:
                 pairs[norm] = conv
         return pairs
@@ -114,8 +115,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def _observed(network: nn.Module) -> Iterator[_Observed]:
     seen, hooks = _Observed(), []
 
-    def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        seen.uses.pop(id(output), None)  # of a tensor that is gone, and had this id before
+    def note(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        seen.uses.pop(id(output), None)  # a freed tensor may have had the same id
         seen.outputs.setdefault(module, []).append(output)
 
     for module in network.modules():
@@ -134,28 +135,32 @@ def _observed(network: nn.Module) -> Iterator[_Observed]:
 def _copied(
     network: nn.Module, seen: _Observed, dtype: torch.dtype, layout: torch.memory_format, folded: Mapping[Any, Any]
 ) -> nn.Module:
-    """A shadow of the network with the weights that were used; ``folded`` is as ``_Observed.foldable`` gives it."""
+    """A shadow of the network with copies of the used weights; ``folded`` is a result of ``_Observed.foldable``."""
     made = shadow(network)
-    twins = dict(zip(network.modules(), made.modules()))
-    tensors = dict(zip(_tensors_of(network), _tensors_of(made)))
-    values = {twin: t for t, twin in tensors.items() if seen.uses[id(t)] and t.is_floating_point()}
+    copies: dict[nn.Module, Any] = dict(zip(network.modules(), made.modules(), strict=True))
+    tensors = dict(zip(_tensors_of(network), _tensors_of(made), strict=True))
+    values = {copied: t for t, copied in tensors.items() if seen.uses[id(t)] and t.is_floating_point()}
     for norm, conv in folded.items():
         weight, bias = _fold(conv, norm)
-        twins[conv].bias = nn.Parameter(bias, requires_grad=False)  # type: ignore[assignment]
+        copies[conv].bias = nn.Parameter(bias, requires_grad=False)
         values[tensors[conv.weight]] = weight
-        values[twins[conv].bias] = bias  # type: ignore[index]
-    gone = {twins[norm] for norm in folded}
-    ready = {twin: _laid_out(value.to(dtype), layout) for twin, value in values.items()}
+        values[copies[conv].bias] = bias
+    gone = {copies[norm] for norm in folded}
+    ready = {copied: _laid_out(value.to(dtype), layout) for copied, value in values.items()}
     for module in list(made.modules()):
-        for name, child in module._modules.items():
+        # The dicts of a module have no public names; without one of them the copy is refused for its outputs.
+        children, parameters, buffers = (
+            getattr(module, f"_{kind}", {}) for kind in ("modules", "parameters", "buffers")
+        )
+        for name, child in children.items():
             if child in gone:
-                module._modules[name] = nn.Identity().eval()
-        for name, parameter in module._parameters.items():
+                children[name] = nn.Identity().eval()
+        for name, parameter in parameters.items():
             if parameter in ready:
-                module._parameters[name] = nn.Parameter(ready[parameter], requires_grad=False)
-        for name, buffer in module._buffers.items():
+                parameters[name] = nn.Parameter(ready[parameter], requires_grad=False)
+        for name, buffer in buffers.items():
             if buffer in ready:
-                module._buffers[name] = ready[buffer]
+                buffers[name] = ready[buffer]
     return made
 
 
@@ -164,17 +169,11 @@ def _tensors_of(network: nn.Module) -> list[Tensor]:
 
 
 def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
-    """Weight and bias of one convolution that does what the convolution and the batch norm after it do."""
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.detach().double()
-    shift = -norm.running_mean.double() * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.detach().double()
-    if conv.bias is not None:
-        shift = shift + conv.bias.detach().double() * scale
-    weight = conv.weight.detach().double() * scale.view(-1, *[1] * (conv.weight.dim() - 1))
-    return weight.to(conv.weight.dtype), shift.to(conv.weight.dtype)
+    """Weight and bias of one convolution that equals the convolution and the batch norm after it."""
+    tensors = (conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    weight, bias, mean, variance, factor, shift = (None if t is None else t.detach().double() for t in tensors)
+    folded = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, factor, shift)  # type: ignore[arg-type]
+    return folded[0].detach().to(conv.weight.dtype), folded[1].detach().to(conv.weight.dtype)
 
 
 def _laid_out(tensor: Tensor, layout: torch.memory_format) -> Tensor:

@@ -1,4 +1,4 @@
-"""What to maximise: objectives score images by a network's activations, higher is better."""
+"""Objectives: scores of images by a network's activations, to be maximised."""
 
 from ..network.addresses import channel_of
 from .algebra import Objective, Sum, as_objective, objective

@@ -30,22 +30,22 @@ def objective(kind: Kind) -> Kind:
 class Objective:
     """Scores ``[N]`` images by a network's activations; higher is better.
 
-    An objective holds no network. It names the layers that it needs (``layers``) and is handed their activations,
-    ``{address: [N, C, ...]}`` with the channel at axis 1. So it can be printed, compared, pickled to another process
-    and used on another network.
+    An objective holds no network. It names the layers that it needs (``layers``) and gets their activations,
+    ``{address: [N, C, ...]}`` with the channel at axis 1. So it can be printed, compared, sent to another process and
+    used on another network.
 
-    To write one, subclass it as a frozen dataclass and define ``score``. Fields of these names are handled here:
+    To write one, subclass this as a frozen dataclass and define ``score``. Fields of these names are handled here:
 
     - ``layer``: address or module of a layer, or ``"@image"`` for the image itself;
     - ``channel``: index (negative counts from the end), name, or a list of these, one for each picture of a batch;
     - ``vector``: one number for each channel, ``[C]``, or ``[N, C]`` for a batch of N pictures;
     - ``position``: as for ``Neuron``.
 
-    Numbers in other fields must be finite. A class that defines ``__post_init__`` calls this one's first.
+    Numbers in other fields must be finite. A subclass with a ``__post_init__`` of its own calls this one first.
     """
 
     coupled: ClassVar[bool] = False
-    """True if the score of a picture depends on the other pictures of its batch, which then stay together."""
+    """True if the score of a picture depends on the other pictures of its batch; these then stay together."""
 
     def __post_init__(self) -> None:
         layer = getattr(self, "layer", None)
@@ -56,11 +56,13 @@ class Objective:
             object.__setattr__(self, f.name, value)
         counts = {len(value) for value in self._each_picture().values()}
         if len(counts) > 1:
-            raise ValueError(f"{self!r} has values for batches of {sorted(counts)} pictures: give as many of each")
+            raise ValueError(
+                f"{self!r} has values for batches of {sorted(counts)} pictures: give the same number of each"
+            )
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Addresses of the layers that the score is computed from; ``"@image"`` is the image."""
+        """Addresses of the layers from which the score is computed; ``"@image"`` is the image."""
         layer = getattr(self, "layer", None)
         if layer is None:
             raise NotImplementedError(f"{type(self).__name__} has no field 'layer': define its property 'layers'")
@@ -68,7 +70,7 @@ class Objective:
 
     @property
     def pictures(self) -> int | None:
-        """How many pictures the objective makes in one batch; ``None`` for any number."""
+        """Number of pictures that the objective makes in one batch; ``None`` for any number."""
         return next((len(value) for value in self._each_picture().values()), None)
 
     @property
@@ -77,7 +79,7 @@ class Objective:
         return any(f.name == "position" for f in fields(self))
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
-        """``[N]`` scores from the activations ``[N, C, ...]`` of each layer named."""
+        """``[N]`` scores from the activations ``[N, C, ...]`` of each layer in ``layers``."""
         raise NotImplementedError
 
     def __call__(self, activations: Mapping[str, Tensor]) -> Tensor:
@@ -94,11 +96,11 @@ class Objective:
         return self if layer is None or layer == IMAGE else self._with(layer=find(layer))
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
-        """The same objective with channels as indices and positions in the map at hand.
+        """The same objective with channels as indices, and positions for the maps of the current stage.
 
         Args:
-            shapes: what the layers put out at the size at hand.
-            full: what they put out at the final size, for which the user gave positions.
+            shapes: of the layers' outputs at the current size.
+            full: of the layers' outputs at the final size, to which the user's positions refer.
 
         Raises:
             ValueError: a channel, position or number of channels that the layer does not have.
@@ -117,7 +119,7 @@ class Objective:
         return self._with(**changed)
 
     def shape_in(self, shapes: Mapping[str, Shape]) -> Shape:
-        """The shape of the objective's own layer; raises ``ValueError`` for the image, which is none."""
+        """The shape of the objective's own layer; raises ``ValueError`` if that is the image."""
         layer = self.layers[0]
         if layer == IMAGE:
             raise ValueError(f"{self!r} needs a layer: the image itself has no channels to choose from")
@@ -128,10 +130,9 @@ class Objective:
         return self._with(**{name: _taken(value, pictures) for name, value in self._each_picture().items()})
 
     def twins(self, count: int) -> list[int]:
-        """For each of ``count`` pictures, how many before it have the same objective.
+        """For each of ``count`` pictures, the number of earlier pictures with the same objective.
 
-        Pictures of the same objective would be equal if they began with the same noise: the run adds these numbers to
-        the seed.
+        The run adds these numbers to the seed: pictures with the same objective and the same noise would be equal.
         """
         values = [map(tuple, v.tolist()) if isinstance(v, Tensor) else v for v in self._each_picture().values()]
         return earlier_equals(list(zip(*values, strict=True))) if values else list(range(count))
@@ -146,7 +147,7 @@ class Objective:
         }
 
     def _with(self: Self, **changed: Any) -> Self:
-        """A copy with other values of some fields, which have been checked already."""
+        """A copy with other values of some fields, which are not checked again."""
         if not changed:
             return self
         changed_one = copy(self)
@@ -170,7 +171,7 @@ class Objective:
         return Sum(((_factor(number), self),)).plain()
 
     __rmul__ = __mul__
-    __array_ufunc__ = None  # NumPy leaves ``number * objective`` to the objective
+    __array_ufunc__ = None  # a NumPy number times an objective then calls __rmul__
 
     def __truediv__(self, number: Any) -> Objective:
         divisor = real(number)
@@ -196,14 +197,14 @@ class Objective:
         for i, f in enumerate(fields(self)):
             value = getattr(self, f.name)
             if not _same(value, f.default):
-                # The first two read well without their names, where none before them was left out.
+                # The first two are written without names, unless one before them was left out.
                 parts.append(_show(value) if i == len(parts) < 2 else f"{f.name}={_show(value)}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
 @objective
 class Sum(Objective):
-    """A weighted sum of objectives and a number; what the operators make."""
+    """A weighted sum of objectives and a number; the result of the operators."""
 
     terms: tuple[tuple[float, Objective], ...]
     constant: float = 0.0
@@ -290,7 +291,7 @@ class Sum(Objective):
 
 
 def earlier_equals(items: Sequence[Hashable]) -> list[int]:
-    """For each item, how many equal ones stand before it."""
+    """For each item, the number of equal items before it."""
     seen: dict[Hashable, int] = {}
     earlier = []
     for item in items:
@@ -303,7 +304,7 @@ _READERS: dict[type, Callable[[Any], Objective]] = {}
 
 
 def reads(kind: type) -> Callable[[Callable[[Any], Objective]], Callable[[Any], Objective]]:
-    """Register how a value of ``kind`` (``str``, ``list``) is read as an objective."""
+    """Register a function that makes an objective from a value of type ``kind`` (``str``, ``list``)."""
 
     def register(reader: Callable[[Any], Objective]) -> Callable[[Any], Objective]:
         _READERS[kind] = reader
@@ -337,13 +338,13 @@ def _factor(number: Any) -> float:
     factor = real(number)
     if factor is None:
         raise TypeError(
-            f"an objective is multiplied by a number, not by {number!r}: to want both of two objectives, add them"
+            f"an objective is multiplied by a number, not by {number!r}: to combine two objectives, add them"
         )
     return factor
 
 
 def _clean(name: str, value: Any) -> Any:
-    """The value of a field, checked by the field's name."""
+    """The value of a field, checked according to the field's name."""
     if name in ("channel", "vector", "position"):
         return {"channel": as_channel, "vector": as_vector, "position": as_position}[name](value)
     if real(value) is None:
@@ -357,7 +358,7 @@ def _taken(value: Any, pictures: Sequence[int]) -> Any:
 
 
 def _figure(number: float) -> str:
-    """A number without its sign, in full: a text is enough to make the objective again."""
+    """A number without its sign, with all digits, so that the text determines the objective."""
     return repr(abs(number)).removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""Several objectives in one batch, one picture for each."""
+"""Batches of different objectives, one picture for each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from .algebra import Objective, as_objective, earlier_equals, objective, reads
 from .fields import Shape
@@ -14,10 +15,10 @@ from .fields import Shape
 
 @objective
 class Batch(Objective):
-    """A list of objectives of any kinds and layers, one picture for each.
+    """A list of objectives of any classes and layers, one picture for each.
 
     Raises:
-        ValueError: no objective, or one that is itself for a batch.
+        ValueError: no objective, or one that itself makes several pictures.
     """
 
     objectives: tuple[Objective, ...]
@@ -28,7 +29,7 @@ class Batch(Objective):
             raise ValueError("an empty list of objectives makes no picture: give at least one")
         for one in objectives:
             if one.pictures is not None:
-                raise ValueError(f"{one!r} makes {one.pictures} pictures: a batch takes one of each")
+                raise ValueError(f"{one!r} makes {one.pictures} pictures: in a batch, each objective makes one")
         object.__setattr__(self, "objectives", objectives)
 
     @property
@@ -63,6 +64,7 @@ class Batch(Objective):
     def take(self, pictures: Sequence[int]) -> Objective:
         return self._with(objectives=tuple(self.objectives[i] for i in pictures))
 
+    @override
     def twins(self, count: int) -> list[int]:
         return earlier_equals(self.objectives)
 

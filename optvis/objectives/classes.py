@@ -1,4 +1,4 @@
-"""An objective on what a network says an image is."""
+"""An objective for a class of a classifier."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .layers import Channel, index, pick
 
 @objective
 class Class(Channel):
-    """A class, told from all others: o - r max(others) + T log p, with p the class's share of softmax(o / T).
+    """A class in contrast to all others: o - r max(others) + T log p, with p = softmax(o / T) at the class.
 
-    The output o alone also rises with what several classes have in common, and a picture of one breed of dog may raise
-    the output of another breed more. So a share r of the highest other output is subtracted. The logarithm matters
-    only while the network doubts the class, which keeps a sum balanced: a picture of ``Class("pattern", "dots") +
-    Class("colour", "green")`` shows both.
+    The output o alone also rises with features that several classes share: a picture of one breed of dog may raise the
+    output of another breed more. So the highest other output, times r, is subtracted. The logarithm has an effect only
+    while p is well below 1, which balances sums: a picture of ``Class("pattern", "dots") + Class("colour", "green")``
+    shows both.
 
     Args:
-        layer: address or module of the layer that puts out a number for each class (the mean, where it puts out
-            maps); ``""`` is the network's own output.
-        channel: the class: index (negative counts from the end) or, where the network names its outputs, name. A list
+        layer: address or module of the layer with an output for each class (maps are averaged); ``""`` is the network's
+            own output.
+        channel: the class: index (negative counts from the end) or, if the network names its outputs, name. A list
             makes a batch of pictures, one for each.
-        rival: r, the share of the highest other output that is subtracted, 0 or more.
-        temperature: T, by how much an output has to exceed the others for the doubt to end; 0 leaves out the logarithm.
+        rival: r, the factor of the highest other output, 0 or more.
+        temperature: T, the scale of differences between outputs at which p approaches 1; 0 leaves out the logarithm.
     """
 
     rival: float = 0.5
@@ -54,7 +54,7 @@ class Class(Channel):
         count = self.shape_in(full).shape[0]
         if count < 2:
             raise ValueError(
-                f"layer {self.layers[0]!r} puts out {count} number: there is no other class to tell from; "
+                f"layer {self.layers[0]!r} puts out {count} number, so there is no other class to contrast with: "
                 "use Channel(layer, 0), or -Channel(layer, 0)"
             )
         return super().bound(shapes, full)

@@ -1,7 +1,7 @@
-"""Fields that objectives share, ``channel``, ``vector`` and ``position``: reading them and fitting them to a layer.
+"""The common fields of objectives, ``channel``, ``vector`` and ``position``: reading them and fitting them to a layer.
 
-``Objective`` applies these functions to the fields of those names, so that a new objective has their checks, batches
-and negative indices without code of its own.
+``Objective`` applies these functions to the fields of those names, so that a new objective gets checks, batches and
+negative indices without further code.
 """
 
 from __future__ import annotations
@@ -19,30 +19,35 @@ Position = int | tuple[int, ...]
 
 
 class Shape(Protocol):
-    """What an objective needs to know of a layer: see ``optvis.network.LayerShape``."""
+    """The part of ``optvis.network.LayerShape`` that objectives use."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a layer's output for one image, channel first."""
+
     @property
-    def grid(self) -> tuple[int, int] | None: ...
+    def grid(self) -> tuple[int, int] | None:
+        """(height, width) of the grid of tokens."""
+
     @property
-    def names(self) -> tuple[str, ...] | None: ...
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the channels."""
 
 
 # Channels
 
 
 def as_channel(channel: Any) -> ChannelIndex | None:
-    """A number, a name, or a tuple of these from a list, range or array: one for each picture.
+    """A number, a name, or a tuple of these (one for each picture) from a list, range or array.
 
     Raises:
         TypeError: neither a number nor a name.
-        ValueError: an empty list, or one of more than a million.
+        ValueError: an empty list, or one with more than a million channels.
     """
     if isinstance(channel, (list, tuple, range)) or getattr(channel, "ndim", 0) == 1:
         if not channel[:1] if isinstance(channel, (list, tuple, range)) else not len(channel):
             raise ValueError("an empty list of channels makes no picture: name at least one channel")
-        if len(channel[: MOST + 1]) > MOST:  # of a slice: the length of a range may be too large for an int of C
+        if len(channel[: MOST + 1]) > MOST:  # of a slice, because len() fails for a range above sys.maxsize
             raise ValueError(f"too many channels, {channel!r:.60}: a batch has at most {MOST} pictures")
         return tuple(_one_channel(c) for c in channel)
     return None if channel is None else _one_channel(channel)
@@ -90,7 +95,7 @@ def as_vector(vector: Any) -> Tensor:
 
 
 def check_vector(vector: Tensor, layer: str, shape: Shape) -> None:
-    """Raise ``ValueError`` where a vector has not one number for each channel of the layer."""
+    """Raise ``ValueError`` unless a vector has one number for each channel of the layer."""
     if vector.shape[-1] != shape.shape[0]:
         raise ValueError(f"the direction has {vector.shape[-1]} numbers, layer {layer!r} has {shape.shape[0]} channels")
 
@@ -113,13 +118,13 @@ def _coordinate(value: Any) -> int:
 
 
 def place(position: Position | None, layer: str, shape: Shape, final: Shape) -> Position | None:
-    """A position in the final map, moved to the corresponding place of the map at hand; the centre by default.
+    """The position in the current map that corresponds to a position in the final map; by default the centre.
 
     Args:
-        position: as ``Neuron`` describes.
+        position: as for ``Neuron``.
         layer: address, for errors.
-        shape: what the layer puts out at the size at hand.
-        final: what it puts out at the final size, for which the position was given.
+        shape: of the layer's output at the current size.
+        final: of the layer's output at the final size, to which the position refers.
 
     Raises:
         ValueError: the layer has no such position.
@@ -129,7 +134,7 @@ def place(position: Position | None, layer: str, shape: Shape, final: Shape) -> 
         if position is not None:
             raise ValueError(
                 f"neuron {position!r} of layer {layer!r}: its output has {final.shape[0]} units and no positions; give "
-                "the unit's number, as neuron or as channel, and nothing else"
+                "only the number of the unit, as neuron or as channel"
             )
         return None
     if len(extent) == 1:
@@ -140,7 +145,7 @@ def place(position: Position | None, layer: str, shape: Shape, final: Shape) -> 
 
 
 def _token(position: Position | None, layer: str, shape: Shape, final: Shape) -> int:
-    """The number of a token; patches are the last tokens, and have a place in a grid."""
+    """The index of a token; the last tokens are patches, which have a position in a grid."""
     extent, here, grid, grid_here = final.shape[1:], shape.shape[1:], final.grid, shape.grid
     if isinstance(position, int):
         _check(layer, position, extent)
@@ -149,7 +154,7 @@ def _token(position: Position | None, layer: str, shape: Shape, final: Shape) ->
             return _moved((position,), extent, here)[0]
         further = extent[0] - grid[0] * grid[1]
         if position < further:
-            return position  # a class or register token is the same one at every size
+            return position  # class and register tokens have the same index at every size
         position = divmod(position - further, grid[1])
     if grid is None or grid_here is None:
         if position is not None:
@@ -162,7 +167,7 @@ def _token(position: Position | None, layer: str, shape: Shape, final: Shape) ->
 
 
 def _point(position: Position | None, layer: str, grid: Sequence[int], here: Sequence[int]) -> tuple[int, ...]:
-    """(y, x) in a map of size ``here``, of a position in a map of size ``grid``."""
+    """(y, x) in a map of size ``here`` from a position in a map of size ``grid``."""
     if position is None:
         return (here[0] // 2, here[1] // 2)
     pair = (position, position) if isinstance(position, int) else position

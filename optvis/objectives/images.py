@@ -1,4 +1,4 @@
-"""Penalties, to be subtracted: ``Channel("features/18", 12) - 0.1 * TotalVariation()``."""
+"""Penalties, which are subtracted from an objective: ``Channel("features/18", 12) - 0.1 * TotalVariation()``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .layers import mean
 
 @objective
 class TotalVariation(Objective):
-    """The mean absolute difference of neighbouring values, in the image (default) or in a layer's map.
+    """The mean absolute difference of neighbouring values, of the image (default) or of a layer's map.
 
     Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms", 1992.
 
@@ -25,7 +25,8 @@ class TotalVariation(Objective):
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         image = self.activation(activations)
-        return sum(mean(image.diff(dim=d).abs()) for d in range(2, image.dim()))  # type: ignore
+        variations = [mean(image.diff(dim=d).abs()) for d in range(2, image.dim())]
+        return sum(variations[1:], variations[0])
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
         if self.layer != IMAGE and len(self.shape_in(full).shape) == 1:
@@ -35,7 +36,7 @@ class TotalVariation(Objective):
 
 @objective
 class L1(Objective):
-    """The mean distance from ``center``.
+    """The mean absolute difference from ``center``.
 
     Args:
         layer: address or module; ``"@image"`` is the image.
@@ -46,26 +47,17 @@ class L1(Objective):
     center: float | None = None
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return mean((self.activation(activations) - _center(self)).abs())
+        return mean(self.difference(activations).abs())
+
+    def difference(self, activations: Mapping[str, Tensor]) -> Tensor:
+        """``[N, C, ...]``: the activations minus the center."""
+        default = 0.5 if self.layer == IMAGE else 0.0
+        return self.activation(activations) - (default if self.center is None else self.center)
 
 
 @objective
-class L2(Objective):
-    """The mean squared distance from ``center``.
-
-    Args:
-        layer: address or module; ``"@image"`` is the image.
-        center: any number; by default 0.5 (mid-grey) for the image and 0 for a layer.
-    """
-
-    layer: str | nn.Module = IMAGE
-    center: float | None = None
+class L2(L1):
+    """The mean squared difference from ``center``; arguments as for ``L1``."""
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return mean((self.activation(activations) - _center(self)).square())
-
-
-def _center(penalty: L1 | L2) -> float:
-    if penalty.center is not None:
-        return penalty.center
-    return 0.5 if penalty.layer == IMAGE else 0.0
+        return mean(self.difference(activations).square())

@@ -1,4 +1,4 @@
-"""Objectives on what a layer puts out: all of it, a channel, a neuron, a direction, a dream."""
+"""Objectives on a layer's activations: all of them, a channel, a neuron, a direction, DeepDream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .fields import ChannelIndex, Position, Shape
 
 @objective
 class Layer(Objective):
-    """The mean of everything that a layer puts out.
+    """The mean of all activations of a layer.
 
     Args:
         layer: address or module.
@@ -31,7 +31,7 @@ class Layer(Objective):
 
 @objective
 class DeepDream(Objective):
-    """The mean square of everything that a layer puts out, which strengthens whatever the layer already detects.
+    """The mean square of all activations of a layer, which amplifies the features that the layer already detects.
 
     Mordvintsev, Olah, Tyka, "Inceptionism: going deeper into neural networks", 2015.
 
@@ -51,8 +51,8 @@ class Channel(Objective):
 
     Args:
         layer: address or module.
-        channel: index (negative counts from the end) or, where the network names its outputs, name. A list makes a
-            batch of pictures, one for each.
+        channel: index (negative counts from the end) or, if the network names its outputs, name. A list makes a batch
+            of pictures, one for each.
     """
 
     layer: str | nn.Module
@@ -69,9 +69,9 @@ class Neuron(Objective):
     Args:
         layer: address or module.
         channel: index, name or list of them (a batch); ``None`` takes the mean over all channels at the position.
-        position: ``(y, x)`` in the layer's map at the picture's final size; ``y`` alone is ``(y, y)``; ``None`` the
-            centre. For tokens a number is the token (0 the class token, where there is one) and a pair a place in
-            the grid of patches. A fully connected layer has no positions.
+        position: ``(y, x)`` in the layer's map at the picture's final size; ``y`` alone is ``(y, y)``; ``None`` is the
+            centre. For tokens, a number is the index of a token (0 is the class token, if there is one) and a pair is a
+            position in the grid of patches. A fully connected layer has no positions.
     """
 
     layer: str | nn.Module
@@ -88,21 +88,21 @@ class Neuron(Objective):
 
     def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
         if len(self.shape_in(full).shape) == 1 and self.channel is None and isinstance(self.position, int):
-            # A fully connected layer: the neuron's number is that of the unit.
+            # In a fully connected layer, the number is that of the unit.
             return self._with(channel=self.position, position=None).bound(shapes, full)
         return super().bound(shapes, full)
 
 
 @objective
 class Direction(Objective):
-    """A vector over a layer's channels, compared at each position with the activation there; the mean over positions.
+    """The similarity of a vector over channels to the activation at each position; the mean over positions.
 
     Args:
         layer: address or module.
         vector: ``[C]``, or ``[N, C]`` for a batch of N pictures.
         similarity: ``"dot"``, ``"cosine"``, or ``"dot_cosine"``: dot × max(cosine, 0.1)^power, which is high only if
-            the activation has this direction and little beside it (Lucid's ``cossim_pow``; Carter et al., "Activation
-            Atlas", 2019). The lower limit of 0.1 avoids powers of negative numbers and a gradient of 0.
+            the activation has this direction and few other components (Lucid's ``cossim_pow``; Carter et al.,
+            "Activation Atlas", 2019). The lower limit of 0.1 avoids powers of negative numbers and zero gradients.
         power: the power of the cosine.
     """
 
@@ -133,7 +133,7 @@ def LayerObjective(
     channel: int | str | Sequence[int | str] | None = None,
     neuron: int | Sequence[int] | None = None,
 ) -> Objective:
-    """``Layer``, ``Channel`` or ``Neuron``, by what is given; ``"features/18:12"`` names layer and channel at once.
+    """A ``Layer``, ``Channel`` or ``Neuron``, depending on the arguments; ``"features/18:12"`` also names the channel.
 
     Args:
         layer: address or module.
@@ -163,7 +163,7 @@ def _read_string(text: str) -> Objective:
 
 
 def pick(activation: Tensor, channel: Any) -> Tensor:
-    """One channel ``[N, ...]`` of ``[N, C, ...]``, or for each picture its own."""
+    """One channel ``[N, ...]`` of ``[N, C, ...]``, the same for all pictures or one for each."""
     if isinstance(channel, int):
         return activation[:, channel]
     places = index(channel, activation.device).view(-1, *[1] * (activation.dim() - 1))
@@ -172,8 +172,8 @@ def pick(activation: Tensor, channel: Any) -> Tensor:
 
 @lru_cache(maxsize=64)
 def index(channels: tuple[int, ...], device: torch.device) -> Tensor:
-    """The channels of a batch as a tensor, made once."""
-    with torch.inference_mode(False):  # a tensor made in inference mode could not be used in a step later
+    """The channels of a batch as a tensor, which is kept."""
+    with torch.inference_mode(False):  # autograd cannot use tensors made in inference mode
         return torch.tensor(channels, device=device)
 
 

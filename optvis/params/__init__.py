@@ -1,4 +1,4 @@
-"""What is optimised and becomes an image: Fourier (the default), pixel, CPPN, or a photograph."""
+"""Parameterisations, which are optimised and become images: Fourier (the default), pixels, CPPN, photographs."""
 
 from .cppn import CPPNParam
 from .fourier import FourierParam

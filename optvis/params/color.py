@@ -1,26 +1,26 @@
-"""From unbounded, decorrelated numbers to RGB in [0, 1], and back."""
+"""Conversion of unbounded, decorrelated colours to RGB in [0, 1], and back."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-# The square root of the covariance of ImageNet's colours, as measured for Lucid (Olah, Mordvintsev, Schubert,
-# "Feature Visualization", 2017): columns are light, blue against yellow, green against magenta.
+# The square root of the covariance of ImageNet's colours, measured for Lucid (Olah, Mordvintsev, Schubert, "Feature
+# Visualization", 2017). The columns are lightness, blue against yellow, and green against magenta.
 _COVARIANCE_ROOT = torch.tensor(
     [[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], dtype=torch.float32, device="cpu"
 )
 
 EDGE = 1 / 1024
-"""Encoded images are clamped to [1/1024, 1 - 1/1024], because the logit of 0 is infinite."""
+"""Images to encode are clamped to [1/1024, 1 - 1/1024], because the logit of 0 is infinite."""
 
 
 class Color(nn.Module):
-    """From ``[N, C, H, W]`` of any numbers to [0, 1]: decorrelated colours to RGB (where C is 3), then a sigmoid.
+    """From any numbers ``[N, C, H, W]`` to [0, 1]: decorrelated colours to RGB (if C is 3), then a sigmoid.
 
     Args:
         channels: C.
-        decorrelate: the numbers are decorrelated colours; ignored where C is not 3.
+        decorrelate: True if the numbers are decorrelated colours; ignored unless C is 3.
     """
 
     matrix: Tensor
@@ -37,7 +37,7 @@ class Color(nn.Module):
         return torch.sigmoid(_mix(self.matrix, values) if self.decorrelate else values)
 
     def encode(self, image: Tensor) -> Tensor:
-        """The numbers whose image is ``image`` ``[N, C, H, W]`` in [0, 1], up to 1/1024."""
+        """The reverse: numbers whose image is ``image`` ``[N, C, H, W]`` in [0, 1], with an error of up to 1/1024."""
         values = torch.logit(image.float().clamp(EDGE, 1 - EDGE))
         return _mix(self.inverse, values) if self.decorrelate else values
 

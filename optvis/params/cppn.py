@@ -1,4 +1,4 @@
-"""A small network from position to colour, whose pictures can be rendered at any size."""
+"""Parameterisation by a small network from position to colour, which can be rendered at any size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CPPNParam(Param):
         size: pixels, or (height, width).
         batch: number of pictures, each with weights of its own.
         channels: 3 for RGB, or any other number.
-        seed: of the first picture's weights, the others counting on; or one for each picture.
+        seed: of the first picture's weights, with consecutive seeds for the others; or one for each picture.
         width: units of a hidden layer, at most 4096.
         depth: number of hidden layers, at most 1000.
     """
@@ -40,7 +40,7 @@ class CPPNParam(Param):
     ) -> None:
         super().__init__(size, batch, channels, seed)
         self.width, self.depth = as_count("width", width, 4096), as_whole("depth", depth, 0, 1000)
-        inputs = [2] + [2 * self.width] * self.depth  # each hidden layer puts out two numbers a unit
+        inputs = [2] + [2 * self.width] * self.depth  # each hidden unit has two outputs
         outputs = [self.width] * self.depth + [self.channels]
         drawn = self.noise(sum((i + 1) * o for i, o in zip(inputs, outputs, strict=True)))
         self.weights = nn.ParameterList()
@@ -67,11 +67,11 @@ class CPPNParam(Param):
 
 
 def _centres(count: int, device: torch.device) -> Tensor:
-    """``[count]``: the centres of pixels in a row, of mean 0 and variance 1."""
+    """``[count]``: the centres of pixels in a row, with mean 0 and variance 1."""
     return ((torch.arange(count, dtype=torch.float32, device=device) + 0.5) / count * 2 - 1) * 3**0.5
 
 
 def _both(x: Tensor) -> Tensor:
-    """The arctangent and its square, both of mean 0 and variance 1 for standard normal numbers, as in Lucid."""
+    """The arctangent and its square, both scaled to mean 0 and variance 1 for standard normal input, as in Lucid."""
     angle = torch.atan(x)
     return torch.cat([angle / 0.67, (angle.square() - 0.45) / 0.396], -1)

@@ -16,18 +16,18 @@ Self = TypeVar("Self", bound="FourierParam")
 
 
 class FourierParam(Param):
-    """Images ``[N, C, H, W]`` from their Fourier coefficients, each scaled by one over its frequency.
+    """Images ``[N, C, H, W]`` from their Fourier coefficients, each divided by its frequency.
 
     Natural images have such a spectrum, and a step of the optimiser then changes all frequencies alike. From Olah,
-    Mordvintsev, Schubert, "Feature Visualization", 2017 (Lucid). Frequencies are counted in cycles per picture, so
+    Mordvintsev, Schubert, "Feature Visualization", 2017 (Lucid). Frequencies are measured in cycles per picture, so
     that coefficients keep their values when a picture grows.
 
     Args:
-        size: pixels, or (height, width); any, also odd.
+        size: pixels, or (height, width); may be odd.
         batch: number of pictures.
         channels: 3 for RGB, or any other number.
         decorrelate: optimise decorrelated colours (RGB only).
-        seed: of the first picture's noise, the others counting on; or one for each picture.
+        seed: of the first picture's noise, with consecutive seeds for the others; or one for each picture.
         noise_scale: standard deviation of the coefficients at the start.
 
     Attributes:
@@ -63,7 +63,7 @@ class FourierParam(Param):
 
     @torch.no_grad()
     def encode(self: Self, image: Tensor) -> Self:
-        """Hold these images ``[N, C, H, W]`` in [0, 1]; they come out as themselves (error below 1/255)."""
+        """Set the coefficients to those of images ``[N, C, H, W]`` in [0, 1] (error below 1/255); returns itself."""
         values = self.color.encode(self._fitting(image))
         spectrum = torch.fft.rfft2(values, norm="forward") / self.scale
         self.coefficients.copy_(torch.view_as_real(spectrum))
@@ -80,7 +80,7 @@ class FourierParam(Param):
 
 
 def _scale(size: Size, decay: float) -> Tensor:
-    """``[H, W // 2 + 1]``: 1/4 over the frequency in cycles per picture to the power of ``decay``."""
+    """``[H, W // 2 + 1]``: 1/4 divided by the frequency, in cycles per picture, to the power of ``decay``."""
     height, width = size
     fy = torch.fft.fftfreq(height, dtype=torch.float32, device="cpu")[:, None]
     fx = torch.fft.rfftfreq(width, dtype=torch.float32, device="cpu")[None]
@@ -90,10 +90,10 @@ def _scale(size: Size, decay: float) -> Tensor:
 
 
 def pad_spectrum(spectrum: Tensor, old: Size, new: Size) -> Tensor:
-    """A half spectrum ``[..., H, W // 2 + 1]`` (``norm="forward"``) of images of ``old`` size at ``new`` size.
+    """A half spectrum ``[..., H, W // 2 + 1]`` (``norm="forward"``) of images of size ``old``, for size ``new``.
 
-    The highest frequency of an even size stands for both its signs: it is split where the picture grows and joined
-    where it shrinks, so that growing and shrinking back gives the same picture.
+    The highest frequency of an even size represents both its signs: it is split if the picture grows and joined if it
+    shrinks, so that growing and shrinking back gives the same picture.
     """
     spectrum = _resize_rows(spectrum, old[0], new[0])
     columns = min(old[1] // 2, new[1] // 2) + 1
@@ -102,7 +102,7 @@ def pad_spectrum(spectrum: Tensor, old: Size, new: Size) -> Tensor:
     if new[1] > old[1] and old[1] % 2 == 0:
         out[..., old[1] // 2] *= 0.5
     if new[1] < old[1] and new[1] % 2 == 0:
-        # The column of the new highest frequency holds the sum of both signs: itself and its mirror.
+        # The column of the new highest frequency is the sum of both signs: the column and its mirror image.
         edge = spectrum[..., new[1] // 2]
         mirror = edge.flip(-1).roll(1, -1).conj()
         out[..., new[1] // 2] = edge + mirror
@@ -114,7 +114,7 @@ def _resize_rows(spectrum: Tensor, old: int, new: int) -> Tensor:
         return spectrum
     small = min(old, new)
     out = spectrum.new_zeros(*spectrum.shape[:-2], new, spectrum.shape[-1])
-    above, below = (small + 1) // 2, (small - 1) // 2  # rows of frequency 0 and up, and of negative frequency
+    above, below = (small + 1) // 2, (small - 1) // 2  # numbers of rows with frequencies ≥ 0 and < 0
     out[..., :above, :] = spectrum[..., :above, :]
     if below:
         out[..., -below:, :] = spectrum[..., -below:, :]

@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from ..checks import as_count, as_seeds, as_size
 
 MOST_NUMBERS = 2**32
-"""The most numbers in the images of a parameterisation: 16 GiB."""
+"""The largest number of values in the images of a parameterisation: 16 GiB."""
 
 Self = TypeVar("Self", bound="Param")
 
 
 class Param(nn.Module):
-    """A module whose call gives images ``[N, C, H, W]`` in [0, 1].
+    """A module whose call returns images ``[N, C, H, W]`` in [0, 1].
 
     Subclasses define ``forward``, and ``grow`` if the shape of their parameters depends on the size. They keep each
-    argument of their constructor as an attribute of the same name, which the constructor takes again. All parameters
-    have the pictures along their first axis.
+    argument of their constructor as an attribute of the same name, from which ``arguments`` makes another one. The
+    first axis of all parameters is that of the pictures.
 
     Attributes:
         size: (height, width) in pixels.
         batch: number of pictures N.
         channels: number of channels C.
         seed: the seed of each picture's noise.
-        lr_scale: what the learning rate of the run is multiplied by.
-        holds_picture: True if it holds more than the noise that it began with; a run then keeps its size.
+        lr_scale: factor of the run's learning rate.
+        holds_picture: True if it holds more than its initial noise; a run then keeps its size.
     """
 
     lr_scale = 1.0
@@ -52,7 +52,7 @@ class Param(nn.Module):
             )
 
     def noise(self, *shape: int) -> Tensor:
-        """``[N, *shape]`` of standard normal numbers, each picture's from its own seed."""
+        """Standard normal numbers ``[N, *shape]``, for each picture from its own seed."""
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in self.seed]
         return torch.stack([torch.randn(shape, generator=g, dtype=torch.float32, device="cpu") for g in generators])
 
@@ -60,7 +60,7 @@ class Param(nn.Module):
         raise NotImplementedError
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the constructor that make another one of the same kind, batch, size and noise.
+        """The arguments of the constructor that make another one of the same class, batch, size and noise.
 
         Raises:
             AttributeError: the class does not keep one of them as an attribute.
@@ -68,7 +68,7 @@ class Param(nn.Module):
         return {name: getattr(self, name) for name in argument_names(type(self))}
 
     def options(self) -> dict[str, Any]:
-        """The arguments of the constructor, apart from the number of pictures and their noise."""
+        """The arguments of the constructor, except the number of pictures and their noise."""
         names = [name for name in argument_names(type(self)) if name not in ("batch", "seed", "noise_scale")]
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
@@ -80,7 +80,7 @@ class Param(nn.Module):
         return grown
 
     def _at(self: Self, size: int | Sequence[int]) -> Self:
-        """A new one of the same options at another size, on the same device, which holds noise."""
+        """A new one with the same options at another size, on the same device, with initial noise."""
         made = type(self)(**{**self.arguments(), "size": as_size(size)})
         made.holds_picture = self.holds_picture
         return made.to(next(self.parameters()).device)
@@ -93,7 +93,7 @@ class Param(nn.Module):
 
     @staticmethod
     def join(params: Sequence[Param]) -> Param:
-        """One parameterisation that holds the pictures of several of one kind, size and options.
+        """One parameterisation with the pictures of several, which have the same class, size and options.
 
         Raises:
             ValueError: they differ in these, or there are none.
@@ -101,7 +101,7 @@ class Param(nn.Module):
         kinds = list(dict.fromkeys(f"{type(param).__name__}({_listed(param.options())})" for param in params))
         if len(kinds) != 1:
             raise ValueError(
-                f"parameterisations of one kind, size and options can be joined, not {' and '.join(kinds) or 'none'}"
+                f"parameterisations of one class, size and options can be joined, not {' and '.join(kinds) or 'none'}"
             )
         if len(params) == 1:
             return params[0]
@@ -115,12 +115,12 @@ class Param(nn.Module):
         return joined
 
     def take(self, pictures: Sequence[int]) -> Param:
-        """A parameterisation of some of the pictures, in this order; itself where that is all of them."""
+        """A parameterisation with some of the pictures, in this order; itself if that is all of them."""
         which = list(pictures)
         if which == list(range(self.batch)):
             return self
         slices = {id(p): torch.nn.Parameter(p.detach()[which]) for p in self.parameters()}
-        taken = copy.deepcopy(self, slices)  # what is not taken is not copied either
+        taken = copy.deepcopy(self, slices)  # with slices instead of whole parameters
         taken.batch = len(which)
         taken.seed = tuple(self.seed[i] for i in which)
         return taken
@@ -133,7 +133,7 @@ class Param(nn.Module):
 
 
 def argument_names(kind: type) -> list[str]:
-    """The named arguments of a constructor, with those that ``**options`` passes on to the base classes."""
+    """The named arguments of a constructor, including those that it passes to base classes as ``**options``."""
     names: dict[str, None] = {}
     for base in kind.__mro__:
         if "__init__" in vars(base):

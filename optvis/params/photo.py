@@ -1,4 +1,4 @@
-"""Parameterisations that begin with noise (``ImageParam``) or with a photograph (``ImageFile``)."""
+"""Making parameterisations from noise (``ImageParam``) or from a photograph (``ImageFile``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .pixel import PixelParam
 def ImageParam(
     size: int | Sequence[int], batch: int = 1, fft: bool = True, decorrelate: bool = True, **options: Any
 ) -> FourierParam | PixelParam:
-    """A parameterisation that begins with noise: a ``FourierParam`` (``fft=True``) or a ``PixelParam``.
+    """A parameterisation with initial noise: a ``FourierParam`` (``fft=True``) or a ``PixelParam``.
 
     Args:
         size: pixels, or (height, width).
@@ -38,20 +38,20 @@ def ImageFile(
     decorrelate: bool = True,
     batch: int = 1,
 ) -> FourierParam | PixelParam:
-    """A parameterisation that begins with a picture, for dreams; it gives that picture (error below 1/255).
+    """A parameterisation that begins with a picture, for dreams (error below 1/255).
 
     Args:
         image: a path, PIL image, array (``[H, W]`` or ``[H, W, C]``; uint8, or floats in [0, 1]) or tensor
             (``[C, H, W]`` or ``[N, C, H, W]``, floats in [0, 1]).
-        size: ``None`` keeps the picture's own size; a number is the length of the smaller side; (height, width) crops
-            the middle to that shape.
+        size: ``None`` keeps the picture's own size; a number is the length of the smaller side; for (height, width) the
+            picture is scaled to cover that shape and cropped around its centre.
         fft: optimise the spectrum rather than pixels.
         decorrelate: optimise decorrelated colours (RGB only).
         batch: number of copies of a single picture.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no image, or the array's shape or range is none of an image.
+        ValueError: the file is no image, or shape or range of the array are not those of an image.
     """
     smaller_side = whole(size)
     pictures = fit(read_image(image), size if smaller_side is None else smaller_side)

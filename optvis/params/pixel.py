@@ -1,4 +1,4 @@
-"""A parameterisation by pixels."""
+"""Parameterisation by pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PixelParam(Param):
         batch: number of pictures.
         channels: 3 for RGB, or any other number.
         decorrelate: optimise decorrelated colours (RGB only).
-        seed: of the first picture's noise, the others counting on; or one for each picture.
+        seed: of the first picture's noise, with consecutive seeds for the others; or one for each picture.
         noise_scale: standard deviation of the numbers at the start.
     """
 
@@ -48,14 +48,14 @@ class PixelParam(Param):
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> PixelParam:
-        """Hold these images ``[N, C, H, W]`` in [0, 1]; they come out as themselves (error below 1/255)."""
+        """Set the pixels to those of images ``[N, C, H, W]`` in [0, 1] (error below 1/255); returns itself."""
         self.pixels.copy_(self.color.encode(self._fitting(image)))
         self.holds_picture = True
         return self
 
     @torch.no_grad()
     def grow(self: Self, size: int | Sequence[int]) -> Self:
-        """The same pictures at another size, resampled (bilinear, without aliasing)."""
+        """The same pictures at another size, resampled (bilinear, antialiased)."""
         grown = self._at(size)
         if grown.size == self.size:
             grown.pixels.copy_(self.pixels)

@@ -1,4 +1,4 @@
-"""Whole uses, one file an idea."""
+"""Recipes: complete uses of optvis, one in each file."""
 
 from .collage import collage
 

@@ -24,7 +24,7 @@ def collage(
     verbose: bool | str = True,
     **options: Any,
 ) -> Visualisation:
-    """Many channels of a layer, or many objectives, with a label under each; ``.save("collage.png")`` writes it.
+    """Draw many channels of a layer, or many objectives, with a label below each.
 
     ::
 
@@ -34,11 +34,11 @@ def collage(
     Args:
         network: any ``nn.Module`` that takes images.
         layer: address or module; or an objective for several pictures (``Class``, ``Channel`` with a list, a list of
-            objectives), and then ``channels`` is not used.
-        channels: indices or names, as many as you like; those behind the layer's last are an error. ``None`` for all.
+            objectives), for which ``channels`` is ignored.
+        channels: indices or names of channels of the layer; ``None`` for all.
         size: of each picture, in pixels or (height, width); by default the network's own, or 224.
-        batch: pictures at once, as for ``vis``.
-        seed: every picture is drawn from the same random numbers as it would be alone.
+        batch: number of pictures in the network at once, as for ``vis``.
+        seed: of everything random; every picture is the same as if it were drawn alone with this seed.
         verbose: as for ``vis``.
         options: further arguments of ``OptVis`` and of ``vis`` (``mean``, ``device``, ``stages``, ``lr``, ...).
     """

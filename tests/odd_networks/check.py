@@ -264,7 +264,9 @@ def _compare(truth: Truth, wanted: Wanted, start: ImageParam, result: Visualisat
     after, scales = truth.scores(_normalised(result.images, result), wanted)
     rough = 0.2 if truth.architecture.noisy else 1e-3
     found = []
-    for said, is_, was, scale in zip(result.scores.tolist(), after.tolist(), before.tolist(), scales.tolist()):
+    for said, is_, was, scale in zip(
+        result.scores.tolist(), after.tolist(), before.tolist(), scales.tolist(), strict=False
+    ):
         if not abs(said - is_) <= rough * (abs(is_) + 0.1 * scale):
             found.append(f"score {said:.5g}, but the channel's mean is {is_:.5g}")
         else:
@@ -334,7 +336,7 @@ def _together(truth: Truth, network: nn.Module, layers: Sequence[str]) -> dict[s
         found = faults(truth, network, wanted, objective)
     except (Refused, Unclear):
         return None  # which layer it was shows when each is drawn alone
-    return dict(zip(layers, found))
+    return dict(zip(layers, found, strict=False))
 
 
 def _one(truth: Truth, network: nn.Module, address: str, copies: int) -> tuple[str, str]:

@@ -222,7 +222,7 @@ class Flat(Tiny):
 
     def forward(self, x: Tensor) -> Tensor:
         parts = self.flat.split([shape.numel() for _, _, shape in self.places])
-        for (module, name, shape), part in zip(self.places, parts):
+        for (module, name, shape), part in zip(self.places, parts, strict=False):
             setattr(module, name, part.view(shape))
         return super().forward(x)
 
