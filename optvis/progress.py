@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .checks import shown
+
 
 def progress_bar(total: int, verbose: bool | str, description: str) -> Any:
     """A bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` none.
@@ -16,11 +18,11 @@ def progress_bar(total: int, verbose: bool | str, description: str) -> Any:
     Raises:
         ValueError: ``verbose`` is something else.
     """
-    if verbose not in (True, False, "always"):
-        raise ValueError(f"verbose={verbose!r}: choose True, False or 'always'")
+    if not isinstance(verbose, (bool, int, str)) or verbose not in (True, False, "always"):
+        raise ValueError(f"verbose={shown(verbose)}: choose True, False or 'always'")
     # ``None`` leaves it to whether the output is a terminal.
-    shown = None if "ipykernel" not in sys.modules and verbose is True else not verbose
-    return tqdm(total=total, disable=shown, desc=description[:40])
+    disabled = None if "ipykernel" not in sys.modules and verbose is True else not verbose
+    return tqdm(total=total, disable=disabled, desc=description[:40])
 
 
 def advance(bar: Any, scores: Tensor) -> None:

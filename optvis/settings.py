@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .checks import Size, as_count, as_number, as_size, as_whole
+from .checks import Size, as_count, as_flag, as_function, as_number, as_size, as_whole, shown
 from .network import Extra, NetworkInput
 from .network.precision import PRECISIONS
 from .objectives import Objective
@@ -82,6 +82,11 @@ class Settings:
             checked["thresh"] = plan_thresh(self.thresh)
         if self.channel_noise is not None:
             checked["channel_noise"] = as_number("channel_noise", self.channel_noise, 0, 1, ends="[)")
+        for name in ("transform", "compile"):
+            checked[name] = as_flag(name, getattr(self, name))
+        as_function("optim", self.optim, "an optimiser's class, such as torch.optim.Adam")
+        for change in self.grad_tfms:
+            as_function("grad_tfms", change, "functions from a gradient to a gradient")
         for name in ("batch", "tile"):
             if getattr(self, name) is not None:
                 checked[name] = as_count(name, getattr(self, name))
@@ -90,11 +95,17 @@ class Settings:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.img_param is not None and not isinstance(self.img_param, Param):
-            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {self.img_param!r}")
-        if self.precision not in (*PRECISIONS, "auto"):
-            raise ValueError(f"precision {self.precision!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
-        if self.until is not None and not callable(self.until) and self.until != "plateau":
-            raise ValueError(f"until={self.until!r}: choose 'plateau', a function of a picture and its scores, or None")
+            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {shown(self.img_param)}")
+        if not isinstance(self.precision, str) or self.precision not in (*PRECISIONS, "auto"):
+            raise ValueError(f"precision {shown(self.precision)}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
+        if (
+            self.until is not None
+            and not callable(self.until)
+            and not (isinstance(self.until, str) and self.until == "plateau")
+        ):
+            raise ValueError(
+                f"until={shown(self.until)}: choose 'plateau', a function of a picture and its scores, or None"
+            )
         if self.until is not None and self.thresh:
             raise ValueError("until lets pictures leave at steps of their own, thresh says at which all do: give one")
         if self.tile is not None and self.objective.placed:

@@ -17,10 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .checks import as_list
 from .display import has_screen, notebook_display
 from .files import check_path, check_picture_size, save_or_rescue
 from .images import as_json, grid, grid_places, open_image, read_image, to_pil, write_picture
 from .params import PixelParam
+from .text import printable
 
 
 class Visualisation:
@@ -107,7 +109,11 @@ class Visualisation:
             columns: pictures in a row; by default as many as leave the fewest places empty, near a square.
             labels: a line under each picture; ``()`` for none, by default ``self.labels`` where there are several.
         """
-        labels = (self.labels if len(self) > 1 else ()) if labels is None else labels
+        labels = (
+            (self.labels if len(self) > 1 else ()) if labels is None else as_list("labels", labels, "a list of texts")
+        )
+        if len(labels) not in (0, len(self)):
+            raise ValueError(f"{len(labels)} labels for {len(self)} pictures: give one for each, or none")
         return grid(self.to_pil(), columns, labels)
 
     def show(self) -> None:
@@ -231,5 +237,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def _text(path: str | os.PathLike[str], key: str) -> str | None:
     with open_image(path) as image:
-        text = getattr(image, "text", {}).get(key)
+        try:
+            text = getattr(image, "text", {}).get(key)
+        except Exception as error:  # Pillow reads the whole file for it, and raises nearly every type
+            raise ValueError(f"{str(path)!r} is damaged: {printable(error)}") from error
     return text if isinstance(text, str) else None

@@ -6,7 +6,6 @@ import copy
 import io
 import json
 import math
-import operator
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checks import as_count, as_number, as_size, choice
+from ..checks import as_count, as_flag, as_list, as_number, as_size, choice, shown, whole
 from ..files import check_path, save_or_rescue
 from ..images import as_json, grid, to_pil, write_picture
 from .inputs import Inputs, Part
@@ -93,7 +92,9 @@ class Attribution:
 
     def __getitem__(self, i: int) -> Attribution:
         """The attribution of one image."""
-        place = operator.index(i)
+        place = whole(i)
+        if place is None:
+            raise TypeError(f"an image is taken by its number, not by {shown(i)}")
         if not -len(self) <= place < len(self):
             raise IndexError(f"no image {i}: there are {len(self)}, numbered 0 to {len(self) - 1}")
         place %= len(self)
@@ -219,6 +220,7 @@ class Attribution:
             ValueError: another sign, or no size.
         """
         choice("sign", sign, SIGNS)
+        outliers = as_number("outliers", outliers, 0, 100, ends="[)")
         size = as_size(tuple(self.images.shape[-2:]) if size is None else size)
         return heat_of(self.values, size, sign, outliers)
 
@@ -242,7 +244,7 @@ class Attribution:
             ValueError: something that cannot be chosen.
             ImportError: matplotlib is not installed.
         """
-        as_number("alpha", alpha, 0, 1)
+        alpha = as_number("alpha", alpha, 0, 1)
         choice("place to draw on", on, ("original", "view"))
         return [to_pil(drawn) for drawn in self._drawn("overlay", sign, cmap, alpha, on)]
 
@@ -268,9 +270,10 @@ class Attribution:
             ValueError: something that cannot be chosen.
             ImportError: matplotlib is not installed.
         """
-        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        kinds = (kinds,) if isinstance(kinds, str) else as_list("kinds", kinds, f"some of {', '.join(KINDS)}")
         if not kinds:
             raise ValueError(f"no kinds to show: choose some of {', '.join(KINDS)}")
+        colorbar, titles = as_flag("colorbar", colorbar), as_flag("titles", titles)
         columns = [self._drawn(kind, sign, cmap) for kind in kinds]
         rows = [
             [
@@ -366,7 +369,9 @@ def compare(
         ValueError: none to compare, another number of images in some, or something that cannot be chosen.
         ImportError: matplotlib is not installed.
     """
-    given = list(attributions)
+    given = as_list("attributions", attributions, "a list of attributions")
+    if not all(isinstance(one, Attribution) for one in given):
+        raise TypeError(f"attributions {shown(attributions)}: give a list of what attribute returns")
     if not given:
         raise ValueError("nothing to compare: give at least one attribution")
     if len({len(one) for one in given}) > 1:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
-from ..checks import as_count
-from .scorer import Extra, Map, importance, scoring
+from ..checks import as_count, as_flag, as_function, as_number, as_whole
+from .scorer import Extra, Map, as_map, importance, scoring
 
 Explain = Callable[[Tensor], Any]
 """From images ``[N, C, H, W]`` in [0, 1] to their values ``[N, C, h, w]``, or an attribution that has them."""
@@ -55,8 +55,8 @@ def infidelity(
 
     as_count("samples", samples)
     as_count("cells", cells)
-    if not 0 < share < 1:
-        raise ValueError(f"share {share!r}: give a number above 0 and below 1")
+    share = as_number("share", share, 0, 1, "()")
+    seed, scaled = as_whole("seed", seed, -(2**63), 2**63 - 1), as_flag("scaled", scaled)
     drawn = torch.rand(samples, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, as_baseline(scorer.context, baseline)
@@ -108,9 +108,9 @@ def max_sensitivity(
     from captum.metrics import sensitivity_max
 
     as_count("samples", samples)
-    if not radius > 0:
-        raise ValueError(f"radius {radius!r}: give a number above 0")
-    images = attribution.images.detach().float()
+    radius, seed = as_number("radius", radius, 0, ends="(]"), as_whole("seed", seed, -(2**63), 2**63 - 1)
+    as_function("explain", explain, "a function from images to values or an attribution")
+    images = as_map(attribution).images.detach().float()
     generator = torch.Generator().manual_seed(seed)
 
     def near(images: Tensor) -> Tensor:

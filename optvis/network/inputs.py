@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import Size
+from ..checks import Size, as_numbers
 from .addresses import unwrap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -58,24 +57,17 @@ class NetworkInput:
         return cls(
             channels=channels,
             size=_own_size(inner),
-            mean=_values("mean", own_mean if mean is None else mean, channels),
-            std=_values("std", own_std if std is None else std, channels),
+            mean=as_numbers("mean", own_mean if mean is None else mean, channels, "channels"),
+            std=as_std(own_std if std is None else std, channels),
             device=torch.device("cpu") if weight is None else weight.device,
             dtype=torch.float32 if weight is None else weight.dtype,
         )
 
 
-def _values(name: str, given: Any, channels: int) -> tuple[float, ...]:
-    listed = given.tolist() if hasattr(given, "tolist") else given
-    try:
-        values = tuple(map(float, listed)) if isinstance(listed, Sequence) else (float(listed),) * channels
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} {given!r}: give a number, or one for each of {channels} channels") from None
-    if len(values) != channels:
-        raise ValueError(f"{name} has {len(values)} values {values}, but the network takes {channels} channels")
-    if not all(map(math.isfinite, values)):
-        raise ValueError(f"{name} must be finite in every channel, not {values}: give {name}=")
-    if name == "std" and min(values) <= 0:
+def as_std(std: Any, channels: int) -> tuple[float, ...]:
+    """A standard deviation for each channel; raises ``ValueError`` where one is not above 0."""
+    values = as_numbers("std", std, channels, "channels")
+    if min(values) <= 0:
         raise ValueError(f"std must be positive in every channel, not {values}: give std=")
     return values
 
@@ -160,7 +152,7 @@ def usable_device(device: torch.device | str) -> torch.device:
     """The device with its number, ``cuda:0`` for ``cuda``; raises ``ValueError`` where there is none such."""
     try:
         found = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
     if found.type == "meta":
         raise ValueError("device 'meta' cannot be used: it computes nothing")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from ..checks import as_number
 from .algebra import IMAGE, Objective, objective
 from .fields import Shape
 from .layers import mean
@@ -45,6 +46,11 @@ class L1(Objective):
     layer: str | nn.Module = IMAGE
     center: float | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.center is not None:
+            as_number("center", self.center)
+
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         return mean((self.activation(activations) - _center(self)).abs())
 
@@ -60,6 +66,11 @@ class L2(Objective):
 
     layer: str | nn.Module = IMAGE
     center: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.center is not None:
+            as_number("center", self.center)
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         return mean((self.activation(activations) - _center(self)).square())
