@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import as_function, whole
+from .checks import Size, as_function, whole
 from .interrupts import Interrupt, interruptible, postponed
 from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
@@ -322,7 +322,7 @@ class Loop(Run):
         """The loop: image, transforms, network, objective, a step uphill; yields the pictures that took the step."""
         plan, forward = self.plan, self.ready.forward
         turn: Turn | None = None
-        for size, groups in self.scheduler.turns():
+        for size, groups in self._due():
             if turn is None or (turn.size, turn.groups) != (size, groups):
                 turn = self.turn(size, groups)  # other pictures, or the same ones at another size
                 wrapped = self._wrapped(turn)  # in tiles, or compiled, where that is asked for
@@ -351,8 +351,19 @@ class Loop(Run):
                     raise
                 continue
             self.record(turn)
-            self.scheduler.release()
+            with isolated(self.prepared.given.device):
+                self.scheduler.release()
             yield turn
+
+    def _due(self) -> Iterator[tuple[Size, Sequence[Group]]]:
+        """The turns of the scheduler; pictures are made and grow outside the caller's inference mode and the like."""
+        turns = self.scheduler.turns()
+        while True:
+            with isolated(self.prepared.given.device):
+                due = next(turns, None)
+            if due is None:
+                return
+            yield due
 
     def _wrapped(self, turn: Turn) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
         settings, (height, width) = self.plan.settings, turn.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from .checks import Size
-from .network import LayerShape, NetworkInput
+from .network import LayerShape, NetworkInput, Probed
 from .network.precision import PRECISIONS
 from .objectives import Batch, Channel, Objective
 from .params import ImageParam, Param, PixelParam
@@ -73,13 +74,20 @@ class Plan:
                 network_size = prepared.probe.network_size(settings.seen_size(stage.size))
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
+        if settings.transform and probed is not None:
+            settings = _within_reach(settings, probed)
         noise = 0.0
-        if settings.transform and probed is not None and not probed.checkpointed:
+        if settings.transform and probed is not None:
             noise = settings.channel_noise if settings.channel_noise is not None else _noise_for(len(probed.weighted))
         slots = settings.batch or (64 if given.device.type == "cuda" else 8)
         if settings.objective.coupled:
             slots = settings.count
         if probed is not None and probed.alone:
+            if settings.objective.coupled and slots > 1:
+                raise ValueError(
+                    f"{settings.objective!r} compares the pictures of a batch, and {type(prepared.shadow).__name__} "
+                    "takes one image at a time: choose another objective"
+                )
             slots = 1
         plan = cls(settings, tuple(stages), network_size, shapes, noise, slots)
         plan.check_optimiser()
@@ -193,6 +201,7 @@ class Plan:
             "std": list(given.std),
             "network_size": list(self.network_size) if self.network_size else None,
             "batch": self.slots,
+            "not_reached": list(prepared.probed(self.shown_size(self.stages[-1].size)).scripted),
             "until": settings.until if isinstance(settings.until, str | None) else repr(settings.until),
             "tile": settings.tile,
             "device": str(given.device),
@@ -211,6 +220,23 @@ def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
     return printable(
         channel if isinstance(channel, str) else names[channel] if names else f"{layer}:{channel}".lstrip(":")
     )
+
+
+def _within_reach(settings: Settings, probed: Probed) -> Settings:
+    """The settings without what this network keeps out; warns of it."""
+    if probed.checkpointed:
+        warnings.warn(
+            "the network computes activations again in the backward pass (torch.utils.checkpoint), out of reach of "
+            "channel noise and soft ReLU gradients: both are off",
+            stacklevel=5,
+        )
+        return replace(settings, channel_noise=0.0, relu_softness=0.0)
+    if probed.scripted and (settings.channel_noise != 0 or settings.relu_softness):
+        parts = ", ".join(repr(part) if part else "the network" for part in probed.scripted)
+        warnings.warn(
+            f"TorchScript compiled {parts}: channel noise and soft ReLU gradients do not reach into it", stacklevel=5
+        )
+    return settings
 
 
 def _noise_for(depth: int) -> float:

@@ -106,7 +106,8 @@ class Prepared:
         network, dtype, memory_format = working_copy(self.shadow, self.layers, look, given.device, precision)
         generator = torch.Generator() if probed.random else None
         forward = replace(plain, network=network, dtype=dtype, memory_format=memory_format, generator=generator)
-        return Ready(forward, fast_first_conv(network))
+        # What is computed again on the way back is out of reach of overrides, and has to be the same.
+        return Ready(forward, Overrides({}) if probed.checkpointed else fast_first_conv(network))
 
 
 def state_of(network: nn.Module) -> State:

@@ -94,8 +94,8 @@ class Run:
         """
         if not groups:
             raise KeyboardInterrupt
-        pictures, param, history, frames = joined(groups)
         with isolated(self.prepared.given.device):
+            pictures, param, history, frames = joined(groups)
             scores, silent = self._final_scores(pictures, param, slots)
         _warn_of_silent(self.plan.settings.objective, silent)
         if self.plan.settings.compile and self.prepared.compiler.failure:

@@ -134,7 +134,7 @@ class Turn:
     @property
     def opens_relus(self) -> bool:
         """True if gradients pass inactive ReLUs in this step."""
-        return any(group.silent and group.age % OPEN_STEPS for group in self.groups)
+        return not self.probed.checkpointed and any(group.silent and group.age % OPEN_STEPS for group in self.groups)
 
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1]."""

@@ -11,8 +11,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: see the README
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+import signal
+
 import pytest
 from torch import nn
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
 
 SHARED = Path(os.environ.get("OPTVIS_SHARED", Path(__file__).parents[2] / "shared"))
 

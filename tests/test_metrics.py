@@ -486,7 +486,7 @@ ERRORS: dict[str, tuple[Any, str]] = {
     "batch size": (lambda n, a: metrics.insertion(n, a, batch_size=-1), "batch_size -1"),
     "percentages": (lambda n, a: metrics.road(n, a, percentages=(20, 100)), r"percentages \[20, 100\]: give one"),
     "order": (lambda n, a: metrics.road(n, a, order="last"), "no order 'last': did you mean 'least'"),
-    "share": (lambda n, a: metrics.infidelity(n, a, share=1), "share 1: give a number above 0 and below 1"),
+    "share": (lambda n, a: metrics.infidelity(n, a, share=1), "share 1: give a number above 0 "),
     "radius": (lambda n, a: metrics.max_sensitivity(a, torch.ones_like, radius=0), "radius 0: give a number above 0"),
     "explain": (lambda n, a: metrics.max_sensitivity(a, lambda x: x[0]), r"shape \[3, 8, 8\]: it must give values"),
     "boxes": (lambda n, a: metrics.pointing_game(a, [(0, 0, 1, 1)]), "1 boxes for 2 images"),

@@ -87,7 +87,6 @@ def attribute(
     way = find_method(method)
     options = way.checked(options)
     given = NetworkInput.of(network, mean, std)
-    inputs = read_inputs(image, given.channels, given.size)
     wanted = _wanted(network, layer)
     if wanted and not way.layer:
         raise ValueError(f"{way.name} works on the image itself, not at layer {wanted[0]!r}: leave layer= out")
@@ -95,6 +94,7 @@ def attribute(
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
     extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
     with isolated(given.device):
+        inputs = read_inputs(image, given.channels, given.size)
         forward = forward_of(network, given, extra)
         explained, contexts, layers = _prepared(forward, inputs.images.to(given.device), target, way, wanted)
         if aug_smooth and explained.placed:

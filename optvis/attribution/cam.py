@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checks import as_whole
 from ..network.addresses import layers_of
 from .context import Context, parts, scoring, scoring_from
 from .registry import method
@@ -92,8 +93,9 @@ def first_component(maps: Tensor) -> Tensor:
 @method("random_cam", layer=True)
 def random_cam(context: Context, layer: str, seed: int = 0) -> Tensor:
     """w A with random weights in [-1, 1]: the baseline that any method must beat."""
+    as_whole("seed", seed, -(2**63), 2**63 - 1)
     a = context.activations(layer)
-    drawn = torch.rand(a.shape[:2], generator=torch.Generator().manual_seed(seed))
+    drawn = torch.rand(a.shape[:2], generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
     return _weighted((2 * drawn - 1).to(a), a)
 
 

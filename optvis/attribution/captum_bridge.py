@@ -106,10 +106,10 @@ def one_by_one(context: Context, attribute: Callable[..., Tensor], *rows: Tensor
 def seeded(seed: int) -> Iterator[None]:
     """Within the block torch's and numpy's global random numbers come from ``seed``; their states are then put back.
 
-    Captum draws from both and takes no generator.
+    Captum draws from both, in torch's default type, and takes no generator.
     """
     as_whole("seed", seed, 0, 2**32 - 1)
-    numpy_state = numpy.random.get_state()
+    numpy_state, dtype = numpy.random.get_state(), torch.get_default_dtype()
     # Where CUDA is not initialised, torch would keep the seed for later.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
     with torch.random.fork_rng(devices=list(devices)):
@@ -118,6 +118,8 @@ def seeded(seed: int) -> Iterator[None]:
             if devices:
                 torch.cuda.manual_seed_all(seed)
             numpy.random.seed(seed)
+            torch.set_default_dtype(torch.float32)
             yield
         finally:
+            torch.set_default_dtype(dtype)
             numpy.random.set_state(numpy_state)

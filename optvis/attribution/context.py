@@ -13,6 +13,7 @@ from ..checks import as_count
 from ..network import Forward, LayerShape, Pass, to_the_end
 from ..network.addresses import IMAGE
 from ..network.suffix import Change, rest_of
+from .alone import AloneForward
 from .targets import Target
 
 
@@ -243,6 +244,8 @@ def scoring_from(context: Context, layer: str) -> Scoring:
 
     @torch.no_grad()
     def score(i: int, maps: Tensor) -> Tensor:
+        if isinstance(context.forward, AloneForward) and len(maps) > 1:
+            return torch.cat([score(i, one) for one in maps.split(1)])
         if (i, len(maps)) not in rests:
             image = context.take([i])
             inputs = image.inputs.detach().expand(len(maps), -1, -1, -1)

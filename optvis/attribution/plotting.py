@@ -1,4 +1,4 @@
-"""Drawing maps: their scale, colours, pictures with a map on them, figures, and where to show those."""
+"""Drawing maps: scaling, colours, overlays and figures."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.
 
 
 def of_sign(maps: Tensor, sign: str) -> Tensor:
-    """What counts of signed maps, one of ``SIGNS``."""
+    """The part of signed maps of a sign, one of ``SIGNS``."""
     if sign == "all":
         return maps
     return maps.abs() if sign == "absolute" else (-maps if sign == "negative" else maps).relu()
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps ``[N, C, h, w]`` at another size; the corners of the first and last places lie on those of the picture."""
+    """Maps ``[N, C, h, w]`` at another size, bilinear; their outer edges lie on those of the picture."""
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
 
 
 def _stretched(maps: Tensor) -> Tensor:
-    """``[N, 1, h, w]`` from [least, greatest] to [0, 1], each by itself."""
+    """``[N, 1, h, w]`` scaled from [min, max] to [0, 1], each by itself."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return (maps - low) / (high - low + 1e-7)
 
 
 def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
-    """A colour map of matplotlib; by default jet, or one with white in its middle for maps of both signs.
+    """A colour map of matplotlib; by default jet, or seismic, with white in its middle, for maps of both signs.
 
     Raises:
         ValueError: there is none of this name.
@@ -142,19 +142,19 @@ def figure_of(
 
 
 def title_of(*lines: str) -> str:
-    """Lines for over a picture, without the empty ones."""
+    """A title of several lines, without empty ones."""
     return "\n".join(textwrap.fill(line, 36) for line in lines if line)
 
 
 def present(figure: Figure) -> None:
-    """Show a figure: in a notebook in place, with a screen in the system's viewer, and else not at all."""
+    """Show a figure: in a notebook, or in the system's viewer where there is a screen."""
     display = notebook_display()
     if display is not None:
         display(_picture_of(figure))
         cell = _cell()
 
         def again() -> None:
-            # A figure that is also the value of the cell that shows it would stand there twice.
+            # A figure that is also the value of the cell that shows it would appear twice.
             if _cell() != cell:
                 display(_picture_of(figure))
 
@@ -175,7 +175,7 @@ def _picture_of(figure: Figure) -> Image.Image:
 
 
 def _cell() -> Any:
-    """The number of the notebook's cell that is running."""
+    """The number of the notebook cell that is running."""
     return getattr(sys.modules["IPython"].get_ipython(), "execution_count", None)
 
 

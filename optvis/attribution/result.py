@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import as_count, as_flag, as_list, as_number, as_size, choice, shown, whole
-from ..files import check_path, save_or_rescue
+from ..files import check_path, check_picture_size, save_or_rescue
 from ..images import as_json, grid, to_pil, write_picture
 from .inputs import Inputs, Part
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
@@ -60,7 +60,7 @@ class Attribution:
             raise ValueError(
                 f"values of shape {list(values.shape)} for {len(inputs)} images: give [N, C, h, w], one for each"
             )
-        scores = torch.as_tensor(scores).detach().float().cpu()
+        scores = torch.as_tensor(scores, dtype=torch.float32, device="cpu").detach()
         if scores.shape != (len(values),) or len(target.labels) != len(values):
             raise ValueError(
                 f"scores of shape {list(scores.shape)} and {len(target.labels)} labels for {len(values)} images: "
@@ -93,10 +93,8 @@ class Attribution:
     def __getitem__(self, i: int) -> Attribution:
         """The attribution of one image."""
         place = whole(i)
-        if place is None:
-            raise TypeError(f"an image is taken by its number, not by {shown(i)}")
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"no image {i}: there are {len(self)}, numbered 0 to {len(self) - 1}")
+        if place is None or not -len(self) <= place < len(self):
+            raise IndexError(f"no image {shown(i)}: there are {len(self)}, numbered 0 to {len(self) - 1}")
         place %= len(self)
         one = copy.copy(self)
         one.values, one.scores = self.values[[place]], self.scores[[place]]
@@ -220,7 +218,7 @@ class Attribution:
             ValueError: another sign, or no size.
         """
         choice("sign", sign, SIGNS)
-        outliers = as_number("outliers", outliers, 0, 100, ends="[)")
+        outliers = as_number("outliers", outliers, 0, 100)
         size = as_size(tuple(self.images.shape[-2:]) if size is None else size)
         return heat_of(self.values, size, sign, outliers)
 
@@ -311,15 +309,13 @@ class Attribution:
         return grid(pictures, labels=self.target.labels if len(self) > 1 else ())
 
     def _repr_png_(self) -> bytes | None:
-        data = io.BytesIO()
         try:
-            self._sheet().save(data, "PNG")
+            return self._picture(self._sheet(), ".png")
         except ImportError:
             return None  # a notebook then prints it
-        return data.getvalue()
 
     def save(self, path: str | os.PathLike[str], sign: str = "positive") -> Path:
-        """Write it. The file is written whole or not at all.
+        """Save the attribution. The file is written whole or not at all.
 
         Args:
             path: ``.png`` (carries the settings, see ``read_settings``), ``.webp`` or ``.jpg`` for the overlays,
@@ -327,19 +323,30 @@ class Attribution:
             sign: of the overlays, as for ``heatmap``.
 
         Raises:
-            ValueError: another ending.
+            ValueError: another ending, or a picture too large for the format.
             OSError: the path cannot be written; the message says why.
             ImportError: matplotlib, which the overlays need, is not installed.
         """
         path = check_path(path, ENDINGS)
-        save_or_rescue(path, lambda: self._encoded(path.suffix.lower(), sign), lambda: self._encoded(".png", sign))
+        ending = path.suffix.lower()
+        if ending in (".npy", ".json"):
+            save_or_rescue(path, lambda: self._data(ending), lambda: self._picture(self._sheet(sign), ".png"))
+        else:
+            sheet = self._sheet(sign)
+            check_picture_size(path, *sheet.size)
+            save_or_rescue(path, lambda: self._picture(sheet, ending), lambda: self._picture(sheet, ".png"))
         return path
 
-    def _encoded(self, ending: str, sign: str) -> bytes:
+    def _picture(self, sheet: Image.Image, ending: str) -> bytes:
+        data = io.BytesIO()
+        write_picture(sheet, data, ending, {"optvis": as_json(self.settings)})
+        return data.getvalue()
+
+    def _data(self, ending: str) -> bytes:
         data = io.BytesIO()
         if ending == ".npy":
             np.save(data, self.values.numpy())
-        elif ending == ".json":
+        else:
             about = {
                 "method": self.method,
                 "layer": list(self.layer),
@@ -349,8 +356,6 @@ class Attribution:
                 "settings": self.settings,
             }
             data.write(json.dumps(about, ensure_ascii=False, indent=2).encode())
-        else:
-            write_picture(self._sheet(sign), data, ending, {"optvis": as_json(self.settings)})
         return data.getvalue()
 
 
@@ -370,10 +375,8 @@ def compare(
         ImportError: matplotlib is not installed.
     """
     given = as_list("attributions", attributions, "a list of attributions")
-    if not all(isinstance(one, Attribution) for one in given):
-        raise TypeError(f"attributions {shown(attributions)}: give a list of what attribute returns")
-    if not given:
-        raise ValueError("nothing to compare: give at least one attribution")
+    if not given or not all(isinstance(one, Attribution) for one in given):
+        raise ValueError(f"nothing to compare in {shown(attributions)}: give at least one attribution, and no others")
     if len({len(one) for one in given}) > 1:
         raise ValueError(f"attributions of {', '.join(str(len(one)) for one in given)} images: give as many in each")
     columns = len(given) if columns is None else as_count("columns", columns)

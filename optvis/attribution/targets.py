@@ -1,8 +1,7 @@
-"""What is asked for: a score ``[N]`` of a network's output, whose causes an attribution looks for."""
+"""Targets: the score ``[N]`` of a network's output that an attribution explains."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checks import as_number, either, nearest
 from ..network.tap import first_tensor
 from ..objectives import Objective
 
 Score = Callable[[Any], Tensor]
-"""From what a network puts out for N images to ``[N]`` scores."""
+"""From the output of a network for N images to ``[N]`` scores."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked of each image.
+    """The score to explain for each image.
 
     Attributes:
         labels: one for each image, for titles.
-        score: from what the network puts out to ``[N]``; ``None`` where ``objective`` says it.
+        score: from the network's output to ``[N]``; ``None`` where ``objective`` is given.
         objective: scores activations of layers instead.
-        classes: the index of each image's class, where a class was asked for.
+        classes: the index of each image's class, where the target is a class.
     """
 
     labels: tuple[str, ...]
@@ -36,11 +36,11 @@ class Target:
 
     @property
     def placed(self) -> bool:
-        """Whether it asks for a place in the image."""
+        """True if the score depends on absolute position."""
         return self.objective.placed if self.objective is not None else getattr(self.score, "placed", False)
 
     def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
-        """``[N]`` scores, by what the network put out and what its layers did."""
+        """``[N]`` scores, from the network's output and the activations of layers."""
         if self.objective is not None:
             return _for_rows(self.objective, len(next(iter(seen.values()))))(seen)
         assert self.score is not None
@@ -58,10 +58,10 @@ class Target:
         return scores.float()
 
     def checked(self, output: Any, count: int) -> Tensor:
-        """``[N]`` scores by what the network put out for ``count`` images.
+        """``[N]`` scores from the network's output for ``count`` images.
 
         Raises:
-            ValueError: it is not one number for each.
+            ValueError: not one number for each.
         """
         with torch.no_grad():
             scores = self(output, {})
@@ -80,7 +80,7 @@ class Target:
 
 
 def _for_rows(objective: Objective, rows: int) -> Objective:
-    """The objective of a batch in which each image stands several times in a row."""
+    """The objective for a batch in which each image is repeated, its copies following each other."""
     pictures = objective.pictures
     if pictures is None or pictures == rows:
         return objective
@@ -94,7 +94,7 @@ def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
     def score(output: Any) -> Tensor:
         rows = logits(output)
         places = index.to(rows.device)
-        # An image may be looked at many times in one batch: each row is its own image's.
+        # A batch may hold many versions of each image, one image's after the other's.
         places = places.repeat_interleave(rows.shape[0] // len(places)) if len(rows) != len(places) else places
         return rows.gather(1, places[:, None])[:, 0]
 
@@ -102,7 +102,7 @@ def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
 
 
 def logits(output: Any) -> Tensor:
-    """``[N, classes]``: the first floating tensor that the network put out, the mean where it has positions."""
+    """``[N, classes]``: the first floating tensor of the network's output, averaged over positions."""
     found = first_tensor(output)
     if found is None or found.dim() < 2:
         raise ValueError(
@@ -126,8 +126,7 @@ def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int
             )
         if name in names:
             return list(names).index(name)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(names[:3])
-        raise ValueError(f"no class {name!r}: did you mean {' or '.join(map(repr, near))}?")
+        raise ValueError(f"no class {name!r}: {nearest(name, names, f'its classes begin with {either(names[:3])}')}")
     if isinstance(name, bool) or not hasattr(name, "__index__"):
         raise TypeError(f"a class is a number or a name, not {name!r}")
     number = int(name)
@@ -156,7 +155,7 @@ def segment(name: int, mask: Tensor | None = None) -> Score:
 
     Args:
         name: index of the class.
-        mask: ``[H, W]`` or ``[N, H, W]``; by default where the network names this class first.
+        mask: ``[H, W]`` or ``[N, H, W]``; by default where this class has the highest output.
     """
 
     def score(output: Any) -> Tensor:
@@ -175,17 +174,21 @@ def segment(name: int, mask: Tensor | None = None) -> Score:
 
 
 def box(label: int, place: Sequence[float], least: float = 0.5) -> Score:
-    """What a detector such as torchvision's Faster R-CNN finds at a place.
+    """The detection of an object at a place, by a detector such as torchvision's Faster R-CNN.
 
-    The score is that of the detection of this label which overlaps the place most, times the overlap (intersection
-    over union), and 0 where none overlaps by ``least``.
+    The score of the detection with this label that overlaps the place most, times the overlap (intersection over
+    union); 0 where none overlaps by ``least``.
 
     Args:
         label: number of the class.
         place: ``(x0, y0, x1, y1)`` in pixels of the image.
-        least: the least overlap.
+        least: the smallest overlap that counts, from 0 to 1.
     """
-    wanted = torch.tensor([list(map(float, place))])
+    as_number("least", least, 0, 1)
+    corners = [as_number("place", side) for side in place]
+    if len(corners) != 4:
+        raise ValueError(f"place {tuple(place)!r}: give (x0, y0, x1, y1)")
+    wanted = torch.tensor([corners], dtype=torch.float32, device="cpu")
 
     def score(output: Any) -> Tensor:
         from torchvision.ops import box_iou
@@ -206,7 +209,7 @@ def box(label: int, place: Sequence[float], least: float = 0.5) -> Score:
 
 
 def similarity(embedding: Tensor) -> Score:
-    """How like (cosine) what the network puts out is to an embedding ``[C]`` or ``[N, C]``."""
+    """The cosine similarity of the network's output to an embedding ``[C]`` or ``[N, C]``."""
 
     def score(output: Any) -> Tensor:
         rows = logits(output)
@@ -225,7 +228,7 @@ def _column(rows: Tensor, name: int) -> Tensor:
 def _named(
     score: Score, name: str, take: Callable[[Sequence[int]], Score] | None = None, placed: bool = False
 ) -> Score:
-    """A score with a name for titles; ``take`` gives that of only some of the images."""
+    """A score with a name for titles; ``take`` gives the score of only some of the images."""
     score.__name__ = name
     score.placed = placed  # type: ignore[attr-defined]
     if take is not None:

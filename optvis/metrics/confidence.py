@@ -1,4 +1,4 @@
-"""The image seen through its map: how much of the score is left?"""
+"""Average drop and increase in confidence: the score of the image times its map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def average_drop(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Tensor:
-    """``[N]`` in [0, 1]: the share of the score that is lost where the image is seen through its map; small is good.
+    """``[N]`` in [0, 1]: the share of the score that the image times its map loses; small is good.
 
     max(0, y - o) / y, with y the score of the image and o that of image times map (Chattopadhay et al., "Grad-CAM++",
     2018). Its mean over many images is the paper's average drop.
@@ -25,20 +25,20 @@ def average_drop(
     Args:
         network: the network that was explained.
         attribution: the map, as ``heatmap()`` gives it, in [0, 1].
-        baseline: what is seen where the map is 0; as for ``deletion``.
+        baseline: what the image shows where the map is 0; as for ``deletion``.
         softmax: True to score a class by its probability instead of its output.
         batch_size: how many images the network runs on at once.
         extra_inputs: further inputs of the network, as for ``attribute``.
 
     Raises:
-        ValueError: a score is below 0, of which there is no share.
+        ValueError: a score is below 0.
     """
     before, after = _before_and_after(network, attribution, baseline, softmax, batch_size, extra_inputs)
     if (before < 0).any():
         worst = int(before.argmin())
         raise ValueError(
-            f"image {worst} has the score {float(before[worst]):.3g}: a drop is a share of a positive score, ask for a "
-            "class with softmax=True"
+            f"image {worst} has the score {float(before[worst]):.3g}: a drop is a share of a positive score, explain a "
+            "class, with softmax=True"
         )
     return torch.where(before > 0, (before - after).relu() / before.clamp(min=torch.finfo(torch.float32).tiny), 0.0)
 
@@ -51,7 +51,7 @@ def increase_in_confidence(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Tensor:
-    """``[N]``: 1 where the image seen through its map has a higher score than the image, else 0; 1 is good.
+    """``[N]``: 1 where the image times its map has a higher score than the image, else 0; 1 is good.
 
     Chattopadhay et al., "Grad-CAM++", 2018. Arguments as for ``average_drop``.
     """

@@ -1,4 +1,4 @@
-"""Pixels taken away or put in, from the most to the least important: how fast does the score fall or rise?"""
+"""Deletion and insertion: the score as pixels are taken away or put in, the most important first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .scorer import Extra, Map, importance, ranks, scoring
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores by how many of the pixels were changed.
+    """Scores by the share of the pixels that were changed.
 
     Attributes:
         fractions: ``[K]`` in [0, 1], rising: the share of the pixels.
         scores: ``[N, K]``.
-        area: ``[N]``: the area under each curve (trapezoid) by the extent of the fractions: the mean height.
+        area: ``[N]``: the area under each curve (trapezoid) over the range of the fractions: its mean height.
     """
 
     fractions: Tensor
@@ -29,8 +29,8 @@ class Curve:
 
     @classmethod
     def of(cls, fractions: Tensor | Sequence[float], scores: Tensor) -> Curve:
-        """A curve with its areas; that of a single point is its height."""
-        fractions = torch.as_tensor(fractions, dtype=torch.float32)
+        """A curve and its areas; the area of a single point is its height."""
+        fractions = torch.as_tensor(fractions, dtype=torch.float32, device=scores.device)
         extent = float(fractions[-1] - fractions[0])
         area = torch.trapezoid(scores, fractions, dim=1) / extent if extent else scores.mean(1)
         return cls(fractions, scores, area)
@@ -46,15 +46,15 @@ def deletion(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are taken away, the most important first. A good map makes it fall fast: a small area.
+    """The score as pixels are removed, the most important first. A good map has a small area: the score falls fast.
 
     Petsiuk et al., "RISE", 2018.
 
     Args:
         network: the network that was explained.
         attribution: the map. Pixels of equal value are taken in reading order.
-        steps: in how many parts all pixels are taken away.
-        baseline: what is left in their place: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in
+        steps: number of steps in which all pixels are removed.
+        baseline: what replaces them: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in
             the paper), ``"blur"``, or a colour or image in [0, 1].
         softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
             targets.
@@ -78,10 +78,10 @@ def insertion(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are put in, the most important first. A good map makes it rise fast: a large area.
+    """The score as pixels are added, the most important first. A good map has a large area: the score rises fast.
 
-    Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the baseline is what is there before, by default the
-    image without its detail.
+    Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the baseline is the image at the start, by default the
+    blurred image.
     """
     return _stepwise(network, attribution, steps, baseline, softmax, sign, batch_size, extra_inputs, putting_in=True)
 
@@ -100,7 +100,7 @@ def _stepwise(
     as_count("steps", steps)
     rank = ranks(importance(attribution, sign))
     pixels = rank[0].numel()
-    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long()
+    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64, device="cpu").round().long()
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, as_baseline(scorer.context, baseline)
         rank, marks = rank.to(images.device), counts.to(images.device)

@@ -1,9 +1,8 @@
-"""Whether a map says what the network does, and stays what it is where the image hardly changes (through Captum)."""
+"""Infidelity and sensitivity: does a map predict the score, and stay the same under small changes? (By Captum.)"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
+from ..attribution.captum_bridge import seeded
 from ..checks import as_count, as_flag, as_function, as_number, as_whole
+from ..network import isolated
 from .scorer import Extra, Map, as_map, importance, scoring
 
 Explain = Callable[[Tensor], Any]
@@ -31,21 +32,21 @@ def infidelity(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Tensor:
-    """``[N]``: how far the map is from foretelling what the score loses as parts of the image go; 0 is best.
+    """``[N]``: the error of the map as a prediction of how the score falls when parts of the image are removed.
 
-    The mean square of (sum of the map over what was taken away - what the score lost), over random parts (Yeh et al.,
-    "On the (In)fidelity and Sensitivity of Explanations", 2019). The map counts as what each pixel adds to the score:
-    that of gradient × (image - baseline) is exact for a linear network.
+    0 is best. The mean square of (sum of the map over the removed part - fall of the score) over random parts (Yeh et
+    al., "On the (In)fidelity and Sensitivity of Explanations", 2019). The map is taken as the contribution of each
+    pixel to the score: gradient × (image - baseline) is exact for a linear network.
 
     Args:
         network: the network that was explained.
         attribution: the map.
-        samples: how many random parts, the same ones for each image.
-        share: how much of the image is taken away each time (as a chance), above 0 and below 1.
-        cells: the image is divided into ``cells × cells``, each of which is taken away whole.
-        baseline: what is left in its place; as for ``deletion``.
-        scaled: whether a map may first be multiplied by the number that suits it best: maps such as Grad-CAM's have
-            no scale of their own.
+        samples: number of random parts, the same for each image.
+        share: probability with which each cell is removed, above 0 and below 1.
+        cells: the image is divided into ``cells × cells``, each of which is removed whole.
+        baseline: what replaces it; as for ``deletion``.
+        scaled: True to multiply the map by the number that fits it best before: maps such as Grad-CAM's have no scale
+            of their own.
         softmax: True to score a class by its probability instead of its output.
         seed: of the random parts.
         batch_size: how many images the network runs on at once.
@@ -57,7 +58,8 @@ def infidelity(
     as_count("cells", cells)
     share = as_number("share", share, 0, 1, "()")
     seed, scaled = as_whole("seed", seed, -(2**63), 2**63 - 1), as_flag("scaled", scaled)
-    drawn = torch.rand(samples, 1, cells, cells, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(samples, 1, cells, cells, generator=generator, dtype=torch.float32, device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images, empty = scorer.images, as_baseline(scorer.context, baseline)
         height, width = images.shape[-2:]
@@ -92,38 +94,41 @@ def infidelity(
 def max_sensitivity(
     attribution: Map, explain: Explain, radius: float = 0.02, samples: int = 10, seed: int = 0
 ) -> Tensor:
-    """``[N]``: the most that the map changes, by its own norm, where the image hardly does; small is good.
+    """``[N]``: the largest change of the map, relative to its norm, under small changes of the image; small is good.
 
     max ‖map(x + noise) - map(x)‖ / ‖map(x)‖ (Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", 2019).
 
     Args:
         attribution: whose images are used.
         explain: from images ``[N, C, H, W]``, always all of them in their order, to values ``[N, C, h, w]`` or an
-            attribution, such as ``lambda images: attribute(network, images, "gradcam", target=7)``. What it draws
-            from torch's global random state is the same each time.
-        radius: the most that a value in [0, 1] changes, above 0. Images stay within [0, 1].
-        samples: how many changed images.
+            attribution, such as ``lambda images: attribute(network, images, "gradcam", target=7)``. Torch's and
+            numpy's global random numbers are the same in each call.
+        radius: the largest change of a value in [0, 1], above 0. Images stay within [0, 1].
+        samples: number of changed images.
         seed: of the changes.
     """
     from captum.metrics import sensitivity_max
 
     as_count("samples", samples)
-    radius, seed = as_number("radius", radius, 0, ends="(]"), as_whole("seed", seed, -(2**63), 2**63 - 1)
+    radius, seed = as_number("radius", radius, 0, ends="()"), as_whole("seed", seed, 0, 2**32 - 1)
     as_function("explain", explain, "a function from images to values or an attribution")
     images = as_map(attribution).images.detach().float()
     generator = torch.Generator().manual_seed(seed)
 
     def near(images: Tensor) -> Tensor:
-        drawn = torch.rand(images.shape[1:], generator=generator).to(images)
+        drawn = torch.rand(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
         return (images + radius * (2 * drawn - 1)).clamp(0, 1)
 
     def values(given: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         # Captum gives the images as they are in a tuple, and changed ones without.
         batch = given[0] if isinstance(given, tuple) else given
-        with _seeded(seed), torch.inference_mode(False), torch.enable_grad():
+        with seeded(seed):
             return (values_of(explain(batch)).contiguous(),)
 
-    found: Tensor = sensitivity_max(values, images, near, n_perturb_samples=samples, max_examples_per_batch=len(images))
+    with isolated(images.device):
+        found: Tensor = sensitivity_max(
+            values, images, near, n_perturb_samples=samples, max_examples_per_batch=len(images)
+        )
     return found.detach().cpu()
 
 
@@ -135,15 +140,3 @@ def values_of(explained: Any) -> Tensor:
         what = f"a tensor of shape {list(values.shape)}" if isinstance(values, Tensor) else repr(values)
         raise TypeError(f"explain gives {what}: it must give values [N, C, h, w], or an attribution")
     return values.detach().float()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's global random state begins with ``seed``; it is put back after."""
-    # Where CUDA has not begun yet, seeding it would wait and befall the caller later.
-    begun = torch.cuda.is_initialized()
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if begun else []):
-        torch.random.default_generator.manual_seed(seed)
-        if begun:
-            torch.cuda.manual_seed_all(seed)
-        yield

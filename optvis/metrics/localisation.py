@@ -1,4 +1,4 @@
-"""Whether a map points at what is there."""
+"""Localisation: does a map lie on the object whose box is known?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pointing_game(attribution: Map, boxes: Sequence[Box] | Tensor, tolerance: fl
     Args:
         attribution: the map; of equally great values the first in reading order counts.
         boxes: one for each image, ``(x0, y0, x1, y1)`` in pixels of ``attribution.images``.
-        tolerance: by how many pixels each box is made larger on all sides (the paper: 15).
+        tolerance: number of pixels by which each box is enlarged on all sides (15 in the paper).
 
     Raises:
         ValueError: not one box for each image, or one without extent or outside the image.
@@ -35,7 +35,7 @@ def pointing_game(attribution: Map, boxes: Sequence[Box] | Tensor, tolerance: fl
 
 
 def energy_in_box(attribution: Map, boxes: Sequence[Box] | Tensor) -> Tensor:
-    """``[N]`` in [0, 1]: which share of the positive map lies in the image's box; 0 where nothing is positive.
+    """``[N]`` in [0, 1]: the share of the positive map that lies in the image's box; 0 where nothing is positive.
 
     Wang et al., "Score-CAM", 2020. Arguments as for ``pointing_game``.
     """
@@ -59,7 +59,7 @@ def _inside(boxes: Sequence[Box] | Tensor, important: Tensor, tolerance: float) 
             raise ValueError(f"box {i} is {box}: give (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
         if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
             raise ValueError(f"box {i}, {box}, lies outside its image of {width} × {height} px")
-    corners = torch.tensor(rows, device=important.device)[:, :, None]
+    corners = torch.tensor(rows, dtype=torch.float32, device=important.device)[:, :, None]
     x = torch.arange(width, device=important.device) + 0.5
     y = torch.arange(height, device=important.device) + 0.5
     across = (x >= corners[:, 0] - tolerance) & (x < corners[:, 2] + tolerance)

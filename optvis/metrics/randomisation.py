@@ -1,4 +1,4 @@
-"""The sanity check: a map that stays the same as the network forgets does not tell of the network."""
+"""The sanity check by randomised weights: a map that does not change with them does not depend on what was learnt."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .infidelity import values_of
 
 @dataclass(frozen=True)
 class Likeness:
-    """How like the map of a network that forgot is to the network's own.
+    """Similarity of the map of a randomised network to the original map.
 
     Attributes:
         layer: the last layer whose weights were randomised; ``None`` where none was yet.
         spearman: ``[N]`` in [-1, 1]: rank correlation of the values.
-        ssim: ``[N]`` in [-1, 1]: structural similarity of the maps, each brought to [0, 1].
+        ssim: ``[N]`` in [-1, 1]: structural similarity of the maps, each scaled to [0, 1].
     """
 
     layer: str | None
@@ -40,26 +40,27 @@ def randomisation(
     absolute: bool = False,
     seed: int = 0,
 ) -> list[Likeness]:
-    """How like the map stays to what it was as a copy of the network forgets, layer by layer, from the output down.
+    """Similarity of the map to the original while a copy of the network is randomised, from the output down.
 
-    Adebayo et al., "Sanity Checks for Saliency Maps", 2018. A good map soon loses its likeness. The weights of a layer
-    are drawn anew from a normal distribution with their own mean and standard deviation, so that activations keep
-    their size. Layers without a matrix of weights (normalisations, say) forget together with the one below them.
+    Adebayo et al., "Sanity Checks for Saliency Maps", 2018. The similarity of a good map soon falls. The weights of a
+    layer are replaced by random ones of a normal distribution with their mean and standard deviation, so that
+    activations keep their size. Layers without a matrix of weights, such as normalisations, are randomised together
+    with the one below them.
 
     Args:
-        network: copied; never changed nor run itself.
+        network: it is copied, and neither changed nor run.
         explain: from a network to values ``[N, C, h, w]``, or an attribution, for always the same images and target:
             ``lambda network: attribute(network, "dog.jpg", "gradcam", target=7, layer="features/18")``. Without
-            ``target`` each network is asked for what it says itself.
-        layers: after which of them the map is asked for; by default after each that has a matrix of weights. A block
-            stands for all that is in it.
-        cascading: whether a layer that forgot stays so, as all above it; otherwise each forgets alone.
-        absolute: whether maps are compared without their sign.
+            ``target`` the map of each network is that of its own highest class.
+        layers: those after which the map is computed; by default each that has a matrix of weights. A block stands for
+            all layers in it.
+        cascading: True to keep the layers above randomised; otherwise one layer is randomised at a time.
+        absolute: True to compare maps without their sign.
         seed: of the weights.
 
     Returns:
-        One entry for each layer; before them one of the map asked for again with nothing changed, whose likeness is 1
-        unless the method itself is random.
+        One entry for each layer; before them one for the unchanged network, whose similarity is 1 unless the method is
+        random.
 
     Raises:
         ValueError: no such layer, or one without weights.
@@ -73,12 +74,13 @@ def randomisation(
         original = _values(explain, working, absolute)
     groups = _groups(working, called)
     marks = _marks(network, groups, layers)
+    as_whole("seed", seed, -(2**63), 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     found = [_likeness(None, original, _values(explain, working, absolute))]
     for i, (_, weights) in enumerate(groups):
         kept = [weight.detach().clone() for weight in weights]
         for weight in weights:
-            _forget(weight, generator)
+            _randomise(weight, generator)
         if i in marks:
             found.append(_likeness(marks[i], original, _values(explain, working, absolute)))
         if not cascading:
@@ -112,7 +114,7 @@ def _likeness(layer: str | None, original: Tensor, now: Tensor) -> Likeness:
     if now.shape != original.shape:
         raise ValueError(
             f"explain gives {list(original.shape)} for the network and {list(now.shape)} for a copy of it: name the "
-            "layer at which it looks"
+            "layer to attribute to"
         )
     return Likeness(layer, spearman(original, now), _ssim(original, now))
 
@@ -145,7 +147,7 @@ def _copy(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
-    """Within the block the addresses of the modules that are called are noted, in the order in which they begin."""
+    """Within the block the addresses of called modules are added to ``into``, in the order of their calls."""
 
     def note(name: str) -> Callable[[nn.Module, Any], None]:
         return lambda module, inputs: into.setdefault(name)
@@ -159,7 +161,7 @@ def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
 
 
 def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list[Tensor]]]:
-    """What forgets together, from the output down: the address of a layer and its weights, with those just above it."""
+    """What is randomised together, from the output down: a layer, and its weights with those above it."""
     weights: dict[str, list[Tensor]] = {name: [] for name in called}
     seen: set[int] = set()
     for name, module in layers_of(network).items():
@@ -194,7 +196,7 @@ def _upwards(address: str) -> Iterator[str]:
 def _marks(
     network: nn.Module, groups: list[tuple[str, list[Tensor]]], layers: Sequence[str | nn.Module] | None
 ) -> dict[int, str]:
-    """After which groups the map is asked for, and for which layer."""
+    """Groups after which the map is computed, and the layer that each stands for."""
     names = [name for name, _ in groups]
     if layers is None:
         return dict(enumerate(names))
@@ -209,8 +211,8 @@ def _marks(
     return marks
 
 
-def _forget(weight: Tensor, generator: torch.Generator) -> None:
-    """Draw a tensor's values anew, with their own mean and standard deviation."""
+def _randomise(weight: Tensor, generator: torch.Generator) -> None:
+    """Replace a tensor's values by random ones with their mean and standard deviation."""
     values = weight.detach().float()
-    drawn = torch.randn(values.shape, generator=generator).to(values.device)
+    drawn = torch.randn(values.shape, generator=generator, dtype=torch.float32, device="cpu").to(values.device)
     weight.data.copy_(values.mean() + values.std(unbiased=False) * drawn)

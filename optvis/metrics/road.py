@@ -1,4 +1,4 @@
-"""Remove and debias: pixels are taken away so that what is left does not show which they were."""
+"""ROAD, remove and debias: removed pixels are filled in so that their shape does not show."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def road(
     batch_size: int = 32,
     extra_inputs: Extra = (),
 ) -> Curve:
-    """The score as pixels are taken away and filled in from their neighbours.
+    """The score as pixels are removed and filled in from their neighbours.
 
-    A pixel that is simply blackened tells by its shape what stood there. Here each is a weighted mean of its
+    The shape of a blackened part shows what was there. Here each removed pixel becomes a weighted mean of its
     neighbours, with a little noise (Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution
     Methods", 2022). With ``order="most"`` a small area is good, with ``"least"`` a large one.
 
     Args:
         network: the network that was explained.
         attribution: the map. Pixels of equal value are taken in reading order.
-        percentages: how many of the pixels are taken away, each above 0 and below 100, rising.
-        order: ``"most"`` or ``"least"``: which pixels are taken first.
-        noise: standard deviation of what is added to the filled-in pixels.
+        percentages: of pixels that are removed, each above 0 and below 100, rising.
+        order: ``"most"`` or ``"least"`` important pixels first.
+        noise: standard deviation of the noise on the filled-in pixels.
         softmax: True to score a class by its probability instead of its output.
         sign: which values count, as for ``deletion``.
         seed: of the noise, which is the same for each image.
@@ -56,14 +56,15 @@ def road(
     if not shares or not all(0 < share < 1 for share in shares) or sorted(set(shares)) != shares:
         raise ValueError(f"percentages {shown(listed)}: give one or more above 0 and below 100, rising")
     noise, seed = as_number("noise", noise, 0), as_whole("seed", seed, -(2**63), 2**63 - 1)
+    generator = torch.Generator().manual_seed(seed)
     important = importance(attribution, sign)
     rank = ranks(important if choice("order", order, ORDERS) == "most" else -important)
     pixels = rank[0].numel()
     # At least one pixel is left to fill in from.
-    counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares])
+    counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares], device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images = scorer.images
-        drawn = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)).to(images)
+        drawn = torch.randn(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
         rank, marks = rank.to(images.device), counts.to(images.device)
 
         def filled(image: Tensor, step: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
     Args:
         images: ``[M, C, H, W]``.
         gone: ``[M, 1, H, W]``, true where a pixel is to be filled in; false somewhere in each image.
-        most_steps: of the solver; it stops as soon as the residual is 1e-5 of what it was to be.
+        most_steps: of the solver, which stops once the residual is 1e-5 of the right-hand side.
 
     Raises:
         ValueError: nothing is left of an image.

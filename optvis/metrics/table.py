@@ -1,4 +1,4 @@
-"""Several methods in one table, by several metrics."""
+"""A table of several methods by several metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BETTER = {
     "road": "↓",
     "infidelity": "↓",
 }
-"""Which way is better."""
+"""``↑`` where higher is better, ``↓`` where lower is."""
 
 Row = dict[str, str | float]
 
@@ -46,14 +46,14 @@ def table(
     metrics: Sequence[str] | Mapping[str, Metric] = ("deletion", "insertion", "average_drop", "increase_in_confidence"),
     verbose: bool = True,
 ) -> list[Row]:
-    """How good several maps are, by several metrics: one row for each map.
+    """Several maps by several metrics: one row for each map.
 
     Args:
         network: the network that was explained.
         attributions: by name, or a list, in which each has its method's name (with its layer where two have the same).
         metrics: names of ``METRICS``, or functions of network and attribution by a name of your own, such as
             ``{"blackened": partial(deletion, baseline="black")}``.
-        verbose: whether the table is printed. ``↑`` says that more is better, ``↓`` that less is.
+        verbose: True to print the table. ``↑``: higher is better; ``↓``: lower is better.
 
     Returns:
         Rows ``{"method": name, metric: mean over the images, ...}``.

@@ -18,6 +18,7 @@ from .channel_noise import weighted_channels
 from .inputs import Extra, NetworkInput, channel_names, with_extra
 from .layout import Call, Layout, Near, batch_layout, channel_axis, patch_grid, two_images
 from .own_random import OwnRandom
+from .shadow import ScriptedPart
 from .tap import Tap, first_tensor
 
 
@@ -56,7 +57,8 @@ class Probed:
         alone: True if the network computes something else for an image in a batch than for the image alone, or takes
             no batch: it is then shown one image at a time.
         checkpointed: True if the network computes activations again on the way back (``torch.utils.checkpoint``),
-            out of reach of what is put in the place of functions.
+            out of reach of overrides.
+        scripted: addresses of the parts on the way that TorchScript compiled, which overrides do not reach.
     """
 
     layers: Mapping[str, LayerShape]
@@ -64,6 +66,7 @@ class Probed:
     random: bool
     alone: bool
     checkpointed: bool
+    scripted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class _Seen:
     weighted: tuple[int, ...]
     random: bool
     checkpointed: bool
+    scripted: tuple[str, ...]
 
 
 class Probe:
@@ -177,7 +181,7 @@ class Probe:
             layer: self._shape(layer, activation, seen.calls[layer], size)
             for layer, activation in seen.activations.items()
         }
-        return Probed(layers, seen.weighted, seen.random, self._alone, seen.checkpointed)
+        return Probed(layers, seen.weighted, seen.random, self._alone, seen.checkpointed, seen.scripted)
 
     def _shape(self, layer: str, activation: Tensor, calls: int, size: Size) -> LayerShape:
         layout = self._layouts[layer]
@@ -222,7 +226,7 @@ class Probe:
         found = None
         if two is not None and two.calls[layer] == one.calls[layer]:
             found = batch_layout(one.activations[layer], two.activations[layer], exact=not one.random)
-        if found is None and shape[0] != 1:
+        if found is None and (shape[0] != 1 or _mixes(two, layer, shape)):
             also = f" and {list(two.activations[layer].shape)} for two" if two is not None else ""
             raise UnclearLayout(
                 f"layer {layer!r} puts out {shape} for one image{also}, in which the images cannot be told apart: "
@@ -279,22 +283,26 @@ class Probe:
         calls: list[Call] = []
         places: dict[str, int] = {}
         weighted: list[int] = []
+        scripted: list[str] = []
+        on_the_way: list[str] = []
         checkpointed = False
-
+        names = {module: name for name, module in self.network.named_modules()}
         first = self._first  # what it showed of the network itself need not be found again
 
         def note(module: nn.Module, given: Any, output: Any) -> None:
             nonlocal checkpointed
             checkpointed = checkpointed or (first is None and _within_checkpoint())
+            if isinstance(module, ScriptedPart):
+                scripted.append(names[module].replace(".", "/"))
             tensor = first_tensor(output)
             if tensor is not None:
                 calls.append(Call(module, tuple(tensor.shape)))
 
         def on_capture(layer: str) -> None:
             places[layer] = len(calls)
-            weighted[:] = passed.channels
+            weighted[:], on_the_way[:] = passed.channels, scripted
 
-        hooks = [module.register_forward_hook(note) for module in self.network.modules() if _hookable(module)]
+        hooks = [module.register_forward_hook(note) for module in names if _hookable(module)]
         drawn = OwnRandom(torch.Generator().manual_seed(0))
         drawing = drawn if first is None or first.random else nullcontext()
         try:
@@ -314,8 +322,8 @@ class Probe:
         near = {layer: Near(calls[:place], calls[place:]) for layer, place in places.items()}
         detached = {layer: activation.detach() for layer, activation in activations.items()}
         if first is not None:
-            return _Seen(detached, tap.calls, near, tuple(weighted), first.random, first.checkpointed)
-        self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed)
+            return _Seen(detached, tap.calls, near, tuple(weighted), first.random, first.checkpointed, first.scripted)
+        self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed, tuple(dict.fromkeys(on_the_way)))
         return replace(self._first, activations=detached, calls=tap.calls, near=near, weighted=tuple(weighted))
 
 
@@ -327,6 +335,12 @@ def _as_axes(channel_axis: Any) -> int | dict[str, int] | None:
 
 class UnclearLayout(ValueError):
     """What a layer puts out cannot be optimised, whatever the size of the image."""
+
+
+def _mixes(two: _Seen | None, layer: str, shape: Sequence[int]) -> bool:
+    """True if several axes of what a layer puts out follow the number of images: it compares image with image."""
+    both = tuple(two.activations[layer].shape) if two is not None else ()
+    return len(both) == len(shape) and sum(b == 2 * a for a, b in zip(shape, both)) > 1
 
 
 def _moved(activation: Tensor, shape: tuple[int, ...]) -> list[int]:

@@ -28,6 +28,7 @@ _OPAQUE = (
     torch.dtype,
     torch.device,
 )
+_PLAIN = {str, bytes, int, float, bool, complex, type(None)}
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags that save memory by computing activations again in the backward pass, out of reach of overrides, in
 timm, torchvision, Hugging Face and OpenMMLab."""
@@ -97,10 +98,15 @@ class _Shadower:
 
     def copy(self, value: Any) -> Any:
         """The counterpart of a value: itself where it has nothing to do with the network's modules and tensors."""
-        if isinstance(value, _OPAQUE):
+        kind = type(value)
+        if kind in _PLAIN:  # most attributes of a module: a set is far quicker than isinstance of many types
             return value
         if id(value) in self.copies:
             return self.copies[id(value)]
+        if (kind is dict or kind is OrderedDict) and not value:  # most of the others: no hooks
+            return self._note(value, kind())
+        if isinstance(value, _OPAQUE):
+            return value
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, Tensor):

@@ -143,21 +143,21 @@ def first_tensor(output: Any) -> Tensor | None:
 
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
     """``output``, but for the first floating-point tensor in it, in whose place stands ``tensor``."""
-    old = first_tensor(output)
+    # No function within a function: one that calls itself would keep the activations until garbage is collected.
+    return _replaced(output, first_tensor(output), tensor)
 
-    def changed(part: Any) -> Any:
-        if part is old:
-            return tensor
-        if isinstance(part, Mapping):
-            same = copy.copy(part)
-            for key, value in part.items():
-                if first_tensor(value) is old:
-                    same[key] = changed(value)  # type: ignore[index]
-                    break
-            return same
-        if isinstance(part, (tuple, list)) and first_tensor(part) is old:
-            parts = [changed(one) if first_tensor(one) is old else one for one in part]
-            return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)
-        return part
 
-    return changed(output)
+def _replaced(part: Any, old: Tensor | None, new: Tensor) -> Any:
+    if part is old:
+        return new
+    if isinstance(part, Mapping):
+        same = copy.copy(part)
+        for key, value in part.items():
+            if first_tensor(value) is old:
+                same[key] = _replaced(value, old, new)  # type: ignore[index]
+                break
+        return same
+    if isinstance(part, (tuple, list)) and first_tensor(part) is old:
+        parts = [_replaced(one, old, new) if first_tensor(one) is old else one for one in part]
+        return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)
+    return part
