@@ -376,7 +376,7 @@ def compare(
     """
     given = as_list("attributions", attributions, "a list of attributions")
     if not given or not all(isinstance(one, Attribution) for one in given):
-        raise ValueError(f"nothing to compare in {shown(attributions)}: give at least one attribution, and no others")
+        raise ValueError(f"nothing to compare: give at least one attribution, not {shown(attributions)}")
     if len({len(one) for one in given}) > 1:
         raise ValueError(f"attributions of {', '.join(str(len(one)) for one in given)} images: give as many in each")
     columns = len(given) if columns is None else as_count("columns", columns)
