@@ -208,7 +208,7 @@ def nearest(value: Any, choices: Iterable[str], otherwise: str | None = None, cu
     return f"choose one of {', '.join(map(repr, known[:20]))}{more}" if known else "there is nothing to choose from"
 
 
-def either(names: Iterable[str]) -> str:
+def either(names: Iterable[object]) -> str:
     """``"'a' or 'b'"``"""
     return " or ".join(map(repr, names))
 

@@ -347,7 +347,7 @@ class Loop(Run):
                 with isolated(self.prepared.given.device), turn.rng.undone(on_error=True):
                     turn.step(uphill)
             except RuntimeError as error:
-                if not (out_of_memory(error) and self.scheduler.shrink()):
+                if plan.settings.objective.coupled or not (out_of_memory(error) and self.scheduler.shrink()):
                     raise
                 continue
             self.record(turn)

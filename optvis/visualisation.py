@@ -21,6 +21,7 @@ from .checks import as_list
 from .display import has_screen, notebook_display
 from .files import check_path, check_picture_size, save_or_rescue
 from .images import as_json, grid, grid_places, open_image, read_image, to_pil, write_picture
+from .network import isolated
 from .params import PixelParam
 from .text import printable
 
@@ -56,7 +57,7 @@ class Visualisation:
     @cached_property
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1], float32, on the CPU."""
-        with torch.no_grad():
+        with isolated(next(self.param.parameters()).device), torch.no_grad():
             return self.param().float().clamp(0, 1).cpu()
 
     @property
@@ -197,6 +198,10 @@ class Visualisation:
             images = torch.stack([picture[:1] if channels == 1 else picture for picture in pictures])
             param = PixelParam((height, width), count, channels, decorrelate=False).encode(images)
             kept = torch.tensor([float(score) for score in scores])
+            for name in ("labels", "pictures"):
+                settings[name] = as_list(name, settings.get(name, range(count) if name == "pictures" else ()), "a list")
+            if len(kept) != count or len(settings["pictures"]) != count or len(settings["labels"]) not in (0, count):
+                raise ValueError(f"scores, labels and numbers are not those of {count} pictures")
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} holds no visualisation that can be read: {error}") from error
         return cls(param, kept, torch.zeros(0, count), None, settings, tensors)

@@ -52,6 +52,8 @@ class NetworkInput:
         """
         inner = unwrap(network)
         weight = next((p for p in inner.parameters() if p.is_floating_point()), None)
+        if weight is not None and weight.is_meta:
+            raise ValueError(f"the weights of {type(inner).__name__} are on the meta device, without values: load them")
         channels = _channels(inner)
         own_mean, own_std = _normalisation(inner, channels)
         return cls(
@@ -86,7 +88,8 @@ def _channels(network: nn.Module) -> int:
         if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
             break  # the first convolution takes more channels than the image has
         if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
-            return int(module.in_channels) or 3  # type: ignore[arg-type]
+            taken = getattr(module, "in_channels", None)  # which tracing drops
+            return int(module.weight.shape[1] if taken is None else taken) or 3  # type: ignore
     return configured
 
 
@@ -139,6 +142,7 @@ def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str,
     """Names of a layer's channels: a network's ``output_names[address]``, Hugging Face's ``id2label``."""
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
+        names = {layer: values for layer, values in names.items() if isinstance(values, Sequence)}
         fitting = [values for values in names.values() if len(values) == channels]
         lone = fitting[0] if address == "" and len(fitting) == 1 else None  # the network's own output
         names = names.get(address, lone)
