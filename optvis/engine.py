@@ -257,10 +257,10 @@ class OptVis:
         while more:
             with interruptible() as interrupt:
                 more = next(turns, None) is not None
-                ready = [loop.result([group], loop.scheduler.slots) for group in loop.scheduler.collect()]
+                results = [loop.result([group], loop.scheduler.slots) for group in loop.scheduler.collect()]
+                ready = [picture for result in results for picture in result.split()]
                 interrupted = interrupt.requested
-            for result in ready:
-                yield from result.split()
+            yield from ready
             if interrupted:
                 raise KeyboardInterrupt
         self._prepared.append(loop.prepared)

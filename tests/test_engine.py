@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import random
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import Tiny, seeded, snapshot, vit
+from small_networks import Tiny, seeded, vit
 from torch import Tensor, nn
-from torchvision.models import squeezenet1_0
 
 from optvis import (
-    Batch,
     Channel,
-    Class,
     CPPNParam,
     DeepDream,
     FourierParam,
@@ -32,7 +27,6 @@ from optvis import (
     TotalVariation,
     Visualisation,
 )
-from optvis.recipes import collage
 
 COARSE_TO_FINE = [(16, 5), (32, 3)]
 
@@ -50,29 +44,6 @@ def optvis(network: Tiny) -> OptVis:
 def same(a: Visualisation, b: Visualisation) -> bool:
     """To the bit, in all that was computed."""
     return torch.equal(a.images, b.images) and torch.equal(a.scores, b.scores) and torch.equal(a.history, b.history)
-
-
-class Shared(list[int]):
-    """A list that copies of a network share with it."""
-
-    def __deepcopy__(self, memo: Any) -> Shared:
-        return self
-
-
-class Count(nn.Module):
-    """Passes on what it gets, and counts, its copies included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen = Shared()
-
-    @property
-    def calls(self) -> int:
-        return len(self.seen)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x.shape[0])
-        return x
 
 
 # What comes by itself, and the result
@@ -370,224 +341,6 @@ def test_the_global_random_state_is_neither_used_nor_changed() -> None:
         assert torch.equal(torch.get_rng_state(), before[0])
         assert (np.random.get_state()[1] == before[1]).all() and random.getstate() == before[2]
     assert same(*results)
-
-
-# Work and memory
-
-
-def test_one_forward_a_step_and_none_behind_the_deepest_layer() -> None:
-    counts = [Count() for _ in range(3)]
-    network = nn.Sequential(counts[0], nn.Conv2d(3, 4, 3), counts[1], nn.Conv2d(4, 4, 3), counts[2])
-    objective = Layer("1") + Channel("1", 0) - DeepDream("1") - 0.1 * TotalVariation()
-    calls: list[list[int]] = []
-    OptVis(network, objective).vis(
-        ImageParam(16), [(16, 5)], callback=lambda *_: calls.append([c.calls for c in counts])
-    )
-    assert [c[0] - calls[0][0] for c in calls] == [0, 1, 2, 3, 4]
-    assert [c[1:] for c in calls] == [calls[0][1:]] * 5, "what follows the layer is not run in the loop"
-    calls.clear()
-    OptVis(network, Batch((Layer("1"), Layer("3")))).vis(
-        ImageParam(16, 2), [(16, 5)], callback=lambda *_: calls.append([c.calls for c in counts])
-    )
-    assert [[n - m for n, m in zip(c, calls[0])] for c in calls] == [[i, i, 0] for i in range(5)]
-
-
-def test_no_gradient_of_the_weights_is_computed(network: Tiny) -> None:
-    network.train()
-    asked: list[bool] = []
-    network.first.register_forward_hook(lambda module, *_: asked.append(module.weight.requires_grad or module.training))
-    OptVis(network, "second:1").vis(ImageParam(16), thresh=2)
-    assert asked and not any(asked)
-    assert all(p.grad is None and p.requires_grad for p in network.parameters())
-
-
-def live_tensors() -> int:
-    gc.collect()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecated objects that are only looked at
-        return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
-
-
-def test_a_hundred_runs_leave_nothing_behind(network: Tiny) -> None:
-    before = snapshot(network)
-    counts = {}
-    for run in range(1, 101):
-        optvis = OptVis(network, [Channel("second", run % 8), Neuron("first", 0)])
-        stop = run % 3
-        result = optvis.vis(stages=[(6, 1), (8, 1)], callback=lambda step, _: step != stop)
-        assert result.images.shape[0] == 2
-        if run in (20, 100):
-            del optvis, result
-            counts[run] = live_tensors()
-    assert snapshot(network) == before
-    assert counts[100] == counts[20]
-
-
-# The limit
-
-
-def highest(convolution: nn.Conv2d, channels: list[int], mean: Any, std: Any) -> Tensor:
-    """The highest activation that images in [0, 1] reach: each pixel 0 or 1, by the sign of its weight."""
-    shape = (3, 1, 1)
-    weight = convolution.weight.detach()[channels] / torch.tensor(std).view(shape)
-    image = (weight > 0).float()
-    best = (weight * (image - torch.tensor(mean).view(shape))).sum((1, 2, 3))
-    return best + convolution.bias.detach()[channels]
-
-
-def check_limit(network: nn.Module) -> None:
-    optvis = OptVis(network, Neuron("features/0", range(0, 96, 12)))
-    best = highest(network.features[0], list(range(0, 96, 12)), optvis.input.mean, optvis.input.std)
-    for start, share in ((PixelParam(15, 8, decorrelate=False), 0.99), (FourierParam(15, 8), 0.90)):
-        result = optvis.vis(start, [(15, 200)], transform=False, lr=0.5)
-        assert (result.scores <= best * 1.0001).all()
-        assert (result.scores >= share * best).all(), f"{start}: {(result.scores / best).tolist()}"
-
-
-def test_the_limit_of_a_first_convolution_is_reached() -> None:
-    check_limit(seeded(squeezenet1_0))
-
-
-def test_the_limit_of_a_real_first_convolution_is_reached(real_network: Callable[[str], nn.Module]) -> None:
-    check_limit(real_network("squeezenet1_0"))
-
-
-# Dead starts
-
-
-class Silent(nn.Module):
-    """Of what it puts out, channel 0 is alive, 1 is silent on grey and 2 can never fire."""
-
-    def __init__(self, functional: bool = False, inplace: bool = False) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 3, 5)
-        nn.init.constant_(self.first.bias[0], 1.0)
-        nn.init.constant_(self.first.bias[1], -0.3)
-        self.first.weight[1] *= 4
-        nn.init.constant_(self.first.bias[2], -1.0)
-        nn.init.zeros_(self.first.weight[2])
-        self.relu = nn.ReLU(inplace)
-        self.functional = functional
-        self.out = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        return self.out(F.relu(x) if self.functional else self.relu(x))
-
-
-@pytest.fixture(params=["module", "in place", "function"])
-def silent(request: pytest.FixtureRequest) -> Iterator[Silent]:
-    with torch.no_grad():
-        yield seeded(Silent, functional=request.param == "function", inplace=request.param == "in place")
-
-
-def test_a_silent_channel_draws(silent: Silent) -> None:
-    with warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("error")
-        result = OptVis.from_layer(silent, "out", [1, 0]).vis(ImageParam(16, 2, seed=[0, 0]), [(16, 40)])
-        alive = OptVis.from_layer(silent, "out", 0).vis(ImageParam(16), [(16, 40)])
-    assert result.history[0, 0] == 0, "it is silent to begin with"
-    assert result.scores[0] > 0.1
-    assert (result.images[1] - alive.images[0]).abs().max() < 1e-3, "the picture beside it is drawn as alone"
-
-
-def test_a_channel_that_can_never_fire_is_named(silent: Silent) -> None:
-    with torch.enable_grad(), pytest.warns(UserWarning, match="never fired") as caught:
-        result = OptVis.from_layer(silent, "out", [0, 2]).vis(ImageParam(16, 2), [(16, 3)])
-    (message,) = {str(w.message) for w in caught}
-    assert "Channel('out', (2,))" in message and "0" not in message.split(":")[0]
-    assert "Try another seed" in message and "ImageFile" in message
-    assert caught[0].filename == __file__, "the warning points to the caller's line"
-    assert result.scores[1] == 0 < result.scores[0]
-
-
-# The collage
-
-
-def alone(network: nn.Module, channel: int) -> Visualisation:
-    return OptVis.from_layer(network, "second", channel).vis(stages=[(24, 6)])
-
-
-@pytest.mark.parametrize("batch", [1, 4, 6, None])
-def test_a_collage_draws_each_channel_as_alone(network: Tiny, batch: int | None) -> None:
-    result = collage(network, "second", range(6), 24, batch, stages=[(24, 6)], thresh=(2, 6))
-    assert result.images.shape == (6, 3, 24, 24) and result.history.shape == (6, 6) and result.scores.shape == (6,)
-    assert result.labels == tuple(f"second:{channel}" for channel in range(6))
-    assert result.frames[2].shape[0] == 6 and result.settings["objective"] == "Channel('second', (0, 1, 2, 3, 4, 5))"
-    for channel in (0, 5):
-        single = alone(network, channel)
-        assert (result.images[channel] - single.images[0]).abs().max() < 1e-4
-        assert result.scores[channel].item() == pytest.approx(single.scores.item(), rel=1e-3, abs=1e-4)
-
-
-def test_a_collage_of_objectives(network: Tiny) -> None:
-    wishes = ["second:1", Channel("first", 2) - 0.5]
-    result = collage(network, wishes, size=24, thresh=2, channel_noise=0.0, seed=3)
-    alone = OptVis(network, wishes, channel_noise=0.0).vis(ImageParam(24, 2, seed=[3, 3]), thresh=2, seed=3)
-    assert torch.equal(result.images, alone.images)
-    assert result.labels == ("Channel('second', 1)", "Channel('first', 2) - 0.5")
-    assert collage(network, Class("", [3, 0]), size=24, thresh=1).labels == ("3", "0")
-
-
-def test_a_collage_of_all_channels_is_labelled(network: Tiny) -> None:
-    result = collage(network, network.second, None, 24, thresh=1)
-    assert len(result) == 8 and result.labels[-1] == "second:7"
-    picture = result.grid()
-    assert picture.width >= 4 * 24 and picture.height > 2 * 24 + 2, "there is room for labels"
-
-
-class Hungry(Tiny):
-    """Memory for so many pictures and no more."""
-
-    room, error = 2, torch.OutOfMemoryError("out of memory")
-    tried: list[int]
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.tried.append(x.shape[0])
-        if x.shape[0] > self.room:
-            raise self.error
-        return super().forward(x)
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
-)
-def test_a_collage_finds_the_batch_that_fits(error: RuntimeError) -> None:
-    network = seeded(Hungry)
-    network.tried, network.error = Shared(), error
-    result = collage(network, "second", range(7), 24, stages=[(24, 6)])
-    assert set(network.tried) == {1, 7, 4, 2} and len(result) == 7
-    for channel in (0, 6):
-        assert (result.images[channel] - alone(seeded(Tiny), channel).images[0]).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize(("room", "error"), [(0, torch.OutOfMemoryError("full")), (2, RuntimeError("something else"))])
-def test_a_collage_passes_other_errors_on(room: int, error: RuntimeError) -> None:
-    network = seeded(Hungry)
-    network.tried, network.room, network.error = Shared(), room, error
-    with pytest.raises((RuntimeError, ValueError), match=str(error)):
-        collage(network, "second", range(4), 24, thresh=1)
-
-
-@pytest.mark.parametrize(("at", "pictures", "steps"), [(2, 4, 2), (8, 4, 6), (15, 8, 6)])
-def test_ctrl_c_keeps_what_the_collage_has_so_far(network: Tiny, at: int, pictures: int, steps: int) -> None:
-    """The first pictures as far as they are; later ones only where they are finished, so that all are alike."""
-    calls: list[int] = []
-
-    def interrupt(step: int, _: Visualisation) -> None:
-        calls.append(step)
-        if len(calls) == at:
-            raise KeyboardInterrupt
-
-    result = collage(network, "second", [*range(8), 0, 1], 24, 4, stages=[(12, 3), (24, 3)], callback=interrupt)
-    assert len(calls) == at, "nothing more is begun"
-    assert len(result) == len(result.labels) == pictures and result.history.shape == (steps, pictures)
-
-
-@pytest.mark.parametrize("batch", [0, -1])
-def test_a_collage_without_a_batch_is_told(network: Tiny, batch: int) -> None:
-    with pytest.raises(ValueError, match=f"batch {batch}: give a whole number of at least 1"):
-        collage(network, "second", range(2), 24, batch)
 
 
 def test_a_network_of_one_size_is_drawn_in_stages_of_others() -> None:

@@ -1,9 +1,9 @@
 """Faults that attacks found and that no other file tests: what comes now is right, or a clear error.
 
 Others are tested where they belong: unclear axes in test_layout.py and test_odd_networks.py, threads in
-test_threads.py, channels in addresses in test_addresses.py, interrupts in test_interrupts.py and test_cli.py, files in test_files.py,
-images in test_images.py, lazy and scripted networks in test_shadow.py and test_prepared.py, escapes in test_cli.py,
-weights in test_zoo.py, random states in test_own_random.py, arguments of any kind in test_random_calls.py.
+test_threads.py, channels in addresses in test_addresses.py, interrupts in test_interrupts.py and test_cli.py, files in
+test_files.py, images in test_images.py, lazy and scripted networks in test_shadow.py and test_prepared.py, escapes in
+test_cli.py, weights in test_zoo.py, random states in test_own_random.py, arguments in test_random_calls.py.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checks import as_flag, as_list, shown
 from ..network import Forward, NetworkInput, Pass, find_layer, isolated, unwrap
 from ..network.addresses import IMAGE, layers_of
+from ..network.forward import note_quiet
 from ..network.inputs import channel_names
 from ..objectives import Batch, Objective
 from ..versions import versions
@@ -106,6 +107,8 @@ def attribute(
             views = _views(context, layers) if aug_smooth else iter([(context, False)])
             maps.append(_maps(way, views, layers, eigen_smooth, options))
         scores = torch.cat([context.scores for context in contexts]).cpu()
+        if explained.objective is None:  # whole passes were made
+            note_quiet(network, forward)
     settings = {
         "network": type(unwrap(network)).__name__,
         "method": way.name,

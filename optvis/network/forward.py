@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -58,9 +59,9 @@ class Forward:
 
     @classmethod
     def of(cls, network: nn.Module, given: NetworkInput, extra: Extra = ()) -> Forward:
-        """A shadow of a network, in the network's own precision."""
-        generator = torch.Generator().manual_seed(0)
-        return cls(shadow(network), given, extra, given.dtype, generator=generator)
+        """A shadow of a network, in the network's own precision, which is shown images as they lie in memory."""
+        generator = _seeded() if draws(network) else None
+        return cls(shadow(network), given, extra, given.dtype, torch.preserve_format, generator)
 
     def seeded(self, seed: int, random: bool = True) -> Forward:
         """The same, with random numbers of its own where the network draws any (``random``)."""
@@ -107,7 +108,14 @@ class Forward:
         positional, named = self._inputs(inputs)
         drawing = nullcontext() if self.generator is None else OwnRandom(self.generator)
         with Tap(self.network, layers, calls, missing_ok, leaves=leaves) as tap, drawing:
-            seen = tap(*positional, **named)
+            try:
+                seen = tap(*positional, **named)
+            except RuntimeError as error:
+                if inputs.is_contiguous() or "view" not in str(error):
+                    raise
+                # A network that takes views of its input needs it in the usual layout.
+                positional, named = replace(self, memory_format=torch.contiguous_format)._inputs(inputs)
+                seen = tap(*positional, **named)
         return Pass(inputs, tap.output, {layer: seen[layer] for layer in tap.calls if layer in seen}, tap.calls)
 
     def activations(self, images: Tensor, shapes: Mapping[str, LayerShape]) -> dict[str, Tensor]:
@@ -123,12 +131,38 @@ class Forward:
 
     def _inputs(self, inputs: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named inputs for normalised images."""
-        positional, named = with_extra(inputs.to(self.dtype).contiguous(memory_format=self.memory_format), self.extra)
+        inputs = inputs.to(self.dtype)
+        if self.memory_format is not torch.preserve_format:
+            inputs = inputs.contiguous(memory_format=self.memory_format)
+        positional, named = with_extra(inputs, self.extra)
 
         def cast(value: Any) -> Any:
             return value.to(self.dtype) if isinstance(value, Tensor) and value.dtype == self.given.dtype else value
 
         return tuple(map(cast, positional)), {name: cast(value) for name, value in named.items()}
+
+
+_QUIET: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+"""Networks that were seen to draw no random numbers, with a number that changes with their modules."""
+
+
+def draws(network: nn.Module) -> bool:
+    """False if a whole forward pass of the network was seen to draw no random numbers."""
+    return _QUIET.get(network) != _modules_of(network)
+
+
+def note_quiet(network: nn.Module, forward: Forward) -> None:
+    """Remember that the network draws no random numbers, if whole passes of ``forward``, made of it, drew none."""
+    if forward.generator is not None and torch.equal(forward.generator.get_state(), _seeded().get_state()):
+        _QUIET[network] = _modules_of(network)
+
+
+def _modules_of(network: nn.Module) -> int:
+    return hash(tuple(map(id, network.modules())))
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def to_the_end(layers: Sequence[str]) -> dict[str, int]:

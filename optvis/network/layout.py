@@ -129,9 +129,11 @@ def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], n
 def _made_axis(shape: Sequence[int], axes: Sequence[int], before: Sequence[Call]) -> int | None:
     """The axis of the channels by the last module before that put out the same shape, or else as many channels."""
     typed = [(call, axis) for call in before if (axis := typed_axis(call.module, call.shape)) is not None]
-    same = [axis for call, axis in typed if call.shape == tuple(shape) and axis in axes]
-    count = shape[same[-1]] if same else typed[-1][0].shape[typed[-1][1]] if typed else None
-    fitting = [axis for axis in axes if shape[axis] == count]
+    same = [(call, axis) for call, axis in typed if call.shape == tuple(shape) and axis in axes]
+    if not same and (not typed or math.prod(typed[-1][0].shape) > math.prod(shape)):
+        return None  # only a part of what the last one put out, which says nothing of the rest
+    call, axis = (same or typed)[-1]
+    fitting = [other for other in axes if shape[other] == call.shape[axis]]
     return fitting[0] if len(fitting) == 1 else None
 
 

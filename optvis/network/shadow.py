@@ -6,7 +6,7 @@ import copy
 import functools
 import types
 import weakref
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -172,17 +172,35 @@ class _Shadower:
             return self._note(value, weakref.ref(self.copy(value())))
         if isinstance(value, types.FunctionType):
             return self._function(value)
-        if isinstance(value, defaultdict):
-            made = self._note(value, defaultdict(self.copy(value.default_factory)))
-            made.update((key, self.copy(part)) for key, part in list(value.items()))
-            return made
+        if isinstance(value, tuple):  # a named tuple
+            return self._note(value, type(value)(*map(self.copy, value)))
+        return self._object(value)
+
+    def _object(self, value: Any) -> Any:
+        """A copy of an object that holds counterparts in the place of what it holds."""
         try:
-            return self._note(value, copy.deepcopy(value, _Memo(self)))
+            made = self._note(value, copy.copy(value))
+            if hasattr(value, "__dict__"):
+                made.__dict__.update([(name, self.copy(part)) for name, part in list(vars(value).items())])
+            if isinstance(value, dict):
+                made.update([(key, self.copy(part)) for key, part in list(value.items())])
+            elif isinstance(value, list):
+                made[:] = [self.copy(part) for part in list(value)]
         except Exception as error:
             raise ValueError(
                 f"{self.kind} holds a {type(value).__name__} that points back into the network and cannot be copied "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): remove it before drawing"
             ) from error
+        if self._leads_back(made):
+            raise ValueError(
+                f"{self.kind} holds a {type(value).__name__} that points back into the network from where it cannot be "
+                "followed: remove it before drawing"
+            )
+        return made
+
+    def _leads_back(self, made: Any) -> bool:
+        """True if an object still holds a module or weight of the network itself."""
+        return any(id(part) in self.tree for part in _parts(made))
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
@@ -208,17 +226,6 @@ class _Shadower:
                     seen.add(id(part))
                     waiting.append(part)
         return False
-
-
-class _Memo(dict[int, Any]):
-    """What ``copy.deepcopy`` asks for objects that have a counterpart already."""
-
-    def __init__(self, shadower: _Shadower) -> None:
-        super().__init__(shadower.copies)
-        for kept in shadower.kept:
-            # Modules and weights that have no counterpart yet are shadowed, not copied.
-            if isinstance(kept, nn.Module):
-                self.update((id(part), shadower.copy(part)) for part in kept.modules())
 
 
 def _alias(tensor: Tensor) -> Tensor:

@@ -1,0 +1,7 @@
+"""Networks of every kind, and the truth about their layers, written by hand from their sources."""
+
+from .architecture import Architecture, Layout
+from .check import Verdict, check
+from .listing import ARCHITECTURES
+
+__all__ = ["ARCHITECTURES", "Architecture", "Layout", "Verdict", "check"]
