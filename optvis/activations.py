@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .checks import as_count
+from .checks import as_count, as_list, shown
 from .images import fit, read_image, with_channels
 from .network import Forward, NetworkInput, find_layer, isolated
 from .prepared import Prepared
@@ -56,7 +56,7 @@ def activations(
     if unknown:
         raise TypeError(f"activations has no option {unknown[0]!r}: give mean, std, extra_inputs or channel_axis")
     given = NetworkInput.of(network, options.get("mean"), options.get("std"))
-    listed = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+    listed = [layers] if isinstance(layers, (str, nn.Module)) else as_list("layers", layers, "addresses or modules")
     found = [find_layer(network, layer) for layer in listed]
     if not found:
         raise ValueError("no layers: give at least one address, as get_layer_names(network) lists them")
@@ -121,7 +121,7 @@ def _each(images: Any) -> Iterator[Any]:
     elif isinstance(images, (DataLoader, Iterable)):
         yield from map(_first, images)
     else:
-        raise TypeError(f"no images: {images!r}; give a tensor, paths, a folder, a data set or a DataLoader")
+        raise TypeError(f"no images: {shown(images)}; give a tensor, paths, a folder, a data set or a DataLoader")
 
 
 def _first(item: Any) -> Any:

@@ -6,8 +6,9 @@ Errors show values by ``repr``, so that control characters in them do not reach 
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -26,11 +27,11 @@ def as_size(size: int | Sequence[int]) -> Size:
     given = _plain(size)
     pair = tuple(map(whole, given if isinstance(given, (tuple, list)) else (given, given)))
     if len(pair) != 2 or any(n is None or n < 1 for n in pair):
-        raise ValueError(f"size {_shown(size)}: give a number of pixels, or (height, width), both whole and positive")
+        raise ValueError(f"size {shown(size)}: give a number of pixels, or (height, width), both whole and positive")
     height, width = pair
     if height * width > MOST_PIXELS:  # type: ignore[operator]
         raise ValueError(
-            f"size {_shown(size)}: give a number of pixels, or (height, width), of at most {MOST_PIXELS} pixels in all "
+            f"size {shown(size)}: give a number of pixels, or (height, width), of at most {MOST_PIXELS} pixels in all "
             "(16384 × 16384)"
         )
     return pair  # type: ignore[return-value]
@@ -53,9 +54,9 @@ def as_whole(name: str, value: Any, low: int, high: int) -> int:
     """
     number = whole(value)
     if number is None or number < low:
-        raise ValueError(f"{name} {_shown(value)}: give a whole number of at least {low}")
+        raise ValueError(f"{name} {shown(value)}: give a whole number of at least {low}")
     if number > high:
-        raise ValueError(f"{name} {_shown(value)}: give a whole number of at most {high}")
+        raise ValueError(f"{name} {shown(value)}: give a whole number of at most {high}")
     return number
 
 
@@ -82,7 +83,7 @@ def as_number(
             return number
     elif number is not None or (low is None and high is None):
         kind = kind.replace("a number", "a finite number")
-    raise ValueError(f"{name} {_shown(value)}: give {kind}{_within(low, high, ends)}")
+    raise ValueError(f"{name} {shown(value)}: give {kind}{_within(low, high, ends)}")
 
 
 def as_seeds(seed: Any, count: int) -> tuple[int, ...]:
@@ -98,6 +99,69 @@ def as_seeds(seed: Any, count: int) -> tuple[int, ...]:
     if len(seeds) != count:
         raise ValueError(f"{len(seeds)} seeds for {count} pictures: give one for each, or the first alone")
     return tuple(as_whole("seed", one, -(2**63), 2**63 - 1) for one in seeds)
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """``value`` as a ``bool``; raises ``ValueError``, naming it, on anything but True, False, 1 and 0."""
+    given = _plain(value)
+    if isinstance(given, (bool, int)) and given in (0, 1):
+        return bool(given)
+    raise ValueError(f"{name} {shown(value)}: give True or False")
+
+
+def as_function(name: str, value: Any, what: str) -> Callable[..., Any]:
+    """``value``; raises ``TypeError``, naming it, where it cannot be called; ``what`` says what it should be."""
+    if not callable(value):
+        raise TypeError(f"{name} {shown(value)}: give {what}")
+    return value  # type: ignore[no-any-return]
+
+
+def as_numbers(name: str, values: Any, count: int, of: str) -> tuple[float, ...]:
+    """``count`` finite numbers, from a list of as many or from one for all.
+
+    Args:
+        name: of the argument.
+        values: a number, or a list, array or tensor of them.
+        count: how many are needed.
+        of: what they belong to, for the error.
+
+    Raises:
+        TypeError: something that is neither.
+        ValueError: another number of them, or one that is not finite.
+    """
+    given = _plain(values)
+    numbers = list(given[: count + 1]) if isinstance(given, (list, tuple, range)) else [given] * count
+    numbers = [real(one) for one in numbers]
+    if None in numbers:
+        raise TypeError(f"{name} {shown(values)}: give a number, or one for each of {count} {of}")
+    if len(numbers) != count:
+        raise ValueError(f"{name} has {_length(given)} values {shown(values)}, but the {of} are {count}")
+    if not all(abs(one) <= FLOAT32_MAX for one in numbers):
+        raise ValueError(f"{name} must be finite for each of {count} {of}, not {shown(values)}: give {name}=")
+    return tuple(numbers)
+
+
+def as_list(name: str, values: Any, what: str, most: int = MOST) -> list[Any]:
+    """A list from any iterable but a text; raises ``ValueError``, naming it, on what cannot be iterated.
+
+    Args:
+        name: of the argument.
+        values: what was given for it.
+        what: what the error asks for.
+        most: the largest number of values.
+    """
+    if not is_list(values):
+        raise ValueError(f"{name} {shown(values)}: give {what}")
+    listed = list(itertools.islice(values, most + 1))
+    if len(listed) > most:
+        raise ValueError(f"{name} {shown(values)}: there are more than {most:,}; give {what}")
+    return listed
+
+
+def is_list(values: Any) -> bool:
+    """True for what can be iterated, apart from texts and mappings."""
+    texts = isinstance(values, (str, bytes, Mapping))
+    return not texts and hasattr(values, "__iter__") and getattr(values, "ndim", 1) != 0
 
 
 def whole(value: Any) -> int | None:
@@ -122,7 +186,7 @@ def choice(what: str, value: Any, choices: Iterable[str]) -> str:
     known = list(choices)
     if isinstance(value, str) and value in known:
         return value
-    raise ValueError(f"no {what} {_shown(value)}: {nearest(value, known)}")
+    raise ValueError(f"no {what} {shown(value)}: {nearest(value, known)}")
 
 
 def nearest(value: Any, choices: Iterable[str], otherwise: str | None = None, cutoff: float = 0.4) -> str:
@@ -144,9 +208,16 @@ def nearest(value: Any, choices: Iterable[str], otherwise: str | None = None, cu
     return f"choose one of {', '.join(map(repr, known[:20]))}{more}" if known else "there is nothing to choose from"
 
 
-def either(names: Iterable[str]) -> str:
+def either(names: Iterable[object]) -> str:
     """The names as ``"'a' or 'b'"``."""
     return " or ".join(map(repr, names))
+
+
+def _length(values: Any) -> int | str:
+    try:
+        return len(values)
+    except OverflowError:  # of a range
+        return "too many"
 
 
 def _plain(value: Any) -> Any:
@@ -156,6 +227,8 @@ def _plain(value: Any) -> Any:
 
 
 def _within(low: float | None, high: float | None, ends: str) -> str:
+    if low is not None and high is not None and ends == "()":
+        return f" above {low:g} and below {high:g}"
     if low is not None and high is not None:
         start = f" from {low:g} " if ends[0] == "[" else f" above {low:g} and up "
         return f"{start}to {high:g}" if ends[1] == "]" else f"{start}to below {high:g}"
@@ -166,6 +239,7 @@ def _within(low: float | None, high: float | None, ends: str) -> str:
     return ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for an error: its ``repr`` on one line, cut where it is long."""
     text = repr(_plain(value)).replace("\n", " ")
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import Size, whole
+from .checks import Size, as_function, whole
 from .interrupts import Interrupt, interruptible, postponed
 from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
@@ -83,8 +83,6 @@ class OptVis:
         channel_noise: float | None = None,
         relu_softness: float = SOFTNESS,
     ) -> None:
-        if not isinstance(network, nn.Module):
-            raise TypeError(f"a network is a torch.nn.Module, not {network!r}")
         if isinstance(channel_axis, Mapping):
             channel_axis = {find_layer(network, layer): axis for layer, axis in channel_axis.items()}
         own = NetworkInput.of(network, mean, std)
@@ -228,6 +226,8 @@ class OptVis:
             RuntimeError: the scores are no longer finite numbers.
             KeyboardInterrupt: Ctrl-C before the first step, or a second one.
         """
+        if callback is not None:
+            as_function("callback", callback, "a function of a step and a visualisation, or None")
         with interruptible() as interrupt:
             loop = self._begin(
                 img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
@@ -349,7 +349,7 @@ class Loop(Run):
                 with isolated(self.prepared.given.device), turn.rng.undone(on_error=True):
                     turn.step(uphill)
             except RuntimeError as error:
-                if not (out_of_memory(error) and self.scheduler.shrink()):
+                if plan.settings.objective.coupled or not (out_of_memory(error) and self.scheduler.shrink()):
                     raise
                 continue
             self.record(turn)

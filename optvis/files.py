@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 
+from .checks import shown
 from .text import printable
 
 FORMATS = (".png", ".webp", ".jpg", ".jpeg", ".gif", ".npy")
@@ -20,7 +21,9 @@ LARGEST_SIDE = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535
 
 
 def expanded(path: str | PathLike[str]) -> Path:
-    """A path with ``~`` expanded; raises ``ValueError`` if it is not a valid path."""
+    """A path with ``~`` expanded; raises ``ValueError`` if it cannot be a path, ``TypeError`` if it is no text."""
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"a path is a str or a Path, not {shown(path)}")
     try:
         if "\0" in os.fspath(path):
             raise RuntimeError("it holds a null character")

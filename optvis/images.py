@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from .checks import Size, as_size
+from .checks import Size, as_count, as_flag, as_list, as_numbers, as_size, shown
 from .files import expanded
-from .network.inputs import IMAGENET_MEAN, IMAGENET_STD
+from .network.inputs import IMAGENET_MEAN, IMAGENET_STD, as_std
 from .text import printable
 
 MAX_PIXELS = 89_478_485
@@ -51,7 +51,7 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
     if isinstance(image, np.ndarray):
         image = _from_array(image)
     if not isinstance(image, Tensor):
-        raise TypeError(f"no image: {image!r}; give a path, PIL image, array or tensor")
+        raise TypeError(f"no image: {shown(image)}; give a path, PIL image, array or tensor")
     return _checked(image, name)
 
 
@@ -64,7 +64,11 @@ def open_image(path: str | PathLike[str]) -> Iterator[Image.Image]:
         ValueError: it is not a regular file, no image, or has more than ``MAX_PIXELS`` pixels.
     """
     name, path = repr(str(path)), expanded(path)
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # too long a name, or no permission
+        raise OSError(f"{name} cannot be read: {error.strerror}") from error
+    if not found:
         raise FileNotFoundError(f"there is no file {name}")
     if not path.is_file():
         raise ValueError(_unreadable(name, "it is a folder" if path.is_dir() else "it is not a regular file"))
@@ -134,8 +138,7 @@ def _from_array(array: np.ndarray) -> Tensor:
 
 def _checked(image: Tensor, name: str) -> Tensor:
     """A tensor as float32 ``[N, C, H, W]``, its values in [0, 1]."""
-    if image.layout != torch.strided or image.is_meta or image.is_quantized:
-        raise ValueError(f"a tensor ({image.layout}, {image.device}, {image.dtype}) is no image: give a dense one")
+    _check_dense(image)
     if not (image.is_floating_point() or image.dtype in (torch.uint8, torch.bool)):
         raise ValueError(_unknown_scale("a tensor", image.dtype))
     tensor = (image.float() / 255 if image.dtype == torch.uint8 else image.float()).detach()
@@ -146,6 +149,11 @@ def _checked(image: Tensor, name: str) -> Tensor:
     if not (low >= -1e-4 and high <= 1 + 1e-4):
         raise ValueError(f"{name}'s values run from {low:.3g} to {high:.3g}: give floats in [0, 1], or uint8")
     return tensor.clamp(0, 1)
+
+
+def _check_dense(image: Tensor) -> None:
+    if image.layout != torch.strided or image.is_meta or image.is_quantized:
+        raise ValueError(f"a tensor ({image.layout}, {image.device}, {image.dtype}) is no image: give a dense one")
 
 
 def _unknown_scale(what: str, dtype: object) -> str:
@@ -224,29 +232,53 @@ def norm(
         unsqueeze: give a single image a batch axis.
         grad: True if the result requires a gradient.
     """
-    if not isinstance(image, Tensor):
+    if isinstance(image, (Image.Image, np.ndarray)):
         array = np.array(image, order="C")
+        if array.ndim not in (2, 3) or array.dtype.kind not in "uifb":
+            raise ValueError(f"an array of shape {array.shape} and {array.dtype} is no image: give [H, W] or [H, W, C]")
         image = torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
-    low, high = input_range
-    values: Tensor = (image.float() - low) / (high - low)
-    shape = (-1, 1, 1)
-    values = (values - values.new_tensor(mean).view(shape)) / values.new_tensor(std).view(shape)
-    if unsqueeze and values.dim() == 3:
-        values = values[None]
-    return values.detach().requires_grad_() if grad else values
+    image = _as_image(image)
+    low, high = as_numbers("input_range", input_range, 2, "ends")
+    if not low < high:
+        raise ValueError(f"input_range {input_range!r}: give the lowest and then the highest value")
+    image = (image - low) / (high - low)
+    shift, scale = _of_channels(mean, std, image)
+    image = (image - shift) / scale
+    if as_flag("unsqueeze", unsqueeze) and image.dim() == 3:
+        image = image[None]
+    made: Tensor = image.detach().requires_grad_() if as_flag("grad", grad) else image
+    return made
 
 
 def denorm(
     image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> Image.Image | list[Image.Image]:
     """The reverse of ``norm``: a PIL image from ``[C, H, W]`` or ``[1, C, H, W]``, a list of them from a batch."""
-    shape = (-1, 1, 1)
-    image = image.detach().float().cpu()
-    image = image * image.new_tensor(std).view(shape) + image.new_tensor(mean).view(shape)
+    image = _as_image(image).detach().cpu()
+    shift, scale = _of_channels(mean, std, image)
+    image = image * scale + shift
     if image.dim() == 3:
         return to_pil(image)
     pictures = [to_pil(one) for one in image]
     return pictures[0] if len(pictures) == 1 else pictures
+
+
+def _as_image(image: Any) -> Tensor:
+    """A tensor ``[C, H, W]`` or ``[N, C, H, W]`` of any scale as float32; raises an error on anything else."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"no image: {shown(image)}; give a PIL image, array or tensor")
+    _check_dense(image)
+    if image.dim() not in (3, 4) or 0 in image.shape or image.is_complex():
+        raise ValueError(f"a tensor of shape {list(image.shape)} is no image: give [C, H, W] or [N, C, H, W]")
+    return image.float()
+
+
+def _of_channels(mean: Any, std: Any, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation ``[C, 1, 1]`` for the channels of an image."""
+    channels = image.shape[-3]
+    values = (as_numbers("mean", mean, channels, "channels"), as_std(std, channels))
+    shift, scale = (image.new_tensor(one)[:, None, None] for one in values)
+    return shift, scale
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -261,10 +293,11 @@ def grid(
     pictures: Sequence[Image.Image], columns: int | None = None, labels: Sequence[str] = (), gap: int = 2
 ) -> Image.Image:
     """PIL images of one size in a grid on white, each with its label below it if there are labels."""
+    labels = as_list("labels", labels, "a list of texts, one for each picture")
+    columns = _columns(len(pictures), columns)
     if len(pictures) == 1 and not labels:
         return pictures[0]
     width, height = pictures[0].size
-    columns = _columns(len(pictures), columns)
     line = _line_height(width) if labels else 0
     font = ImageFont.load_default(size=_points(width))
     mode = "RGB" if labels or any(picture.mode != "L" for picture in pictures) else "L"
@@ -299,10 +332,10 @@ def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool
 
 def _columns(count: int, columns: int | None) -> int:
     """The number of columns: the given one, or the one near a square grid that leaves the fewest empty cells."""
-    if columns is None:
-        root = math.ceil(math.sqrt(count))
-        columns = min(range(root, root * 3 // 2 + 1), key=lambda n: (-count % n, n))
-    return min(columns, count)
+    if columns is not None:
+        return min(as_count("columns", columns), count)
+    root = math.ceil(math.sqrt(count))
+    return min(min(range(root, root * 3 // 2 + 1), key=lambda n: (-count % n, n)), count)
 
 
 def _points(width: int) -> int:

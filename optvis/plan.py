@@ -16,9 +16,9 @@ from .checks import Size
 from .network import LayerShape, NetworkInput, Probed
 from .network.precision import PRECISIONS
 from .objectives import Batch, Channel, Objective
-from .params import ImageParam, Param
+from .params import ImageParam, Param, PixelParam
 from .prepared import Prepared
-from .settings import Settings
+from .settings import Settings, adam
 from .stages import Stage, cut, default_stages, stretch
 from .text import printable
 from .transforms import Compose
@@ -89,7 +89,9 @@ class Plan:
                     "takes one image at a time: choose another objective"
                 )
             slots = 1
-        return cls(settings, tuple(stages), network_size, shapes, noise, slots)
+        plan = cls(settings, tuple(stages), network_size, shapes, noise, slots)
+        plan.check_optimiser()
+        return plan
 
     @property
     def transforms(self) -> Compose:
@@ -115,6 +117,20 @@ class Plan:
                 raise ValueError(f"wd={settings.wd}: {name} has no weight decay")
             del options["weight_decay"]
         return settings.optim(param.parameters(), **options)
+
+    def check_optimiser(self) -> None:
+        """Raise ``ValueError`` where the optimiser cannot take a step of the parameterisation."""
+        param = self.settings.img_param
+        if self.settings.optim is adam:
+            return
+        param = PixelParam(2) if param is None else copy.deepcopy(param.take([0]))
+        for parameter in param.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        try:
+            self.optimiser(param).step(lambda: torch.zeros(()))  # type: ignore[arg-type, return-value]
+        except Exception as error:  # any type: it may be of the user's own making
+            name = getattr(self.settings.optim, "__name__", self.settings.optim)
+            raise ValueError(f"optim {name} cannot take a step: {error}") from error
 
     def labels(self, pictures: Sequence[int]) -> list[str]:
         """The label of each picture if the objective makes several: the name of its channel, or the objective."""
@@ -154,7 +170,7 @@ class Plan:
         precision = {kind: name for name, kind in PRECISIONS.items()}.get(dtype, "auto")
         return replace(
             self.settings,
-            stages=self.stages,
+            stages=self.settings.stages or self.stages,  # thresh cuts those that were given
             channel_noise=self.channel_noise,
             precision=precision,
             batch=self.slots,

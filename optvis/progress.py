@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .checks import shown
+
 
 def progress_bar(total: int, verbose: bool | str, description: str) -> Any:
     """A progress bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
@@ -16,8 +18,8 @@ def progress_bar(total: int, verbose: bool | str, description: str) -> Any:
     Raises:
         ValueError: another value of ``verbose``.
     """
-    if verbose not in (True, False, "always"):
-        raise ValueError(f"verbose={verbose!r}: choose True, False or 'always'")
+    if not isinstance(verbose, (bool, int, str)) or verbose not in (True, False, "always"):
+        raise ValueError(f"verbose={shown(verbose)}: choose True, False or 'always'")
     # With ``None``, tqdm shows a bar only in a terminal.
     disabled = None if "ipykernel" not in sys.modules and verbose is True else not verbose
     return tqdm(total=total, disable=disabled, desc=description[:40])

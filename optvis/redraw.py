@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from .checks import as_list, as_whole
 from .engine import OptVis
 from .network import unwrap
 from .prepared import fingerprint_of
@@ -52,7 +53,8 @@ def redraw(
         raise ValueError(f"{str(path)!r} was drawn from a {about.get('kind')}, not from a {kind}: give that network")
     if fingerprint_of(network) != about.get("fingerprint"):
         warnings.warn(f"{str(path)!r} was drawn from a {kind} with other weights", stacklevel=2)
-    pictures = about.get("pictures", [])
+    pictures = as_list("pictures", about.get("pictures", range(settings.count)), "the numbers of the pictures")
+    pictures = [as_whole("picture", one, 0, settings.count - 1) for one in pictures]
     if len(pictures) < settings.count:
         settings = settings.take(pictures)
     return OptVis.from_settings(network, settings).vis(**settings.of_run(), verbose=verbose)

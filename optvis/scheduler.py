@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import Size
+from .checks import Size, shown
 from .network import Probed
 from .objectives import Objective
 from .params import Param
@@ -158,7 +158,14 @@ class Turn:
         """Apply functions to the gradient of each parameter, one after another."""
         for parameter in self.parameters if changes else ():
             for change in changes:
-                parameter.grad = change(parameter.grad)
+                changed = change(parameter.grad)
+                if not isinstance(changed, Tensor) or changed.shape != parameter.shape:
+                    got = list(changed.shape) if isinstance(changed, Tensor) else shown(changed)
+                    raise TypeError(
+                        f"the gradient transform {change!r} gave {got}: it must give a gradient of the shape that it "
+                        f"was given, {list(parameter.shape)}"
+                    )
+                parameter.grad = changed
 
     def record(self, thresh: Sequence[int]) -> None:
         """Record the scores of a step, and keep frames at the steps of ``thresh``."""

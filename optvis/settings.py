@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .checks import Size, as_count, as_number, as_size, as_whole
+from .checks import Size, as_count, as_flag, as_function, as_list, as_number, as_size, as_whole, shown
 from .network import Extra, NetworkInput
 from .network.precision import PRECISIONS
 from .objectives import Objective
@@ -16,7 +16,7 @@ from .objectives.algebra import IMAGE
 from .params import Param
 from .scheduler import Until, plateau
 from .serial import from_data, to_data
-from .stages import Stage, plan_stages, plan_thresh
+from .stages import plan_stages, plan_thresh
 from .tiles import tile_size
 from .transforms import Compose, standard
 
@@ -70,6 +70,10 @@ class Settings:
     tile: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.objective, Objective):
+            raise TypeError(f"an objective is one such as Channel('features/18', 12), not {shown(self.objective)}")
+        if not isinstance(self.transforms, Compose):
+            raise TypeError(f"transforms are a Compose, not {shown(self.transforms)}")
         checked: dict[str, Any] = {
             "relu_softness": as_number("relu_softness", self.relu_softness, 0),
             "lr": as_number("lr", self.lr, 0),
@@ -82,6 +86,11 @@ class Settings:
             checked["thresh"] = plan_thresh(self.thresh)
         if self.channel_noise is not None:
             checked["channel_noise"] = as_number("channel_noise", self.channel_noise, 0, 1, ends="[)")
+        for name in ("transform", "compile"):
+            checked[name] = as_flag(name, getattr(self, name))
+        as_function("optim", self.optim, "an optimiser's class, such as torch.optim.Adam")
+        for change in as_list("grad_tfms", self.grad_tfms, "functions from a gradient to a gradient"):
+            as_function("grad_tfms", change, "functions from a gradient to a gradient")
         for name in ("batch", "tile"):
             if getattr(self, name) is not None:
                 checked[name] = as_count(name, getattr(self, name))
@@ -90,13 +99,21 @@ class Settings:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.img_param is not None and not isinstance(self.img_param, Param):
-            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {self.img_param!r}")
-        if self.precision not in (*PRECISIONS, "auto"):
-            raise ValueError(f"precision {self.precision!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
-        if self.until is not None and not callable(self.until) and self.until != "plateau":
-            raise ValueError(f"until={self.until!r}: choose 'plateau', a function of a picture and its scores, or None")
+            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {shown(self.img_param)}")
+        if not isinstance(self.precision, str) or self.precision not in (*PRECISIONS, "auto"):
+            raise ValueError(f"precision {shown(self.precision)}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
+        if (
+            self.until is not None
+            and not callable(self.until)
+            and not (isinstance(self.until, str) and self.until == "plateau")
+        ):
+            raise ValueError(
+                f"until={shown(self.until)}: choose 'plateau', a function of a picture and its scores, or None"
+            )
         if self.until is not None and self.thresh:
             raise ValueError("until lets each picture end at its own step, thresh sets the last step of all: give one")
+        if self.until is not None and self.objective.coupled:
+            raise ValueError(f"until lets pictures leave one by one, and {self.objective!r} scores them by each other")
         if self.tile is not None and self.objective.placed:
             raise ValueError(
                 f"{self.objective!r} depends on absolute position, which is lost in tiles: leave tile= out"
@@ -133,10 +150,13 @@ class Settings:
         strange = sorted(data.keys() - known)
         if strange:
             raise ValueError(f"settings hold {strange[0]!r}, which this version of optvis does not know")
+        missing = sorted({"objective", "transforms"} - data.keys())
+        if missing:
+            raise ValueError(f"settings hold no {missing[0]!r}")
         given = {name: from_data(value, tensors) for name, value in data.items() if name not in _BY_NAME}
         stages = data.get("stages")
         if stages is not None:
-            stages = tuple(Stage(as_size(size), as_count("steps", steps)) for size, steps in stages)
+            stages = tuple(plan_stages(stages))
         return cls(**{**given, "stages": stages, "optim": _optimiser_of(data.get("optim", "adam"))})
 
     def take(self, pictures: Sequence[int]) -> Settings:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .checks import Size, as_size
+from .checks import MOST, Size, as_list, as_size, is_list, shown, whole
 
 COARSE_STEPS, FINE_STEPS = 72, 12
 COARSEST = 80
@@ -67,19 +67,20 @@ def plan_stages(stages: Iterable[Any]) -> list[Stage]:
         ValueError: an item that is not a pair of a size and a positive whole number of steps.
     """
     planned = []
-    if isinstance(stages, str) or not isinstance(stages, Iterable):
-        raise ValueError(f"stages {stages!r}: give a list of (size, steps), as in stages=[(112, 64), (224, 16)]")
-    for stage in stages:
+    for stage in as_list("stages", stages, "a list of (size, steps), as in stages=[(112, 64), (224, 16)]"):
         if isinstance(stage, Stage):
             planned.append(stage)
             continue
         try:
             size, steps = stage
         except (TypeError, ValueError):
-            raise ValueError(f"stage {stage!r}: give (size, steps), as in stages=[(112, 64), (224, 16)]") from None
-        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-            raise ValueError(f"stage {stage!r}: the number of steps must be whole and at least 1")
-        planned.append(Stage(as_size(size), steps))
+            raise ValueError(f"stage {shown(stage)}: give (size, steps), as in stages=[(112, 64), (224, 16)]") from None
+        count = whole(steps)
+        if count is None or not 1 <= count <= MOST:
+            raise ValueError(
+                f"stage {shown(stage)}: the number of steps must be whole and at least 1, at most {MOST:,}"
+            )
+        planned.append(Stage(as_size(size), count))
     if not planned:
         raise ValueError("stages is empty: give at least one, as in stages=[(224, 256)]")
     return planned
@@ -93,13 +94,18 @@ def plan_thresh(thresh: int | Iterable[int] | None) -> tuple[int, ...]:
     """
     if thresh is None:
         return ()
-    steps: Sequence[Any] = tuple(thresh) if isinstance(thresh, Iterable) else (thresh,)
-    if not steps:
+    listed = as_list("thresh", thresh, "a step, or a list of steps") if is_list(thresh) else [thresh]
+    if not listed:
         raise ValueError("thresh is empty: give at least one step, as in thresh=(128, 512)")
-    for step in steps:
-        if not isinstance(step, int) or isinstance(step, bool) or step < 1:
-            raise ValueError(f"thresh {step!r}: give whole numbers of at least 1, because steps count from 1")
-    return tuple(sorted(set(steps)))
+    steps = set()
+    for step in listed:
+        number = whole(step)
+        if number is None or not 1 <= number <= MOST:
+            raise ValueError(
+                f"thresh {shown(step)}: give whole numbers of at least 1, as steps count from 1, up to {MOST:,}"
+            )
+        steps.add(number)
+    return tuple(sorted(steps))
 
 
 def stretch(stages: Sequence[Stage], steps: int) -> list[Stage]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from .checks import Size, as_number, choice
+from .checks import Size, as_list, as_number, choice, shown
 from .network.own_random import OwnRandom
 from .rng import Rng, fresh
 
@@ -259,9 +259,9 @@ class Compose(Transform):
 
     def __init__(self, transforms: Sequence[Callable[..., Tensor]] = ()) -> None:
         self.transforms: list[Any] = []
-        for transform in transforms:
+        for transform in as_list("transforms", transforms, "a list of callables from images to images"):
             if not callable(transform):
-                raise TypeError(f"{transform!r} is no transform: give a callable from images to images")
+                raise TypeError(f"{shown(transform)} is no transform: give a callable from images to images")
             self.transforms.extend(transform.transforms if isinstance(transform, Compose) else [transform])
 
     @property
@@ -282,10 +282,11 @@ class Compose(Transform):
             if not isinstance(self.transforms[i], Warp):
                 transform = self.transforms[i]
                 if isinstance(transform, Transform):
-                    image = transform(image, rng)
+                    image = _checked(transform(image, rng), transform, image)
                 else:
                     with OwnRandom(rng.generators[0]):
-                        image = transform(image)
+                        changed = transform(image)
+                    image = _checked(changed, transform, image)
                 i += 1
                 continue
             canvas = (image.shape[-2], image.shape[-1])
@@ -304,6 +305,16 @@ class Compose(Transform):
 
     def __repr__(self) -> str:
         return f"Compose([{', '.join(map(repr, self.transforms))}])"
+
+
+def _checked(changed: Any, transform: Any, image: Tensor) -> Tensor:
+    """What a transform made of an image; raises ``TypeError`` where it is none."""
+    if not isinstance(changed, Tensor) or changed.dim() != 4 or changed.shape[:2] != image.shape[:2]:
+        found = list(changed.shape) if isinstance(changed, Tensor) else shown(changed)
+        raise TypeError(
+            f"the transform {transform!r} gave {found} for {list(image.shape)}: it must give images [N, C, H, W]"
+        )
+    return changed
 
 
 def resize(image: Tensor, size: Size) -> Tensor:

@@ -17,10 +17,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .checks import as_list
 from .display import has_screen, notebook_display
 from .files import check_path, check_picture_size, save_or_rescue
 from .images import as_json, grid, grid_places, open_image, read_image, to_pil, write_picture
+from .network import isolated
 from .params import PixelParam
+from .text import printable
 
 
 class Visualisation:
@@ -54,7 +57,7 @@ class Visualisation:
     @cached_property
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1], float32, on the CPU."""
-        with torch.no_grad():
+        with isolated(next(self.param.parameters()).device), torch.no_grad():
             images: Tensor = self.param()
             return images.float().clamp(0, 1).cpu()
 
@@ -108,7 +111,11 @@ class Visualisation:
             columns: pictures in a row; by default the number near a square grid that leaves the fewest empty cells.
             labels: a line below each picture; ``()`` for none, by default ``self.labels`` for several pictures.
         """
-        labels = (self.labels if len(self) > 1 else ()) if labels is None else labels
+        labels = (
+            (self.labels if len(self) > 1 else ()) if labels is None else as_list("labels", labels, "a list of texts")
+        )
+        if len(labels) not in (0, len(self)):
+            raise ValueError(f"{len(labels)} labels for {len(self)} pictures: give one for each, or none")
         return grid(self.to_pil(), columns, labels)
 
     def show(self) -> None:
@@ -192,6 +199,10 @@ class Visualisation:
             images = torch.stack([picture[:1] if channels == 1 else picture for picture in pictures])
             param = PixelParam((height, width), count, channels, decorrelate=False).encode(images)
             kept = torch.tensor([float(score) for score in scores])
+            for name in ("labels", "pictures"):
+                settings[name] = as_list(name, settings.get(name, range(count) if name == "pictures" else ()), "a list")
+            if len(kept) != count or len(settings["pictures"]) != count or len(settings["labels"]) not in (0, count):
+                raise ValueError(f"scores, labels and numbers are not those of {count} pictures")
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} holds no visualisation that can be read: {error}") from error
         return cls(param, kept, torch.zeros(0, count), None, settings, tensors)
@@ -232,5 +243,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def _text(path: str | os.PathLike[str], key: str) -> str | None:
     with open_image(path) as image:
-        text = getattr(image, "text", {}).get(key)
+        try:
+            text = getattr(image, "text", {}).get(key)
+        except Exception as error:  # Pillow reads the whole file for it, and raises nearly every type
+            raise ValueError(f"{str(path)!r} is damaged: {printable(error)}") from error
     return text if isinstance(text, str) else None

@@ -96,7 +96,7 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     ),
     "coarse stage too small": (draw("narrow:1", stages=[(8, 2), (32, 2)]), ValueError, "8 × 8 px is too small"),
     "wrong number of mean values": (
-        draw("second", {"mean": [0.5, 0.5]}), ValueError, r"mean has 2 values .* the network takes 3 channels"
+        draw("second", {"mean": [0.5, 0.5]}), ValueError, r"mean has 2 values .* the channels are 3"
     ),
     "wrong number of std values": (draw("second", {"std": [0.5] * 4}), ValueError, "std has 4 values"),
     "std of 0": (draw("second", {"std": [0.5, 0, 0.5]}), ValueError, "std must be positive in every channel"),

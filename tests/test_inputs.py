@@ -71,7 +71,7 @@ def test_mean_and_std_can_be_given(value: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mean": (0.5, 0.5)}, r"mean has 2 values \(0.5, 0.5\), but the network takes 3 channels"),
+        ({"mean": (0.5, 0.5)}, r"mean has 2 values \(0.5, 0.5\), but the channels are 3"),
         ({"std": (0.5,) * 4}, "std has 4 values"),
         ({"std": (0.5, 0.0, 0.5)}, "std must be positive in every channel"),
         ({"std": -1.0}, "std must be positive"),

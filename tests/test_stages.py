@@ -139,7 +139,7 @@ def test_thresh_is_read(thresh: Any, steps: tuple[int, ...]) -> None:
         ((3, 2.5), "thresh 2.5: give whole numbers of at least 1"),
         (2.5, "thresh 2.5: give whole numbers of at least 1"),
         (True, "thresh True"),
-        ("12", "thresh '1'"),
+        ("12", "thresh '12'"),
         ((), r"thresh is empty: give at least one step, as in thresh=\(128, 512\)"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checks import as_flag, as_list, shown
 from ..network import Forward, NetworkInput, Pass, find_layer, isolated, unwrap
 from ..network.addresses import IMAGE, layers_of
 from ..network.forward import note_quiet
@@ -26,6 +27,7 @@ from .target_layer import check_maps, first_pass, last_map, shapes_of
 from .targets import Target, class_index, logits, of_classes
 
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
+_FLAGS = ("each", "aug_smooth", "eigen_smooth")
 
 
 @overload
@@ -83,8 +85,7 @@ def attribute(
             the images, or a layer without spatial axes; the message says what can be given instead.
         TypeError: an option that the method does not have.
     """
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"a network is a torch.nn.Module, not {network!r}")
+    each, aug_smooth, eigen_smooth = map(as_flag, _FLAGS, (each, aug_smooth, eigen_smooth))
     way = find_method(method)
     options = way.checked(options)
     given = NetworkInput.of(network, mean, std)
@@ -143,7 +144,11 @@ def Gradcam(
 def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
     if layer is None:
         return ()
-    layers = [layer] if isinstance(layer, (str, nn.Module)) else list(layer)
+    layers = (
+        [layer]
+        if isinstance(layer, (str, nn.Module))
+        else as_list("layer", layer, "an address, a module or a list of these")
+    )
     if not layers:
         raise ValueError("an empty list of layers: give at least one, or None for the last with a map")
     return tuple(dict.fromkeys(find_layer(network, one) for one in layers))
@@ -182,7 +187,10 @@ def _with_target(
     ``layers`` and ``leaves`` are those of ``first_pass``.
     """
     count = len(images)
-    target = target.tolist() if isinstance(target, (Tensor, np.ndarray)) else target
+    if isinstance(target, (Tensor, np.ndarray)):
+        if target.ndim > 1 or (isinstance(target, Tensor) and target.is_meta):
+            raise ValueError(f"target {shown(target)}: give the number of a class, or one for each image")
+        target = target.tolist()
     target = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
     if isinstance(target, list) and len(target) != count:
         raise ValueError(f"{len(target)} targets for {count} images: give one for each, or one for all")

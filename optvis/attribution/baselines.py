@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..checks import choice
+from ..checks import choice, shown
 from .context import Context
 
 Baseline = str | float | Sequence[float] | Tensor
@@ -36,7 +36,12 @@ def as_baseline(context: Context, baseline: Baseline) -> Tensor:
         if baseline == "blur":
             return _blurred(images)
         baseline = context.forward.given.mean if baseline == "mean" else _GREYS[baseline]
-    found = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
+    try:
+        found = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise TypeError(
+            f"baseline {shown(baseline)}: give a name, a number, one for each channel, or images"
+        ) from error
     found = found[:, None, None] if found.dim() == 1 else found
     try:
         found = found.expand_as(images)

@@ -146,6 +146,12 @@ class Context:
         for layer in layers:
             if layer not in seen:
                 raise ValueError(f"layer {layer!r} is not called in the forward pass: choose another layer")
+        lone = [layer for layer, activation in seen.items() if not activation.requires_grad]
+        if lone:
+            raise ValueError(
+                f"no gradient leaves layer {lone[0]!r}: the network runs it under no_grad, or within a checkpoint that "
+                "computes it again; choose another layer"
+            )
         found = torch.autograd.grad(scores.sum(), list(seen.values()), allow_unused=True) if seen else ()
         activations = {layer: activation.detach() for layer, activation in seen.items()}
         return replace(self, evidence=Evidence(scores.detach(), activations, dict(zip(seen, found, strict=True))))

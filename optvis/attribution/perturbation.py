@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import as_count, as_number, as_size
+from ..checks import as_count, as_number, as_size, shown
 from .baselines import Baseline, as_baseline
 from .captum_bridge import Scores, attributed, captum, one_by_one, seeded
 from .context import Context
@@ -144,8 +144,11 @@ def _segments(context: Context, segments: Parts, mask: Any) -> Tensor:
     device = context.images.device
     found: Tensor
     if mask is not None:
-        given = torch.as_tensor(mask, device=device)
-        if tuple(given.shape) != (height, width) or given.is_floating_point():
+        try:
+            given = torch.as_tensor(mask, device=device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"feature_mask {shown(mask)}: give whole numbers, [{height}, {width}]") from error
+        if tuple(given.shape) != (height, width) or given.is_floating_point() or given.is_meta:
             raise ValueError(
                 f"feature_mask has {list(given.shape)} {given.dtype}: give whole numbers, [{height}, {width}]"
             )

@@ -6,7 +6,6 @@ import copy
 import io
 import json
 import math
-import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checks import as_count, as_number, as_size, choice
+from ..checks import as_count, as_flag, as_list, as_number, as_size, choice, shown, whole
 from ..files import check_path, check_picture_size, save_or_rescue
 from ..images import as_json, grid, to_pil, write_picture
 from .inputs import Inputs, Part
@@ -93,9 +92,9 @@ class Attribution:
 
     def __getitem__(self, i: int) -> Attribution:
         """The attribution of one image."""
-        place = operator.index(i)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"no image {i}: there are {len(self)}, numbered 0 to {len(self) - 1}")
+        place = whole(i)
+        if place is None or not -len(self) <= place < len(self):
+            raise IndexError(f"no image {shown(i)}: there are {len(self)}, numbered 0 to {len(self) - 1}")
         place %= len(self)
         one = copy.copy(self)
         one.values, one.scores = self.values[[place]], self.scores[[place]]
@@ -199,7 +198,7 @@ class Attribution:
             ValueError: an unknown sign, or an invalid size.
         """
         choice("sign", sign, SIGNS)
-        as_number("outliers", outliers, 0, 100)
+        outliers = as_number("outliers", outliers, 0, 100)
         size = as_size(tuple(self.images.shape[-2:]) if size is None else size)
         return heat_of(self.values, size, sign, outliers)
 
@@ -223,7 +222,7 @@ class Attribution:
             ValueError: an unknown choice, or a number out of range.
             ImportError: matplotlib is not installed.
         """
-        as_number("alpha", alpha, 0, 1)
+        alpha = as_number("alpha", alpha, 0, 1)
         choice("place to draw on", on, ("original", "view"))
         return [to_pil(drawn) for drawn in self.drawn("overlay", sign, cmap, alpha, on)]
 
@@ -249,9 +248,10 @@ class Attribution:
             ValueError: an unknown choice.
             ImportError: matplotlib is not installed.
         """
-        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        kinds = (kinds,) if isinstance(kinds, str) else as_list("kinds", kinds, f"some of {', '.join(KINDS)}")
         if not kinds:
             raise ValueError(f"no kinds to show: choose some of {', '.join(KINDS)}")
+        colorbar, titles = as_flag("colorbar", colorbar), as_flag("titles", titles)
         columns = [self.drawn(kind, sign, cmap) for kind in kinds]
         rows = [
             [
@@ -354,9 +354,9 @@ def compare(
         ValueError: no attributions, different numbers of images, or an unknown choice.
         ImportError: matplotlib is not installed.
     """
-    given = list(attributions)
-    if not given:
-        raise ValueError("nothing to compare: give at least one attribution")
+    given = as_list("attributions", attributions, "a list of attributions")
+    if not given or not all(isinstance(one, Attribution) for one in given):
+        raise ValueError(f"nothing to compare: give at least one attribution, not {shown(attributions)}")
     if len({len(one) for one in given}) > 1:
         raise ValueError(f"attributions of {', '.join(str(len(one)) for one in given)} images: give the same images")
     columns = len(given) if columns is None else as_count("columns", columns)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
 from ..attribution.captum_bridge import seeded
-from ..checks import as_count, as_number, as_whole
+from ..checks import as_count, as_flag, as_function, as_number, as_whole
 from ..network import isolated
-from .scorer import Extra, Map, importance, scoring
+from .scorer import Extra, Map, as_map, importance, scoring
 
 Explain = Callable[[Tensor], Any]
 """From images ``[N, C, H, W]`` in [0, 1] to their values ``[N, C, h, w]``, or an attribution that has them."""
@@ -56,8 +56,8 @@ def infidelity(
 
     as_count("samples", samples)
     as_count("cells", cells)
-    as_number("share", share, 0, 1, "()")
-    as_whole("seed", seed, -(2**63), 2**63 - 1)
+    share = as_number("share", share, 0, 1, "()")
+    seed, scaled = as_whole("seed", seed, -(2**63), 2**63 - 1), as_flag("scaled", scaled)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand(samples, 1, cells, cells, generator=generator, dtype=torch.float32, device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
@@ -110,9 +110,9 @@ def max_sensitivity(
     from captum.metrics import sensitivity_max
 
     as_count("samples", samples)
-    as_number("radius", radius, 0, ends="()")
-    as_whole("seed", seed, 0, 2**32 - 1)
-    images = attribution.images.detach().float()
+    radius, seed = as_number("radius", radius, 0, ends="()"), as_whole("seed", seed, 0, 2**32 - 1)
+    as_function("explain", explain, "a function from images to values or an attribution")
+    images = as_map(attribution).images.detach().float()
     generator = torch.Generator().manual_seed(seed)
 
     def near(images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..checks import as_number
+from ..checks import as_list, as_number, as_numbers
 from .scorer import Map, importance
 
 Box = Sequence[float]
@@ -27,7 +27,7 @@ def pointing_game(attribution: Map, boxes: Sequence[Box] | Tensor, tolerance: fl
     Raises:
         ValueError: not one box for each image, or a box that is empty or outside the image.
     """
-    as_number("tolerance", tolerance, 0, kind="a number of pixels")
+    tolerance = as_number("tolerance", tolerance, 0, kind="a number of pixels")
     important = importance(attribution)
     inside = _inside(boxes, important, tolerance).flatten(1)
     first = (-important.flatten(1)).argsort(dim=1, stable=True)[:, :1]
@@ -47,12 +47,15 @@ def energy_in_box(attribution: Map, boxes: Sequence[Box] | Tensor) -> Tensor:
 
 def _inside(boxes: Sequence[Box] | Tensor, important: Tensor, tolerance: float) -> Tensor:
     """``[N, H, W]``: true if the centre of a pixel lies in the box of its image."""
-    rows = [[float(n) for n in box] for box in boxes]
+    rows = [
+        as_numbers(f"box {i}", box, 4, "corners x0, y0, x1, y1")
+        for i, box in enumerate(as_list("boxes", boxes, "a box (x0, y0, x1, y1) for each image"))
+    ]
     count, height, width = important.shape
     if len(rows) != count:
         raise ValueError(f"{len(rows)} boxes for {count} images: give one (x0, y0, x1, y1) for each")
     for i, box in enumerate(rows):
-        if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+        if not (box[0] < box[2] and box[1] < box[3]):
             raise ValueError(f"box {i} is {box}: give (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
         if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
             raise ValueError(f"box {i}, {box}, lies outside its image of {width} × {height} px")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import as_whole
+from ..checks import as_flag, as_function, as_list, as_whole
 from ..network import find_layer, unwrap
 from ..network.addresses import layers_of
 from .infidelity import values_of
@@ -65,6 +65,9 @@ def randomisation(
     Raises:
         ValueError: an unknown layer, or one without weights.
     """
+    as_function("explain", explain, "a function from a network to values or an attribution")
+    seed = as_whole("seed", seed, -(2**63), 2**63 - 1)
+    cascading, absolute = as_flag("cascading", cascading), as_flag("absolute", absolute)
     working = _copy(unwrap(network))
     called: dict[str, None] = {}
     with _noting(working, called):
@@ -198,7 +201,8 @@ def _marks(
     if layers is None:
         return dict(enumerate(names))
     marks: dict[int, str] = {}
-    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
+    listed = [layers] if isinstance(layers, (str, nn.Module)) else as_list("layers", layers, "addresses or modules")
+    for layer in listed:
         address = find_layer(network, layer)
         within = [i for i, name in enumerate(names) if address in ("", name) or name.startswith(address + "/")]
         if not within:

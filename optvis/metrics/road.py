@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import as_number, as_whole, choice
+from ..checks import as_list, as_number, as_whole, choice, real, shown
 from .curves import Curve
 from .scorer import Extra, Map, importance, ranks, scoring
 
@@ -51,11 +51,11 @@ def road(
     Returns:
         A curve with a point for each percentage.
     """
-    shares = [float(p) / 100 for p in percentages]
-    if not shares or not all(0 < a < 1 for a in shares) or sorted(set(shares)) != shares:
-        raise ValueError(f"percentages {list(percentages)}: give one or more above 0 and below 100, rising")
-    as_number("noise", noise, 0)
-    as_whole("seed", seed, -(2**63), 2**63 - 1)
+    listed = as_list("percentages", percentages, "numbers above 0 and below 100, rising")
+    shares = [(real(one) or 0) / 100 for one in listed]
+    if not shares or not all(0 < share < 1 for share in shares) or sorted(set(shares)) != shares:
+        raise ValueError(f"percentages {shown(listed)}: give one or more above 0 and below 100, rising")
+    noise, seed = as_number("noise", noise, 0), as_whole("seed", seed, -(2**63), 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     important = importance(attribution, sign)
     rank = ranks(important if choice("order", order, ORDERS) == "most" else -important)

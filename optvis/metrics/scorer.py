@@ -15,7 +15,7 @@ from ..attribution.context import Context
 from ..attribution.plotting import SIGNS, of_sign, resized
 from ..attribution.target_layer import shapes_of
 from ..attribution.targets import Target, logits
-from ..checks import as_count, choice
+from ..checks import as_count, as_flag, choice, shown
 from ..network import NetworkInput, isolated
 from ..network.addresses import IMAGE
 
@@ -57,6 +57,13 @@ class Map(Protocol):
         """``[N, H, W]`` in [0, 1]."""
 
 
+def as_map(attribution: Any) -> Map:
+    """``attribution``; raises ``TypeError`` where it is none."""
+    if not (isinstance(getattr(attribution, "values", None), Tensor) and hasattr(attribution, "target")):
+        raise TypeError(f"an attribution is what attribute() returns, not {shown(attribution)}")
+    return attribution  # type: ignore[no-any-return]
+
+
 def importance(attribution: Map, sign: str = "all") -> Tensor:
     """``[N, H, W]``: a number for each pixel of the images, float32.
 
@@ -69,7 +76,7 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
         ValueError: an unknown sign, or values that are NaN or infinite.
     """
     choice("sign", sign, SIGNS)
-    maps = attribution.values.detach().float().sum(1, keepdim=True)
+    maps = as_map(attribution).values.detach().float().sum(1, keepdim=True)
     if not torch.isfinite(maps).all():
         raise ValueError(f"the map of {attribution.method} holds NaN or infinite values, which have no order")
     maps = of_sign(maps, sign)
@@ -141,7 +148,8 @@ def scoring(
             not a positive whole number.
     """
     as_count("batch_size", batch_size)
-    target = attribution.target
+    softmax = as_flag("softmax", softmax)
+    target = as_map(attribution).target
     if target.score is None and target.objective is None:
         raise ValueError(f"{attribution.method} combines attributions for different targets, which have no one score")
     mean, std = (_setting(attribution.settings, name) for name in ("mean", "std"))

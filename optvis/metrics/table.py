@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from ..checks import choice
+from ..checks import as_function, as_list, choice
 from .confidence import average_drop, increase_in_confidence
 from .curves import Curve, deletion, insertion
 from .infidelity import infidelity
 from .road import road
-from .scorer import Map
+from .scorer import Map, as_map
 
 Metric = Callable[..., Tensor | Curve]
 """From a network and an attribution to ``[N]`` values, or to a curve, whose area is the value."""
@@ -67,7 +67,10 @@ def table(
     if isinstance(metrics, str):
         metrics = (metrics,)
     if not isinstance(metrics, Mapping):
-        metrics = {name: METRICS[choice("metric", name, list(METRICS))] for name in metrics}
+        names = as_list("metrics", metrics, f"some of {', '.join(METRICS)}, or functions by name")
+        metrics = {name: METRICS[choice("metric", name, list(METRICS))] for name in names}
+    for name, measure in metrics.items():
+        as_function(f"metric {name!r}", measure, "a function of a network and an attribution")
     rows: list[Row] = []
     for name, attribution in named.items():
         row: Row = {"method": name}
@@ -81,6 +84,7 @@ def table(
 
 
 def _named(attributions: Sequence[Map]) -> dict[str, Map]:
+    attributions = [as_map(one) for one in as_list("attributions", attributions, "attributions, in a list or by name")]
     methods = Counter(attribution.method for attribution in attributions)
     named: dict[str, Map] = {}
     for attribution in attributions:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..checks import either, nearest
+from ..checks import either, nearest, shown
 
 IMAGE = "@image"
 """The address of the image itself, ``[N, C, H, W]`` in [0, 1], before transforms."""
@@ -65,7 +65,13 @@ def channel_of(text: str) -> int | str:
 
 
 def unwrap(network: nn.Module) -> nn.Module:
-    """The network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers."""
+    """The network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers.
+
+    Raises:
+        TypeError: it is no module.
+    """
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"a network is a torch.nn.Module, not {shown(network)}")
     while True:
         if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             network = network.module
@@ -109,7 +115,7 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
                 return address
         raise ValueError(f"this {type(layer).__name__} is not a module of {kind}: see get_layer_names(network)")
     if not isinstance(layer, str):
-        raise TypeError(f"a layer is an address such as 'features/18' or a module, not {layer!r}")
+        raise TypeError(f"a layer is an address such as 'features/18' or a module, not {shown(layer)}")
     if layer in layers:
         return layer  # also if a module's own name contains a colon
     address = Address.of_layer(layer).layer

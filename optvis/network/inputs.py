@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import Size
+from ..checks import Size, as_numbers
 from .addresses import unwrap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -53,29 +52,24 @@ class NetworkInput:
         """
         inner = unwrap(network)
         weight = next((p for p in inner.parameters() if p.is_floating_point()), None)
+        if weight is not None and weight.is_meta:
+            raise ValueError(f"the weights of {type(inner).__name__} are on the meta device, without values: load them")
         channels = _channels(inner)
         own_mean, own_std = _normalisation(inner, channels)
         return cls(
             channels=channels,
             size=_own_size(inner),
-            mean=_values("mean", own_mean if mean is None else mean, channels),
-            std=_values("std", own_std if std is None else std, channels),
+            mean=as_numbers("mean", own_mean if mean is None else mean, channels, "channels"),
+            std=as_std(own_std if std is None else std, channels),
             device=torch.device("cpu") if weight is None else weight.device,
             dtype=torch.float32 if weight is None else weight.dtype,
         )
 
 
-def _values(name: str, given: Any, channels: int) -> tuple[float, ...]:
-    listed = given.tolist() if hasattr(given, "tolist") else given
-    try:
-        values = tuple(map(float, listed)) if isinstance(listed, Sequence) else (float(listed),) * channels
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} {given!r}: give a number, or one for each of {channels} channels") from None
-    if len(values) != channels:
-        raise ValueError(f"{name} has {len(values)} values {values}, but the network takes {channels} channels")
-    if not all(map(math.isfinite, values)):
-        raise ValueError(f"{name} must be finite in every channel, not {values}: give {name}=")
-    if name == "std" and min(values) <= 0:
+def as_std(std: Any, channels: int) -> tuple[float, ...]:
+    """A standard deviation for each channel; raises ``ValueError`` where one is not above 0."""
+    values = as_numbers("std", std, channels, "channels")
+    if min(values) <= 0:
         raise ValueError(f"std must be positive in every channel, not {values}: give std=")
     return values
 
@@ -94,8 +88,8 @@ def _channels(network: nn.Module) -> int:
         if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
             break  # the first convolution has more input channels than the image
         if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
-            # A traced convolution does not say how many channels it takes.
-            return int(getattr(module, "in_channels", 3)) or 3
+            taken = getattr(module, "in_channels", None)  # which tracing drops
+            return int(module.weight.shape[1] if taken is None else taken) or 3  # type: ignore
     return configured
 
 
@@ -148,6 +142,7 @@ def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str,
     """Names of a layer's channels, from ``network.output_names[address]`` or Hugging Face's ``id2label``."""
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
+        names = {layer: values for layer, values in names.items() if isinstance(values, Sequence)}
         fitting = [values for values in names.values() if len(values) == channels]
         lone = fitting[0] if address == "" and len(fitting) == 1 else None  # the network's own output
         names = names.get(address, lone)
@@ -161,7 +156,7 @@ def usable_device(device: torch.device | str) -> torch.device:
     """The device with its index, ``cuda:0`` for ``cuda``; raises ``ValueError`` if it is not available."""
     try:
         found = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         raise ValueError(f"device {str(device)!r} is not available: {str(error).splitlines()[0]}") from error
     if found.type == "meta":
         raise ValueError("device 'meta' cannot be used: it computes nothing")

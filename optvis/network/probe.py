@@ -13,7 +13,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from ..checks import Size
+from ..checks import Size, as_whole
 from .channel_noise import weighted_channels
 from .inputs import Extra, NetworkInput, channel_names, with_extra
 from .layout import Call, Layout, Near, batch_layout, channel_axis, patch_grid, two_images
@@ -102,7 +102,7 @@ class Probe:
         channel_axis: int | Mapping[str, int] | None = None,
     ) -> None:
         self.network, self.layers, self.given, self.extra = network, layers, given, extra
-        self.channel_axis = channel_axis
+        self.channel_axis = _as_axes(channel_axis)
         self._sizes: dict[Size, Probed | Exception] = {}
         self._layouts: dict[str, Layout] = {}
         self._alone = False
@@ -325,6 +325,12 @@ class Probe:
             return _Seen(detached, tap.calls, near, tuple(weighted), first.random, first.checkpointed, first.scripted)
         self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed, tuple(dict.fromkeys(on_the_way)))
         return replace(self._first, activations=detached, calls=tap.calls, near=near, weighted=tuple(weighted))
+
+
+def _as_axes(channel_axis: Any) -> int | dict[str, int] | None:
+    if isinstance(channel_axis, Mapping):
+        return {layer: as_whole(f"channel_axis of {layer!r}", axis, -64, 63) for layer, axis in channel_axis.items()}
+    return None if channel_axis is None else as_whole("channel_axis", channel_axis, -64, 63)
 
 
 class UnclearLayout(ValueError):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..checks import as_count, as_flag, as_size
 from ..text import printable
 from .addresses import layers_of
 from .forward import Forward, isolated, to_the_end
@@ -27,7 +28,7 @@ def get_layer_names(
     Returns:
         The addresses in the order of registration, without that of the network itself.
     """
-    layers = layers_of(network)
+    verbose, layers = as_flag("verbose", verbose), layers_of(network)
     shapes = _shapes(network, input_size) if input_size is not None else {}
     rows = [("layer", "class", "parameters") + (("output",) if shapes else ())]
     for address, module in layers.items():
@@ -45,11 +46,12 @@ def get_layer_names(
 
 
 def _shapes(network: nn.Module, input_size: int | Sequence[int]) -> dict[str, str]:
-    size = [input_size] * 2 if isinstance(input_size, int) else list(input_size)
     given = NetworkInput.of(network)
-    channels = size[0] if len(size) == 3 else given.channels
+    channels, size = given.channels, input_size
+    if isinstance(input_size, (list, tuple)) and len(input_size) == 3:
+        channels, size = as_count("input_size", input_size[0]), input_size[1:]
     layers = [address for address in layers_of(network) if address]
-    image = torch.zeros(1, channels, *size[-2:], device=given.device, dtype=given.dtype)
+    image = torch.zeros(1, channels, *as_size(size), device=given.device, dtype=given.dtype)
     with isolated(given.device), torch.no_grad():
         seen = Forward.of(network, given).run(image, layers, to_the_end(layers), missing_ok=True).seen
     return {address: " × ".join(str(n) for n in tensor.shape) for address, tensor in seen.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import dataclass_transform
 
-from ..checks import as_number, real, whole
+from ..checks import as_number, real, shown, whole
 from ..network.addresses import IMAGE as IMAGE
 from ..network.addresses import Address
 from .fields import Shape, as_channel, as_position, as_vector, channel_index, check_vector, place
@@ -48,7 +48,9 @@ class Objective:
     """True if the score of a picture depends on the other pictures of its batch; these then stay together."""
 
     def __post_init__(self) -> None:
-        layer = getattr(self, "layer", None)
+        layer = getattr(self, "layer", "")
+        if not isinstance(layer, (str, nn.Module)):
+            raise TypeError(f"a layer is an address such as 'features/18' or a module, not {shown(layer)}")
         if isinstance(layer, str) and layer != IMAGE:
             Address.of_layer(layer)
         for f in fields(self):
@@ -325,7 +327,7 @@ def as_objective(value: Any) -> Objective:
         if isinstance(value, kind):
             return reader(value)
     raise TypeError(
-        f"{value!r} is no objective: give one (Channel('features/18', 12)), a string ('features/18:12') or a list"
+        f"{shown(value)} is no objective: give one (Channel('features/18', 12)), a string ('features/18:12') or a list"
     )
 
 

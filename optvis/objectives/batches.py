@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from ..checks import as_list
 from .algebra import Objective, as_objective, earlier_equals, objective, reads
 from .fields import Shape
 
@@ -24,7 +25,7 @@ class Batch(Objective):
     objectives: tuple[Objective, ...]
 
     def __post_init__(self) -> None:
-        objectives = tuple(as_objective(o) for o in self.objectives)
+        objectives = tuple(map(as_objective, as_list("objectives", self.objectives, "a list of objectives")))
         if not objectives:
             raise ValueError("an empty list of objectives makes no picture: give at least one")
         for one in objectives:

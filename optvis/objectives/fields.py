@@ -74,6 +74,11 @@ def channel_index(channel: ChannelIndex, layer: str, shape: Shape) -> int | tupl
         if channel not in shape.names:
             hint = nearest(channel, shape.names, f"its channels begin with {either(shape.names[:5])}")
             raise ValueError(f"layer {layer!r} has no channel named {channel!r}: {hint}")
+        if shape.names.count(channel) > 1:
+            numbers = [i for i, name in enumerate(shape.names) if name == channel]
+            raise ValueError(
+                f"layer {layer!r} has several channels named {channel!r}: give a number, {either(numbers)}"
+            )
         return shape.names.index(channel)
     if not -count <= channel < count:
         raise ValueError(f"no channel {channel} in layer {layer!r}: it has {count}, numbered 0 to {count - 1}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from ..checks import as_number
 from .algebra import IMAGE, Objective, objective
 from .fields import Shape
 from .layers import mean
@@ -46,6 +47,11 @@ class L1(Objective):
     layer: str | nn.Module = IMAGE
     center: float | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.center is not None:
+            as_number("center", self.center)
+
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         return mean(self.difference(activations).abs())
 
@@ -58,6 +64,11 @@ class L1(Objective):
 @objective
 class L2(L1):
     """The mean squared difference from ``center``; arguments as for ``L1``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.center is not None:
+            as_number("center", self.center)
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         return mean(self.difference(activations).square())

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..checks import choice
+from ..checks import as_number, choice
 from ..network.addresses import Address
 from .algebra import Objective, objective, reads
 from .fields import ChannelIndex, Position, Shape
@@ -114,6 +114,7 @@ class Direction(Objective):
     def __post_init__(self) -> None:
         super().__post_init__()
         choice("similarity", self.similarity, ("dot", "cosine", "dot_cosine"))
+        as_number("power", self.power)
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         activation = self.activation(activations)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..checks import as_flag
+
 # The square root of the covariance of ImageNet's colours, measured for Lucid (Olah, Mordvintsev, Schubert, "Feature
 # Visualization", 2017). The columns are lightness, blue against yellow, and green against magenta.
 _COVARIANCE_ROOT = torch.tensor(
@@ -28,7 +30,7 @@ class Color(nn.Module):
 
     def __init__(self, channels: int, decorrelate: bool) -> None:
         super().__init__()
-        self.decorrelate = decorrelate and channels == 3
+        self.decorrelate = as_flag("decorrelate", decorrelate) and channels == 3
         matrix = _COVARIANCE_ROOT / _COVARIANCE_ROOT.norm(dim=0).max()
         self.register_buffer("matrix", matrix, persistent=False)
         self.register_buffer("inverse", torch.linalg.inv(matrix), persistent=False)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..checks import as_count, as_seeds, as_size
+from ..checks import as_count, as_list, as_seeds, as_size, as_whole
 
 MOST_NUMBERS = 2**32
 """The largest number of values in the images of a parameterisation: 16 GiB."""
@@ -115,8 +115,16 @@ class Param(nn.Module):
         return joined
 
     def take(self, pictures: Sequence[int]) -> Param:
-        """A parameterisation with some of the pictures, in this order; itself if that is all of them."""
-        which = list(pictures)
+        """A parameterisation with some of the pictures, in this order; itself if that is all of them.
+
+        Raises:
+            ValueError: no picture, or one that there is not.
+        """
+        which = [
+            as_whole("picture", i, 0, self.batch - 1) for i in as_list("pictures", pictures, "a list of their numbers")
+        ]
+        if not which:
+            raise ValueError("pictures is empty: give the number of at least one picture")
         if which == list(range(self.batch)):
             return self
         slices = {id(p): torch.nn.Parameter(p.detach()[which]) for p in self.parameters()}

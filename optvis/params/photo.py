@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..checks import as_count, whole
+from ..checks import as_count, as_flag, whole
 from ..images import fit, read_image
 from .fourier import FourierParam
 from .pixel import PixelParam
@@ -28,7 +28,7 @@ def ImageParam(
         decorrelate: optimise decorrelated colours (RGB only).
         options: ``channels``, ``seed``, ``noise_scale`` of the class.
     """
-    return (FourierParam if fft else PixelParam)(size, batch, decorrelate=decorrelate, **options)
+    return (FourierParam if as_flag("fft", fft) else PixelParam)(size, batch, decorrelate=decorrelate, **options)
 
 
 def ImageFile(
@@ -53,10 +53,11 @@ def ImageFile(
         FileNotFoundError: there is no such file.
         ValueError: the file is no image, or shape or range of the array are not those of an image.
     """
+    kind = FourierParam if as_flag("fft", fft) else PixelParam
     smaller_side = whole(size)
     pictures = fit(read_image(image), size if smaller_side is None else smaller_side)
     if pictures.shape[0] == 1:
         pictures = pictures.expand(as_count("batch", batch), -1, -1, -1)
     count, channels, height, width = pictures.shape
-    param = (FourierParam if fft else PixelParam)((height, width), count, channels, decorrelate)
+    param = kind((height, width), count, channels, decorrelate)
     return param.encode(pictures)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ..checks import as_list
 from ..engine import OptVis
 from ..network import find_layer
 from ..objectives import Channel, Objective, as_objective
@@ -47,7 +48,9 @@ def collage(
         address = find_layer(network, layer)
         if channels is None:
             channels = range(OptVis(network, address, **own).shapes()[address].shape[0])
-        wanted: Any = channels if isinstance(channels, range) else list(channels)
+        wanted: Any = (
+            channels if isinstance(channels, range) else as_list("channels", channels, "a list of numbers or names")
+        )
         layer = Channel(address, wanted)
     optvis = OptVis(network, as_objective(layer), **own)
     return optvis.vis(size, seed=seed, verbose=verbose, batch=batch, **options)
