@@ -176,7 +176,7 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, list[str], list[Pat
 
 def normalised(network: nn.Module, images: Tensor) -> Tensor:
     """What the network is shown by ``attribute``, to the bit: a ReLU may open for a difference in the last."""
-    return Forward.of(network, NetworkInput.of(network)).normalise(images).contiguous()
+    return Forward.of(network, NetworkInput.of(network)).normalise(images)
 
 
 def steps(maps: Tensor, size: Any) -> Tensor:
