@@ -24,9 +24,10 @@ from .objectives import Channel, Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam
 from .recipes import collage as make_collage
 from .redraw import redraw as draw_again
+from .result import read_settings
 from .terminal import ERRORS, Call, complain, current, say
 from .text import printable
-from .visualisation import Visualisation, read_settings
+from .visualisation import Visualisation
 from .zoo import FORMS, load_network
 
 app = typer.Typer(

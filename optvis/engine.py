@@ -146,17 +146,6 @@ class OptVis:
         """Make an ``OptVis`` for DeepDream: give ``vis`` an ``ImageFile`` to amplify what the layer detects in it."""
         return cls(network, DeepDream(layer), **options)
 
-    @classmethod
-    def from_settings(cls, network: nn.Module, settings: Settings, **options: Any) -> OptVis:
-        """Make an ``OptVis`` from the settings of an earlier run; ``vis(**settings.of_run())`` draws the same pictures.
-
-        Args:
-            network: any ``nn.Module`` that takes images.
-            settings: see ``optvis.settings.Settings``.
-            options: of ``OptVis``, which replace those of the settings, for example ``device``.
-        """
-        return cls(network, **{**settings.of_network(), **options})
-
     @property
     def objective(self) -> Objective:
         """What is maximised."""
@@ -352,10 +341,14 @@ class Loop(Run):
                 if plan.settings.objective.coupled or not (out_of_memory(error) and self.scheduler.shrink()):
                     raise
                 continue
-            self.record(turn)
-            with isolated(self.prepared.given.device):
-                self.scheduler.release()
+            self._settle(turn)
             yield turn
+
+    def _settle(self, turn: Turn) -> None:
+        """Note the scores of a step, and let the pictures that are done leave their slots."""
+        self.record(turn)
+        with isolated(self.prepared.given.device):
+            self.scheduler.release()
 
     def _due(self) -> Iterator[tuple[Size, Sequence[Group]]]:
         """The turns of the scheduler; pictures are made and grow outside the caller's inference mode and the like."""

@@ -13,8 +13,9 @@ from .checks import as_list, as_whole
 from .engine import OptVis
 from .network import unwrap
 from .prepared import fingerprint_of
+from .result import read_settings, read_tensors
 from .settings import Settings
-from .visualisation import Visualisation, read_settings, read_tensors
+from .visualisation import Visualisation
 from .zoo import load_network
 
 
@@ -57,7 +58,7 @@ def redraw(
     pictures = [as_whole("picture", one, 0, settings.count - 1) for one in pictures]
     if len(pictures) < settings.count:
         settings = settings.take(pictures)
-    return OptVis.from_settings(network, settings).vis(**settings.of_run(), verbose=verbose)
+    return OptVis(network, **settings.of_network()).vis(**settings.of_run(), verbose=verbose)
 
 
 def _load(path: str | os.PathLike[str], about: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> nn.Module:

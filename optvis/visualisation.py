@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor
 
 from .checks import as_list
 from .display import has_screen, notebook_display
-from .files import check_path, check_picture_size, save_or_rescue
-from .images import as_json, grid, grid_places, open_image, read_image, to_pil, write_picture
+from .files import check_picture_size
+from .images import grid, grid_places, read_image, to_pil
 from .network import isolated
 from .params import PixelParam
-from .text import printable
+from .result import PICTURES, Result, read_settings, read_tensors
 
 
-class Visualisation:
+class Visualisation(Result):
     """The result of a run.
 
     Attributes:
@@ -37,6 +34,8 @@ class Visualisation:
         settings: everything that decided the pictures, with versions, as JSON data.
         tensors: the tensors that the settings name: vectors of directions, photographs.
     """
+
+    endings = (*PICTURES, ".gif", ".npy")
 
     def __init__(
         self,
@@ -129,11 +128,6 @@ class Visualisation:
             return
         self.grid().show()
 
-    def _repr_png_(self) -> bytes:
-        data = io.BytesIO()
-        self.grid().save(data, "PNG")
-        return data.getvalue()
-
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the pictures, several as one grid. The file is written completely or not at all.
 
@@ -145,35 +139,29 @@ class Visualisation:
             ValueError: an unknown ending, or a grid too large for the format.
             OSError: the path cannot be written; the message says why, and which PNG was written instead.
         """
-        path = check_path(path)
-        sheet = self.grid()
-        check_picture_size(path, *sheet.size)
-        save_or_rescue(path, lambda: self._encoded(sheet, path.suffix.lower()), lambda: self._encoded(sheet, ".png"))
-        return path
+        return self._write(path)
 
-    def _encoded(self, sheet: Image.Image, ending: str) -> bytes:
+    def sheet(self, **how: Any) -> Image.Image:
+        """All pictures in one, as ``grid`` draws them by default."""
+        return self.grid(**how)
+
+    def encoded(self, ending: str) -> bytes:
+        """The content of a ``.npy`` or ``.gif`` file."""
         data = io.BytesIO()
         if ending == ".npy":
             np.save(data, self.images.numpy())
-        elif ending == ".gif":
-            kept = [image for _, image in sorted(self.frames.items())] + [self.images]
-            size = self.to_pil()[0].size
-            pages = [grid([to_pil(i).resize(size) for i in images]).convert("RGB") for images in kept]
-            durations = [400] * (len(pages) - 1) + [1600]
-            pages[0].save(data, "GIF", save_all=True, append_images=pages[1:], duration=durations, loop=0)
-        else:
-            write_picture(sheet, data, ending, self._texts() if ending == ".png" else {})
+            return data.getvalue()
+        kept = [image for _, image in sorted(self.frames.items())] + [self.images]
+        size = self.to_pil()[0].size
+        pages = [grid([to_pil(i).resize(size) for i in images]).convert("RGB") for images in kept]
+        check_picture_size("a.gif", *pages[0].size)
+        durations = [400] * (len(pages) - 1) + [1600]
+        pages[0].save(data, "GIF", save_all=True, append_images=pages[1:], duration=durations, loop=0)
         return data.getvalue()
 
-    def _texts(self) -> dict[str, str]:
-        """The texts of a PNG: settings, and tensors that they name."""
-        if not self.settings:
-            return {}
-        shape = list(self.images.shape)
-        texts = {"optvis": as_json({**self.settings, "scores": self.scores.tolist(), "shape": shape})}
-        if self.tensors:
-            texts["optvis-tensors"] = base64.b64encode(safetensors.torch.save(self.tensors)).decode()
-        return texts
+    def facts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The scores and the shape of the images, and the tensors that the settings name."""
+        return {"scores": self.scores.tolist(), "shape": list(self.images.shape)}, self.tensors
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Visualisation:
@@ -206,45 +194,3 @@ class Visualisation:
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} holds no visualisation that can be read: {error}") from error
         return cls(param, kept, torch.zeros(0, count), None, settings, tensors)
-
-
-def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings in a saved PNG.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no picture, or has no settings.
-    """
-    text = _text(path, "optvis")
-    try:
-        settings = json.loads(text) if text is not None else None
-    except (ValueError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{str(path)!r} carries no settings of optvis: only its .png files do")
-    return settings
-
-
-def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors that the settings of a saved PNG name.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no picture, or the tensors are damaged.
-    """
-    text = _text(path, "optvis-tensors")
-    if text is None:
-        return {}
-    try:
-        return safetensors.torch.load(base64.b64decode(text, validate=True))
-    except Exception as error:  # safetensors raises an undocumented type
-        raise ValueError(f"the tensors in {str(path)!r} are damaged: {error}") from error
-
-
-def _text(path: str | os.PathLike[str], key: str) -> str | None:
-    with open_image(path) as image:
-        try:
-            text = getattr(image, "text", {}).get(key)
-        except Exception as error:  # Pillow reads the whole file for it, and raises nearly every type
-            raise ValueError(f"{str(path)!r} is damaged: {printable(error)}") from error
-    return text if isinstance(text, str) else None

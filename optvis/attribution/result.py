@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..checks import as_count, as_flag, as_list, as_number, as_size, choice, shown, whole
-from ..files import check_path, check_picture_size, save_or_rescue
-from ..images import as_json, grid, to_pil, write_picture
+from ..images import grid, to_pil
+from ..result import PICTURES, Result, read_settings, read_tensors
 from .inputs import Inputs, Part
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-ENDINGS = (".png", ".webp", ".jpg", ".jpeg", ".npy", ".json")
+ENDINGS = (*PICTURES, ".npy", ".json")
 
 
-class Attribution:
+class Attribution(Result):
     """How much each position of N images contributes to the target's score.
 
     Attributions can be added, subtracted and multiplied elementwise, and multiplied and divided by numbers. If their
@@ -51,6 +51,7 @@ class Attribution:
         inputs, target, scores, settings: as above.
     """
 
+    endings = ENDINGS
     __array_ufunc__ = None  # a NumPy number times an attribution then calls __rmul__
 
     def __init__(
@@ -281,62 +282,67 @@ class Attribution:
             for picture, values, part in zip(pictures, self.values, parts, strict=True)
         ]
 
-    def _sheet(self, sign: str = "positive") -> Image.Image:
-        """All overlays in one picture."""
-        pictures = self.overlay(sign=sign)
-        if len({picture.size for picture in pictures}) > 1:
-            pictures = self.overlay(sign=sign, on="view")
-        return grid(pictures, labels=self.target.labels if len(self) > 1 else ())
-
-    def _repr_png_(self) -> bytes | None:
-        try:
-            return self._picture(self._sheet(), ".png")
-        except ImportError:
-            return None  # a notebook then prints it
-
     def save(self, path: str | os.PathLike[str], sign: str = "positive") -> Path:
-        """Save the attribution. The file is written whole or not at all.
+        """Save the attribution. The file is written completely or not at all.
 
         Args:
-            path: ``.png`` (contains the settings, see ``read_settings``), ``.webp`` or ``.jpg`` for the overlays,
+            path: ``.png`` (contains settings, scores and values, see ``load``), ``.webp`` or ``.jpg`` for the overlays,
                 several in one grid; ``.npy`` for the values; ``.json`` for settings, method, layer, labels and scores.
             sign: of the overlays, as for ``heatmap``.
 
         Raises:
             ValueError: another ending, or a picture too large for the format.
-            OSError: the path cannot be written; the message says why.
+            OSError: the path cannot be written; the message says why, and which PNG was written instead.
             ImportError: matplotlib, which the overlays need, is not installed.
         """
-        path = check_path(path, ENDINGS)
-        ending = path.suffix.lower()
-        if ending in (".npy", ".json"):
-            save_or_rescue(path, lambda: self._data(ending), lambda: self._picture(self._sheet(sign), ".png"))
-        else:
-            sheet = self._sheet(sign)
-            check_picture_size(path, *sheet.size)
-            save_or_rescue(path, lambda: self._picture(sheet, ending), lambda: self._picture(sheet, ".png"))
-        return path
+        return self._write(path, sign=sign)
 
-    def _picture(self, sheet: Image.Image, ending: str) -> bytes:
-        data = io.BytesIO()
-        write_picture(sheet, data, ending, {"optvis": as_json(self.settings)})
-        return data.getvalue()
+    def sheet(self, *, sign: str = "positive", **how: Any) -> Image.Image:
+        """All overlays in one picture."""
+        pictures = self.overlay(sign=sign, **how)
+        if len({picture.size for picture in pictures}) > 1:
+            pictures = self.overlay(sign=sign, on="view", **how)
+        return grid(pictures, labels=self.target.labels if len(self) > 1 else ())
 
-    def _data(self, ending: str) -> bytes:
+    def encoded(self, ending: str) -> bytes:
+        """The content of a ``.npy`` or ``.json`` file."""
         data = io.BytesIO()
         if ending == ".npy":
             np.save(data, self.values.numpy())
         else:
-            about = {
-                "method": self.method,
-                "layer": list(self.layer),
-                "labels": list(self.target.labels),
-                # JSON has no NaN.
-                "scores": [score if math.isfinite(score) else None for score in self.scores.tolist()],
-                "settings": self.settings,
-            }
+            about = {**self._facts(), "method": self.method, "layer": list(self.layer), "settings": self.settings}
             data.write(json.dumps(about, ensure_ascii=False, indent=2).encode())
         return data.getvalue()
+
+    def facts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Labels and scores; the values, and the images in 8 bits."""
+        images = (self.images * 255).round().to(torch.uint8)
+        return self._facts(), {"values": self.values.contiguous(), "images": images.contiguous()}
+
+    def _facts(self) -> dict[str, Any]:
+        # JSON has no NaN.
+        scores = [score if math.isfinite(score) else None for score in self.scores.tolist()]
+        return {"labels": list(self.target.labels), "scores": scores}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Attribution:
+        """Read a PNG that ``save`` wrote: values, labels, scores and settings, and the images rounded to 8 bits.
+
+        Its target has labels but no score, so that metrics, which need it, refuse it.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or was not written by ``save``.
+        """
+        settings, tensors = read_settings(path), read_tensors(path)
+        try:
+            images, labels, scores = tensors["images"].float() / 255, settings.pop("labels"), settings.pop("scores")
+            kept = torch.tensor([math.nan if score is None else float(score) for score in scores])
+            parts = tuple((0, 0, *image.shape[-2:]) for image in images)
+            inputs = Inputs(tuple(images), images, parts)
+            return cls(tensors["values"], inputs, Target(tuple(map(str, labels))), kept, settings)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{str(path)!r} holds no attribution that can be read: {error}") from error
 
 
 def compare(
