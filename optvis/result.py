@@ -69,7 +69,7 @@ class Result(ABC):
         data, texts = io.BytesIO(), {}
         if ending == ".png" and self.settings:
             facts, tensors = self.facts()
-            texts["optvis"] = as_json({**self.settings, **facts})
+            texts = {"optvis": as_json(self.settings), "optvis-result": as_json(facts)}
             if tensors:
                 texts["optvis-tensors"] = base64.b64encode(safetensors.torch.save(tensors)).decode()
         write_picture(sheet, data, ending, texts)
@@ -91,14 +91,23 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, or contains no settings.
     """
-    text = _text(path, "optvis")
+    return _read_json(path, "optvis", "settings")
+
+
+def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a saved PNG contains besides the settings, see ``Result.facts``; raises as ``read_settings``."""
+    return _read_json(path, "optvis-result", "result")
+
+
+def _read_json(path: str | os.PathLike[str], key: str, what: str) -> dict[str, Any]:
+    text = _text(path, key)
     try:
-        settings = json.loads(text) if text is not None else None
+        found = json.loads(text) if text is not None else None
     except (ValueError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{str(path)!r} carries no settings of optvis: only its .png files do")
-    return settings
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{str(path)!r} carries no {what} of optvis: only its .png files do")
+    return found
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:

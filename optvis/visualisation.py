@@ -20,7 +20,7 @@ from .files import check_picture_size
 from .images import grid, grid_places, read_image, to_pil
 from .network import isolated
 from .params import PixelParam
-from .result import PICTURES, Result, read_settings, read_tensors
+from .result import PICTURES, Result, read_facts, read_settings, read_tensors
 
 
 class Visualisation(Result):
@@ -173,8 +173,9 @@ class Visualisation(Result):
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged, or was not written by ``save``.
         """
-        settings, tensors = read_settings(path), read_tensors(path)
-        scores, shape = settings.pop("scores", None), settings.pop("shape", None)
+        settings, facts, tensors = read_settings(path), read_facts(path), read_tensors(path)
+        scores: Any = facts.get("scores")
+        shape: Any = facts.get("shape")
         try:
             count, channels, height, width = (int(n) for n in shape)
             sheet = read_image(path)[0]

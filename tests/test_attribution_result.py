@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from optvis import PixelParam, Visualisation
 from optvis.attribution.inputs import Inputs, read_inputs
 from optvis.attribution.plotting import KINDS
 from optvis.attribution.result import ENDINGS, Attribution, compare
@@ -615,6 +616,24 @@ def test_every_format(tmp_path: Path, ending: str, n: int) -> None:
 
 def test_a_png_carries_its_settings(tmp_path: Path) -> None:
     assert read_settings(made().save(tmp_path / "a.png")) == SETTINGS
+
+
+def test_a_saved_attribution_is_loaded(tmp_path: Path) -> None:
+    result = made()
+    loaded = Attribution.load(result.save(tmp_path / "a.png"))
+    assert torch.equal(loaded.values, result.values) and torch.equal(loaded.scores, result.scores)
+    assert (loaded.images - result.images).abs().max() <= 0.5 / 255 + 1e-6
+    assert loaded.target.labels == result.target.labels and loaded.settings == result.settings
+    assert torch.equal((loaded - result).values, torch.zeros_like(result.values))
+
+
+def test_what_is_no_saved_attribution(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="carries no settings of optvis"):
+        Attribution.load(made().save(tmp_path / "a.jpg"))
+    param = PixelParam(8)
+    path = Visualisation(param, torch.zeros(1), torch.zeros(0, 1), settings={"seed": 0}).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="holds no attribution that can be read"):
+        Attribution.load(path)
 
 
 def test_another_sign_is_saved(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_collage_until_a_plateau(folder: Path, capsys: pytest.CaptureFixture[str
     assert run([*command, "--size", "16", "--batch", "2"]) == 0
     assert read_settings("c.png")["until"] == "plateau"
     assert run([*command, "--steps", "2"]) == 2
-    assert "until lets pictures leave at steps of their own" in capsys.readouterr().err
+    assert "until lets each picture end at its own step" in capsys.readouterr().err
 
 
 def test_dream_in_tiles(folder: Path) -> None:
@@ -130,7 +130,7 @@ BAD = {
     "unknown name": (["vis", NET, "head:dig"], "no channel named 'dig': did you mean 'dog'"),
     "unknown class": (["vis", NET, "--class", "dig"], "no channel named 'dig': did you mean 'dog'"),
     "unknown network": (["vis", "resnet", "a"], "no network 'resnet': give demo, torchvision:NAME"),
-    "unknown function": (["layers", "nets.py:Smal"], "has no function 'Smal': did you mean Small?"),
+    "unknown function": (["layers", "nets.py:Smal"], "has no function 'Smal': did you mean 'Small'?"),
     "no such file": (["layers", "net.py:Small"], "there is no file 'net.py'"),
     "no folder to write to": (["vis", NET, "head:0", "-o", "none/a.png"], "there is no folder 'none'"),
     "another ending": (["vis", NET, "head:0", "-o", "a.bmp"], "cannot save 'a.bmp': the ending must be one of"),

@@ -26,7 +26,7 @@ from optvis import Channel, CPPNParam, FourierParam, ImageParam, Objective, OptV
 from optvis.attribution import attribute
 from optvis.objectives.algebra import objective
 from optvis.recipes import collage
-from optvis.visualisation import read_settings
+from optvis.result import read_facts, read_settings
 
 
 @pytest.fixture
@@ -301,12 +301,13 @@ def test_coupled_pictures_are_not_parted_for_want_of_memory() -> None:
 # A picture whose settings were edited
 
 
-def edited(folder: Path, network: nn.Module, change: Callable[[dict[str, Any]], Any]) -> Path:
+def edited(folder: Path, network: nn.Module, change: Callable[[dict[str, Any]], Any], key: str = "optvis") -> Path:
     path = OptVis(network, Channel("second", [1, 2])).vis(16, thresh=1).save(folder / "a.png")
-    about = read_settings(path)
-    change(about)
+    texts = {"optvis": read_settings(path), "optvis-result": read_facts(path)}
+    change(texts[key])
     info = PngInfo()
-    info.add_itxt("optvis", json.dumps(about))
+    for name, about in texts.items():
+        info.add_itxt(name, json.dumps(about))
     with Image.open(path) as image:
         image.load()
         image.save(path, pnginfo=info)
@@ -336,6 +337,7 @@ def test_missing_settings_are_refused(key: str, network: Tiny, tmp_path: Path) -
 @pytest.mark.parametrize("value", [None, -1, [99], [0], True])
 @pytest.mark.parametrize("key", ["pictures", "labels", "scores", "shape"])
 def test_edited_facts_are_refused_on_loading(key: str, value: Any, network: Tiny, tmp_path: Path) -> None:
-    path = edited(tmp_path, network, lambda about: about.__setitem__(key, value))
+    kept = "optvis-result" if key in ("scores", "shape") else "optvis"
+    path = edited(tmp_path, network, lambda about: about.__setitem__(key, value), kept)
     with pytest.raises(ValueError, match="holds no visualisation that can be read"):
         Visualisation.load(path)

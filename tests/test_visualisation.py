@@ -31,7 +31,13 @@ def result(
     param = PixelParam(size, batch, channels).encode(images)
     coarse = torch.zeros(batch, channels, size[0] // 2, size[1] // 2)
     kept = {9: images * 0.5, 4: coarse} if frames else None
-    return Visualisation(param, torch.arange(float(batch)), torch.zeros(9, batch), kept, SETTINGS, labels)
+    return Visualisation(
+        param,
+        torch.arange(float(batch)),
+        torch.zeros(9, batch),
+        kept,
+        {**SETTINGS, "labels": list(labels)} if labels else SETTINGS,
+    )
 
 
 def as_bytes(image: Tensor) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..checks import as_count, as_flag, as_list, as_number, as_size, choice, shown, whole
 from ..images import grid, to_pil
-from ..result import PICTURES, Result, read_settings, read_tensors
+from ..result import PICTURES, Result, read_facts, read_settings, read_tensors
 from .inputs import Inputs, Part
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
@@ -334,9 +334,9 @@ class Attribution(Result):
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged, or was not written by ``save``.
         """
-        settings, tensors = read_settings(path), read_tensors(path)
+        settings, facts, tensors = read_settings(path), read_facts(path), read_tensors(path)
         try:
-            images, labels, scores = tensors["images"].float() / 255, settings.pop("labels"), settings.pop("scores")
+            images, labels, scores = tensors["images"].float() / 255, facts["labels"], facts["scores"]
             kept = torch.tensor([math.nan if score is None else float(score) for score in scores])
             parts = tuple((0, 0, *image.shape[-2:]) for image in images)
             inputs = Inputs(tuple(images), images, parts)
