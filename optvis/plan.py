@@ -126,8 +126,9 @@ class Plan:
         param = PixelParam(2) if param is None else copy.deepcopy(param.take([0]))
         for parameter in param.parameters():
             parameter.grad = torch.zeros_like(parameter)
+        optimiser = self.optimiser(param)
         try:
-            self.optimiser(param).step(lambda: torch.zeros(()))  # type: ignore[arg-type, return-value]
+            optimiser.step(lambda: torch.zeros(()))  # type: ignore[arg-type, return-value]
         except Exception as error:  # any type: it may be of the user's own making
             name = getattr(self.settings.optim, "__name__", self.settings.optim)
             raise ValueError(f"optim {name} cannot take a step: {error}") from error

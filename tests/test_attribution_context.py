@@ -148,7 +148,7 @@ def test_outputs_of_images_are_joined() -> None:
     found = joined(parts)
     assert found["out"].tolist() == [[0, 0], [1, 1], [2, 2]] and found["more"] == [0, 1, 2]
     assert found["pair"][0].shape == (3,) and found["pair"][1] is None
-    with pytest.raises(ValueError, match=r"puts out \[2, 4\] for one image"):
+    with pytest.raises(ValueError, match=r"its output \[2, 4\] for one image has no batch axis"):
         joined([torch.ones(2, 4)] * 2)
 
 
@@ -255,5 +255,5 @@ def test_seeds(name: str, seed: Any) -> None:
 
 
 def test_a_layer_with_a_channel_is_refused() -> None:
-    with pytest.raises(ValueError, match="'second:1' names channel 1, and a layer alone is asked for: write 'second'"):
+    with pytest.raises(ValueError, match="'second:1' names channel 1, but a layer alone is needed: write 'second'"):
         attribute(seeded(Named), drawn(1, 3, 16, 24), layer="second:1")

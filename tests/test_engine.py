@@ -169,7 +169,7 @@ def test_every_optimiser_climbs(network: Tiny, optim: Any, lr: float) -> None:
 
 
 def test_an_optimiser_without_weight_decay_says_so(network: Tiny) -> None:
-    with pytest.raises(ValueError, match=r"wd=0\.1: LBFGS knows no weight decay"):
+    with pytest.raises(ValueError, match=r"^wd=0\.1: LBFGS has no weight decay"):
         OptVis(network, "second:1", optim=torch.optim.LBFGS).vis(ImageParam(16), thresh=1, wd=0.1)
 
 

@@ -97,7 +97,7 @@ def subclasses(kind: type) -> list[type]:
 
 FRESH: dict[str, Callable[[], Param]] = {
     "Fourier": lambda: FourierParam(8, seed=5),
-    "Fourier with all options": lambda: FourierParam((7, 10), 3, 3, False, [4, 4, 9], 0.3, 0.5),
+    "Fourier with all options": lambda: FourierParam((7, 10), 3, 3, False, [4, 4, 9], 0.3),
     "Fourier, six channels": lambda: FourierParam(6, channels=6),
     "pixel": lambda: PixelParam((5, 6), 2, 1, seed=np.int64(3), noise_scale=1.0),
     "ImageParam": lambda: ImageParam(8, fft=False, decorrelate=False),

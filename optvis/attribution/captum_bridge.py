@@ -104,13 +104,17 @@ def one_by_one(context: Context, attribute: Callable[..., Tensor], *rows: Tensor
     return torch.cat(values)
 
 
+MOST_SEED = 2**32 - 1
+"""The largest seed that NumPy takes."""
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Within the block torch's and NumPy's global generators are seeded with ``seed``; afterwards they are restored.
 
     Captum draws from both, in torch's default type, and takes no generator.
     """
-    as_whole("seed", seed, 0, 2**32 - 1)
+    as_whole("seed", seed, 0, MOST_SEED)
     numpy_state, dtype = numpy.random.get_state(), torch.get_default_dtype()
     # Where CUDA is not initialised, torch would keep the seed for later.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)

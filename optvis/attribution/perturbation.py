@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import as_count, as_number, as_size, shown
+from ..checks import as_count, as_number, as_size, as_whole, shown
 from .baselines import Baseline, as_baseline
-from .captum_bridge import Scores, attributed, captum, one_by_one, seeded
+from .captum_bridge import MOST_SEED, Scores, attributed, captum, one_by_one, seeded
 from .context import Context
 from .registry import method
 
@@ -78,6 +78,7 @@ def lime(
     from captum._utils.models.linear_model import SkLearnLasso
 
     given = _random_segments(context, segments, feature_mask, batch_size, samples)
+    seed = as_whole("seed", seed, 0, MOST_SEED)
     return _computed(context, "Lime", baseline, given, seed, interpretable_model=SkLearnLasso(alpha=alpha))
 
 
@@ -94,7 +95,7 @@ def kernel_shap(
     """W of min Σz k(z) (y(z) - W z)², k the Shapley kernel. Lundberg, Lee, "A Unified Approach", 2017."""
     _need_sklearn("kernel_shap")
     given = _random_segments(context, segments, feature_mask, batch_size, samples)
-    return _computed(context, "KernelShap", baseline, given, seed)
+    return _computed(context, "KernelShap", baseline, given, as_whole("seed", seed, 0, MOST_SEED))
 
 
 def _random_segments(context: Context, segments: Parts, mask: Any, batch_size: int, samples: int) -> dict[str, Any]:

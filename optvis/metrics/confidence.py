@@ -37,8 +37,8 @@ def average_drop(
     if (before < 0).any():
         worst = int(before.argmin())
         raise ValueError(
-            f"image {worst} has the score {float(before[worst]):.3g}: a drop is a share of a positive score, explain a "
-            "class, with softmax=True"
+            f"image {worst} has the score {float(before[worst]):.3g}: a drop is a fraction of a positive score, "
+            "explain a class, with softmax=True"
         )
     return torch.where(before > 0, (before - after).relu() / before.clamp(min=torch.finfo(torch.float32).tiny), 0.0)
 

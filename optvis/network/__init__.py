@@ -5,7 +5,8 @@ from .channel_noise import channel_noise
 from .fast_conv import fast_first_conv
 from .forward import Forward, Pass, isolated, to_the_end
 from .inputs import Extra, NetworkInput
-from .probe import LayerShape, Probe, Probed, out_of_memory
+from .memory import out_of_memory
+from .probe import LayerShape, Probe, Probed
 from .shadow import shadow
 from .soft_relu import soft_relu
 from .summary import get_layer_names

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.utils.checkpoint
@@ -17,6 +17,7 @@ from ..checks import Size, as_whole
 from .channel_noise import weighted_channels
 from .inputs import Extra, NetworkInput, channel_names, with_extra
 from .layout import Call, Layout, Near, batch_layout, channel_axis, patch_grid, two_images
+from .memory import out_of_memory
 from .own_random import OwnRandom
 from .shadow import ScriptedPart
 from .tap import Tap, first_tensor
@@ -77,6 +78,12 @@ class _Seen:
     calls: Mapping[str, int]
     near: Mapping[str, Near]
     weighted: tuple[int, ...]
+    traits: _Traits
+
+
+class _Traits(NamedTuple):
+    """What a pass shows of the network itself; as in ``Probed``."""
+
     random: bool
     checkpointed: bool
     scripted: tuple[str, ...]
@@ -106,7 +113,7 @@ class Probe:
         self._sizes: dict[Size, Probed | Exception] = {}
         self._layouts: dict[str, Layout] = {}
         self._alone = False
-        self._first: _Seen | None = None
+        self._first: _Traits | None = None
 
     def at(self, size: Size) -> Probed:
         """The layers' outputs for an image of ``size`` (height, width); raises the errors of the network."""
@@ -177,11 +184,15 @@ class Probe:
         new = [layer for layer in self.layers if layer not in self._layouts]
         if new:
             self._find_layouts(seen, new, size)
+        return self._probed(seen, size)
+
+    def _probed(self, seen: _Seen, size: Size) -> Probed:
         layers = {
             layer: self._shape(layer, activation, seen.calls[layer], size)
             for layer, activation in seen.activations.items()
         }
-        return Probed(layers, seen.weighted, seen.random, self._alone, seen.checkpointed, seen.scripted)
+        random, checkpointed, scripted = seen.traits
+        return Probed(layers, seen.weighted, random, self._alone, checkpointed, scripted)
 
     def _shape(self, layer: str, activation: Tensor, calls: int, size: Size) -> LayerShape:
         layout = self._layouts[layer]
@@ -191,24 +202,39 @@ class Probe:
         return LayerShape(shape, layout, calls, grid, channel_names(self.network, layer, shape[0]))
 
     def _find_layouts(self, seen: _Seen, layers: Sequence[str], size: Size) -> None:
-        """Find the batch and channel axes by passes with one and two images, of half the size if that works."""
+        """Find the batch and channel axes by passes with one and two images, small ones if the network runs on them."""
         for layer in layers:
             if seen.activations[layer].dim() < 2:
                 raise UnclearLayout(
                     f"layer {layer!r} puts out {list(seen.activations[layer].shape)}, which has no channels: choose "
                     "another layer"
                 )
-        half = (size[0] // 2, size[1] // 2)
-        small = self._try(self._grey(half)) if min(half) else None
+        small, small_size = self._smaller(size)
         one = seen if small is None else small
-        two = self._try(two_images(self._grey(size if small is None else half)))
-        found: dict[str, Layout] = {}
-        for layer in layers:
-            axis, rows, image_major = self._batch(layer, one, two)
+        two = self._try(two_images(self._grey(size if small is None else small_size)))
+        batches = {layer: self._batch(layer, one, two) for layer in layers}
+        windows = [
+            layer for layer, (axis, rows, _) in batches.items() if rows == 1 != seen.activations[layer].shape[axis]
+        ]
+        if windows:  # one window in a small image does not tell how several are ordered
+            two = self._try(two_images(self._grey(size)))
+            batches.update((layer, self._batch(layer, seen, two)) for layer in windows)
+        for layer, (axis, rows, image_major) in batches.items():
             shape = tuple(seen.activations[layer].shape)
             moving = [] if small is None else _moved(small.activations[layer], shape)
-            found[layer] = Layout(axis, self._channel(layer, axis, seen, moving, size), rows, image_major)
-        self._layouts.update(found)
+            channel = self._channel(layer, axis, seen, moving, size)
+            self._layouts[layer] = Layout(axis, channel, rows, image_major)
+        if small is not None:
+            self._sizes[small_size] = self._probed(small, small_size)  # often a coarse stage
+
+    def _smaller(self, size: Size) -> tuple[_Seen | None, Size]:
+        """A pass of a quarter or half of the size, which costs little; ``None`` if the network runs at neither."""
+        for factor in (4, 2):
+            smaller = (size[0] // factor, size[1] // factor)
+            seen = self._try(self._grey(smaller)) if min(smaller) >= _LEAST or (factor == 2 and min(smaller)) else None
+            if seen is not None:
+                return seen, smaller
+        return None, size
 
     def _try(self, images: Tensor) -> _Seen | None:
         """A pass; ``None`` if the network does not run on such images."""
@@ -225,7 +251,7 @@ class Probe:
         shape = list(one.activations[layer].shape)
         found = None
         if two is not None and two.calls[layer] == one.calls[layer]:
-            found = batch_layout(one.activations[layer], two.activations[layer], exact=not one.random)
+            found = batch_layout(one.activations[layer], two.activations[layer], exact=not one.traits.random)
         if found is None and (shape[0] != 1 or _mixes(two, layer, shape)):
             also = f" and {list(two.activations[layer].shape)} for two" if two is not None else ""
             raise UnclearLayout(
@@ -321,16 +347,19 @@ class Probe:
                 raise UnclearLayout(_not_finite(self.network, layer))
         near = {layer: Near(calls[:place], calls[place:]) for layer, place in places.items()}
         detached = {layer: activation.detach() for layer, activation in activations.items()}
-        if first is not None:
-            return _Seen(detached, tap.calls, near, tuple(weighted), first.random, first.checkpointed, first.scripted)
-        self._first = _Seen({}, {}, {}, (), drawn.used, checkpointed, tuple(dict.fromkeys(on_the_way)))
-        return replace(self._first, activations=detached, calls=tap.calls, near=near, weighted=tuple(weighted))
+        if first is None:
+            first = self._first = _Traits(drawn.used, checkpointed, tuple(dict.fromkeys(on_the_way)))
+        return _Seen(detached, tap.calls, near, tuple(weighted), first)
 
 
 def _as_axes(channel_axis: Any) -> int | dict[str, int] | None:
     if isinstance(channel_axis, Mapping):
         return {layer: as_whole(f"channel_axis of {layer!r}", axis, -64, 63) for layer, axis in channel_axis.items()}
     return None if channel_axis is None else as_whole("channel_axis", channel_axis, -64, 63)
+
+
+_LEAST = 24
+"""Images of a quarter of the size are not tried below this side in pixels."""
 
 
 class UnclearLayout(ValueError):
@@ -362,14 +391,6 @@ def _within_checkpoint() -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """True if an error means that memory ran out, on a GPU or a CPU."""
-    text = str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-    )
 
 
 def _not_finite(network: nn.Module, address: str) -> str:

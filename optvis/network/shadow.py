@@ -244,13 +244,14 @@ class _Shadower:
 def _alias(tensor: Tensor) -> Tensor:
     """An alias of a weight; a copy of any other tensor, because a forward pass may change it in place."""
     if isinstance(tensor, nn.Parameter):
-        same = tensor.clone() if tensor.is_inference() else tensor.detach()
+        # Unlike that of detach(), the version of .data is its own: the network may be trained during a backward pass.
+        same = tensor.clone() if tensor.is_inference() else tensor.data
         if type(tensor) is not nn.Parameter and type(same) is Tensor:
             made = same.as_subclass(type(tensor))
             made.__dict__.update(tensor.__dict__)
             return made
         return nn.Parameter(same, requires_grad=False)
-    return tensor.detach() if tensor.requires_grad else tensor.detach().clone()
+    return tensor.data if tensor.requires_grad else tensor.detach().clone()
 
 
 def _parts(value: Any) -> Iterator[Any]:
