@@ -203,3 +203,10 @@ def two_images(image: Tensor) -> Tensor:
     """``[2, C, H, W]``: an image ``[1, C, H, W]`` and one of noise."""
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     return torch.cat([image, noise.to(image)])
+
+
+def moved_axes(activation: Tensor, shape: tuple[int, ...]) -> list[int]:
+    """The axes on which an activation differs from a shape."""
+    if activation.dim() != len(shape):
+        return []
+    return [axis for axis, (a, b) in enumerate(zip(activation.shape, shape, strict=True)) if a != b]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..checks import Size, as_whole
 from .channel_noise import weighted_channels
 from .inputs import Extra, NetworkInput, channel_names, with_extra
-from .layout import Call, Layout, Near, batch_layout, channel_axis, patch_grid, two_images
+from .layout import Call, Layout, Near, batch_layout, channel_axis, moved_axes, patch_grid, two_images
 from .memory import out_of_memory
 from .own_random import OwnRandom
 from .shadow import ScriptedPart
@@ -221,7 +221,7 @@ class Probe:
             batches.update((layer, self._batch(layer, seen, two)) for layer in windows)
         for layer, (axis, rows, image_major) in batches.items():
             shape = tuple(seen.activations[layer].shape)
-            moving = [] if small is None else _moved(small.activations[layer], shape)
+            moving = [] if small is None else moved_axes(small.activations[layer], shape)
             channel = self._channel(layer, axis, seen, moving, size)
             self._layouts[layer] = Layout(axis, channel, rows, image_major)
         if small is not None:
@@ -294,7 +294,7 @@ class Probe:
         """Axes that follow the size of the image; none if the network runs at no other size."""
         for other in ((size[0] * 2, size[1] * 2), (size[0] + 32, size[1] + 32)):
             try:
-                moved = _moved(self._forward(self._grey(other), [layer]).activations[layer], shape)
+                moved = moved_axes(self._forward(self._grey(other), [layer]).activations[layer], shape)
             except Exception:
                 continue  # the network takes a single size, or memory ran out
             if moved:
@@ -370,13 +370,6 @@ def _mixes(two: _Seen | None, layer: str, shape: Sequence[int]) -> bool:
     """True if several axes of a layer's output follow the number of images: it compares images with each other."""
     both = tuple(two.activations[layer].shape) if two is not None else ()
     return len(both) == len(shape) and sum(b == 2 * a for a, b in zip(shape, both, strict=True)) > 1
-
-
-def _moved(activation: Tensor, shape: tuple[int, ...]) -> list[int]:
-    """The axes on which an activation differs from a shape."""
-    if activation.dim() != len(shape):
-        return []
-    return [axis for axis, (a, b) in enumerate(zip(activation.shape, shape, strict=True)) if a != b]
 
 
 def _hookable(module: nn.Module) -> bool:
