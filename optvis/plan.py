@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -182,7 +183,9 @@ class Plan:
     def describe(self, prepared: Prepared, dtype: torch.dtype) -> dict[str, Any]:
         """A readable description of everything that made a picture, as JSON data."""
         settings, given = self.settings, prepared.given
-        param = repr(settings.img_param or ImageParam(settings.final_size(given), channels=given.channels))
+        param = (
+            repr(settings.img_param) if settings.img_param else _noise_text(settings.final_size(given), given.channels)
+        )
         return {
             "network": type(prepared.shadow).__name__,
             "kind": type(prepared.shadow).__name__,
@@ -208,6 +211,11 @@ class Plan:
             "device": str(given.device),
             "versions": versions(),
         }
+
+
+@lru_cache(maxsize=64)
+def _noise_text(size: Size, channels: int) -> str:
+    return repr(ImageParam(size, channels=channels))
 
 
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:

@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 from small_networks import network_file, seeded
 
-import optvis.visualisation
 from optvis.cli import run
 from optvis.images import write_picture
 from optvis.visualisation import read_settings
@@ -437,8 +436,6 @@ def test_a_reader_who_leaves_early(folder: Path) -> None:
 
 
 def test_redraw(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not hasattr(optvis.visualisation, "redraw"):
-        pytest.skip("optvis.visualisation has no redraw yet")
     torch.save({k: v + 0.1 for k, v in load_network(NET).state_dict().items()}, "moved.pth")
     command = ["vis", NET, "features/2:3", "-o", "a.png", "--steps", "4", "--seed", "3", "--weights", "moved.pth"]
     assert run(command) == 0
