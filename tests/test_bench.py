@@ -63,7 +63,7 @@ def test_it_prints_a_line_for_each_layer(capsys: pytest.CaptureFixture[str]) -> 
     found = bench(network, ["first", "second"], size=16, batch=2, rounds=1)
     first, *about, head, one, two = capsys.readouterr().out.splitlines()
     assert first.startswith("Tiny, 16 px, batch 2, ") and "1.00 is equal" in " ".join(about)
-    assert head.split("  ")[0] == "layer " and [line.split()[0] for line in (one, two)] == list(found)
+    assert head.split()[0] == "layer" and [line.split()[0] for line in (one, two)] == list(found)
     assert len(one) == len(head) and "-" not in one + two, "no negative ratio"
     assert set(found["first"]) == {"bare loop", "optvis", "in float32", "plain"}
     assert snapshot(network) == before and torch.is_grad_enabled()
