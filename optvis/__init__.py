@@ -1,6 +1,7 @@
 """Feature visualisation for PyTorch: see what a layer, channel, neuron or direction of a network looks for."""
 
 from .activations import activations
+from .attribution import Gradcam, attribute
 from .engine import OptVis
 from .images import denorm, norm
 from .network import get_layer_names
@@ -20,8 +21,10 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
+from .recipes import collage
 from .redraw import redraw
 from .visualisation import Visualisation
+from .zoo import load_network
 
 __all__ = [
     "L1",
@@ -34,6 +37,7 @@ __all__ = [
     "DeepDreamObjective",
     "Direction",
     "FourierParam",
+    "Gradcam",
     "ImageFile",
     "ImageParam",
     "Layer",
@@ -46,8 +50,11 @@ __all__ = [
     "TotalVariation",
     "Visualisation",
     "activations",
+    "attribute",
+    "collage",
     "denorm",
     "get_layer_names",
+    "load_network",
     "norm",
     "redraw",
 ]
