@@ -77,10 +77,9 @@ def _activations(prepared: Prepared, batches: Iterable[Tensor]) -> Iterator[dict
             images = images.to(given.device)
             images = images if shown is None else resize(images, shown)
             ready = forward.seeded(0, probed.random)
+            alone = len(images) > 1 and prepared.probe.alone
             with torch.no_grad():
-                parts = [
-                    ready.activations(part, probed.layers) for part in images.split(1 if probed.alone else len(images))
-                ]
+                parts = [ready.activations(part, probed.layers) for part in images.split(1 if alone else len(images))]
         yield {layer: torch.cat([part[layer] for part in parts]) for layer in prepared.layers}
 
 

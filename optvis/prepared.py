@@ -64,7 +64,7 @@ class Prepared:
         self.fingerprint = fingerprint_of(self.shadow)
         self.scripted = scripted_parts(self.shadow)
         _refuse_scripted(self.layers, self.scripted)
-        self.probe = Probe(self.shadow, self.layers, given, extra, channel_axis)
+        self.probe = Probe(self.shadow, self.layers, given, extra, channel_axis, single=True)
         self.compiler = Compiler()
         self._ready: dict[str, Ready] = {}
 
@@ -74,7 +74,7 @@ class Prepared:
 
     def probed(self, size: Size) -> Probed:
         """The probe's results for an image of ``size`` (height, width); empty if there are no layers."""
-        return self.probe.at(size) if self.layers else Probed({}, (), False, False, False)
+        return self.probe.at(size) if self.layers else Probed()
 
     def ready(self, precision: str, size: Size) -> Ready:
         """The working copy in a precision, which is checked against the shadow on an image of ``size``.

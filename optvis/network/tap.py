@@ -36,7 +36,7 @@ class Tap:
         calls: how often each layer is called in a pass (see ``tap.calls`` after a pass without it); the pass stops
             after all these calls. ``None`` runs the whole network and ignores errors after all layers are captured.
         missing_ok: layers that are not called, or output no tensor, are left out instead of being an error.
-        on_capture: called with the address of each layer after it was captured.
+        on_capture: called with the address and the output of each layer after it was captured.
         leaves: outputs of the layers become leaves unless they require a gradient already.
     """
 
@@ -46,7 +46,7 @@ class Tap:
         layers: Sequence[str],
         calls: Mapping[str, int] | None = None,
         missing_ok: bool = False,
-        on_capture: Callable[[str], None] | None = None,
+        on_capture: Callable[[str, Tensor], None] | None = None,
         leaves: bool = False,
     ) -> None:
         self.network = unwrap(network)
@@ -107,7 +107,7 @@ class Tap:
                 tensor = tensor.detach().requires_grad_()
             self._captured[address] = tensor
             if self.on_capture is not None:
-                self.on_capture(address)
+                self.on_capture(address, tensor)
         if done:
             raise _Stop
         # The rest of the network gets a copy, because it may change its input in place.
