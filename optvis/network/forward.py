@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .inputs import Extra, NetworkInput, with_extra
+from .inputs import Extra, NetworkInput, each_extra, with_extra
 from .own_random import OwnRandom
 from .precision import scaled_gradients
 from .probe import LayerShape
@@ -60,7 +60,7 @@ class Forward:
     @classmethod
     def of(cls, network: nn.Module, given: NetworkInput, extra: Extra = ()) -> Forward:
         """A shadow of a network, in the network's own precision, which is shown images as they lie in memory."""
-        generator = _seeded() if draws(network) else None
+        generator = None if _QUIET.get(network) == _modules_of(network) else _seeded()
         return cls(shadow(network), given, extra, given.dtype, torch.preserve_format, generator)
 
     def seeded(self, seed: int, random: bool = True) -> Forward:
@@ -84,9 +84,7 @@ class Forward:
             several = isinstance(value, Tensor) and value.dim() and len(value) == count > 1
             return value[list(rows)] if several else value
 
-        if isinstance(self.extra, Mapping):
-            return replace(self, extra={name: own(value) for name, value in self.extra.items()})
-        return replace(self, extra=tuple(map(own, self.extra)))
+        return replace(self, extra=each_extra(own, self.extra))
 
     def run(
         self,
@@ -134,21 +132,15 @@ class Forward:
         inputs = inputs.to(self.dtype)
         if memory_format is not torch.preserve_format:
             inputs = inputs.contiguous(memory_format=memory_format)
-        positional, named = with_extra(inputs, self.extra)
 
         def cast(value: Any) -> Any:
             return value.to(self.dtype) if isinstance(value, Tensor) and value.dtype == self.given.dtype else value
 
-        return tuple(map(cast, positional)), {name: cast(value) for name, value in named.items()}
+        return with_extra(inputs, each_extra(cast, self.extra))
 
 
 _QUIET: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 """Networks that were seen to draw no random numbers, with a number that changes with their modules."""
-
-
-def draws(network: nn.Module) -> bool:
-    """False if a whole forward pass of the network was seen to draw no random numbers."""
-    return _QUIET.get(network) != _modules_of(network)
 
 
 def note_quiet(network: nn.Module, forward: Forward) -> None:
@@ -173,8 +165,8 @@ def to_the_end(layers: Sequence[str]) -> dict[str, int]:
 @lru_cache(maxsize=64)
 def _normalisation(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Scale and shift ``[1, C, 1, 1]`` that normalise an image."""
-    deviation = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-    return 1 / deviation, -torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1) / deviation
+    centre, deviation = (torch.tensor(v, dtype=torch.float32, device=device).view(1, -1, 1, 1) for v in (mean, std))
+    return 1 / deviation, -centre / deviation
 
 
 @contextmanager
@@ -184,9 +176,7 @@ def isolated(device: torch.device) -> Iterator[None]:
     These are inference mode, ``no_grad``, autocast and a default device; all of them are settings of the current
     thread only.
     """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         for kind in dict.fromkeys(("cpu", device.type)):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +75,8 @@ def as_std(std: Any, channels: int) -> tuple[float, ...]:
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    for name in ("pretrained_cfg", "default_cfg"):  # timm
-        config = getattr(network, name, None)
-        if config is not None:
-            return config if isinstance(config, dict) else vars(config)
-    return {}
+    config: Any = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None) or {}  # timm
+    return config if isinstance(config, dict) else vars(config)
 
 
 def _channels(network: nn.Module) -> int:
@@ -94,18 +91,17 @@ def _channels(network: nn.Module) -> int:
 
 
 def _own_size(network: nn.Module) -> Size | None:
-    size = getattr(getattr(network, "patch_embed", None), "img_size", None)  # timm's transformers, at any size
-    if size is None:
-        size = _config(network).get("input_size") or getattr(network, "input_size", None)
-    if size is None:
-        size = getattr(network, "image_size", None)  # torchvision's ViT
-    if size is None:
-        size = getattr(getattr(network, "config", None), "image_size", None)  # Hugging Face
+    sizes = (
+        getattr(getattr(network, "patch_embed", None), "img_size", None),  # timm's transformers, at any size
+        _config(network).get("input_size") or getattr(network, "input_size", None),
+        getattr(network, "image_size", None),  # torchvision's ViT
+        getattr(getattr(network, "config", None), "image_size", None),  # Hugging Face
+    )
+    size = next((size for size in sizes if size is not None), None)
     if isinstance(size, int):
         return size, size
-    if isinstance(size, (tuple, list)) and len(size) >= 2 and all(isinstance(n, int) for n in size):
-        return int(size[-2]), int(size[-1])
-    return None
+    known = isinstance(size, (tuple, list)) and len(size) >= 2 and all(isinstance(n, int) for n in size)
+    return (size[-2], size[-1]) if known else None  # type: ignore[index]
 
 
 def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -122,6 +118,13 @@ def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...]
     return (sum(IMAGENET_MEAN) / 3,) * channels, (sum(IMAGENET_STD) / 3,) * channels
 
 
+def each_extra(change: Callable[[Any], Any], extra: Extra) -> Extra:
+    """The further inputs with each changed by a function."""
+    if isinstance(extra, Mapping):
+        return {name: change(value) for name, value in extra.items()}
+    return tuple(map(change, extra))
+
+
 def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and named inputs for a batch of images; extra tensors of batch 1 are repeated for each image."""
 
@@ -133,9 +136,8 @@ def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, 
             value = value.expand(image.shape[0], *value.shape[1:])
         return value
 
-    if isinstance(extra, Mapping):
-        return (image,), {name: fit(value) for name, value in extra.items()}
-    return (image, *(fit(value) for value in extra)), {}
+    fitted = each_extra(fit, extra)
+    return ((image,), dict(fitted)) if isinstance(fitted, Mapping) else ((image, *fitted), {})
 
 
 def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
