@@ -15,6 +15,7 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from ..checks import Size, as_whole
+from ..rng import Rng
 from ..stages import LEAST
 from .addresses import layers_of, module_at
 from .channel_noise import weighted_channels
@@ -228,8 +229,8 @@ class Probe:
     def _pair(self) -> tuple[_Pass, _Pass]:
         """A pass of one image, and one of it and another; the second is empty if the network takes no batch."""
         size, one = next(iter(self._passes.items()))
-        grey, generator = self._grey(size), torch.Generator().manual_seed(0)
-        noise = torch.randn(grey.shape, generator=generator, dtype=torch.float32, device="cpu").to(grey)
+        grey = self._grey(size)
+        noise = Rng([0]).normal(self.given.channels, *size).to(grey)
         try:
             return one, self._forward(torch.cat([grey, noise]))
         except Exception as error:
