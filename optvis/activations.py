@@ -62,7 +62,7 @@ def activations(
         raise ValueError("no layers: give at least one address, as get_layer_names(network) lists them")
     extra = options.get("extra_inputs", ())
     extra = (extra,) if isinstance(extra, Tensor) else extra
-    prepared = Prepared(network, tuple(dict.fromkeys(found)), given, extra, options.get("channel_axis"))
+    prepared = Prepared(network, list(dict.fromkeys(found)), given, extra, options.get("channel_axis"))
     return _activations(prepared, _batches(images, as_count("batch", batch), given))
 
 

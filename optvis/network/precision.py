@@ -52,13 +52,10 @@ class _ScaledUp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         peak = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in gradients]).amax(0)
-        factor = torch.exp2(torch.floor(torch.log2(_PEAK / peak.clamp_min(1e-30))))
+        # The largest gradient is about 1 then: far above underflow in float16, and well below overflow.
+        factor = torch.exp2(torch.floor(torch.log2(1 / peak.clamp_min(1e-30))))
         ctx.factor.append(factor)
         return None, *(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
-
-
-_PEAK = 1.0
-"""The largest gradient after scaling: well below overflow in float16, and far above underflow."""
 
 
 def scaled_gradients(image: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...]:
