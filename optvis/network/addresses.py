@@ -18,23 +18,14 @@ _COMPILED = "_orig_mod"
 
 @dataclass(frozen=True)
 class Address:
-    """A layer and perhaps one of its channels: ``features/18`` or ``features/18:12``.
-
-    Attributes:
-        layer: address of the layer, with slashes; ``""`` is the network's own output.
-        index: the channel's number (negative counts from the end) or name; ``None`` for the whole layer.
-    """
+    """A layer (``""`` is the network's own output) and perhaps one of its channels, by number or name."""
 
     layer: str
     index: int | str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read ``layer`` or ``layer:channel``, with slashes or dots.
-
-        Raises:
-            ValueError: nothing before or after the colon.
-        """
+        """Read ``layer`` or ``layer:channel``, with slashes or dots; raises ``ValueError`` if one of them is empty."""
         layer, colon, channel = text.partition(":")
         layer, channel = layer.strip().strip("/").replace(".", "/"), channel.strip()
         if colon and not (layer and channel):
@@ -43,11 +34,7 @@ class Address:
 
     @classmethod
     def of_layer(cls, text: str) -> Address:
-        """Read the address of a layer without a channel.
-
-        Raises:
-            ValueError: ``text`` also names a channel.
-        """
+        """Read the address of a layer; raises ``ValueError`` if ``text`` also names a channel."""
         address = cls.parse(text)
         if address.index is not None:
             raise ValueError(
@@ -66,11 +53,7 @@ def channel_of(text: str) -> int | str:
 
 
 def unwrap(network: nn.Module) -> nn.Module:
-    """The network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers.
-
-    Raises:
-        TypeError: it is no module.
-    """
+    """The network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers."""
     if not isinstance(network, nn.Module):
         raise TypeError(f"a network is a torch.nn.Module, not {shown(network)}")
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)

@@ -15,6 +15,8 @@ from .addresses import unwrap
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_NO_WEIGHT = torch.empty(0, dtype=torch.float32, device="cpu")
+Numbers = float | Sequence[float] | None
 Extra = Sequence[Any] | Mapping[str, Any]
 """Further inputs of a network after the image: positional ones, or named ones."""
 
@@ -36,12 +38,7 @@ class NetworkInput:
         return self.size or (224, 224)
 
     @classmethod
-    def of(
-        cls,
-        network: nn.Module,
-        mean: float | Sequence[float] | None = None,
-        std: float | Sequence[float] | None = None,
-    ) -> NetworkInput:
+    def of(cls, network: nn.Module, mean: Numbers = None, std: Numbers = None) -> NetworkInput:
         """Read from the first convolution and from timm, torchvision and Hugging Face configurations.
 
         Mean and standard deviation default to ImageNet's (averaged over channels if the input is not RGB).
@@ -51,19 +48,14 @@ class NetworkInput:
                 an std is not positive and finite.
         """
         inner = unwrap(network)
-        weight = next((p for p in inner.parameters() if p.is_floating_point()), None)
-        if weight is not None and weight.is_meta:
+        weight: Tensor = next((p for p in inner.parameters() if p.is_floating_point()), _NO_WEIGHT)
+        if weight.is_meta:
             raise ValueError(f"the weights of {type(inner).__name__} are on the meta device, without values: load them")
         channels = _channels(inner)
         own_mean, own_std = _normalisation(inner, channels)
-        return cls(
-            channels=channels,
-            size=_own_size(inner),
-            mean=as_numbers("mean", own_mean if mean is None else mean, channels, "channels"),
-            std=as_std(own_std if std is None else std, channels),
-            device=torch.device("cpu") if weight is None else weight.device,
-            dtype=torch.float32 if weight is None else weight.dtype,
-        )
+        mean = as_numbers("mean", own_mean if mean is None else mean, channels, "channels")
+        std = as_std(own_std if std is None else std, channels)
+        return cls(channels, _own_size(inner), mean, std, weight.device, weight.dtype)
 
 
 def as_std(std: Any, channels: int) -> tuple[float, ...]:
@@ -84,7 +76,7 @@ def _channels(network: nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
             break  # the first convolution has more input channels than the image
-        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
+        if isinstance(module, nn.Conv2d) or getattr(module, "original_name", "") == "Conv2d":
             taken = getattr(module, "in_channels", None)  # which tracing drops
             return int(module.weight.shape[1] if taken is None else taken) or 3  # type: ignore
     return configured
@@ -132,9 +124,7 @@ def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, 
         if not isinstance(value, Tensor):
             return value
         value = value.to(image.device)
-        if value.dim() and value.shape[0] == 1 and image.shape[0] > 1:
-            value = value.expand(image.shape[0], *value.shape[1:])
-        return value
+        return value.expand(len(image), *value.shape[1:]) if value.dim() and len(value) == 1 else value
 
     fitted = each_extra(fit, extra)
     return ((image,), dict(fitted)) if isinstance(fitted, Mapping) else ((image, *fitted), {})

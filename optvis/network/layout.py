@@ -60,14 +60,9 @@ class Call(NamedTuple):
 def batch_layout(one: Tensor, two: Tensor, exact: bool) -> tuple[int, int, bool] | None:
     """The batch axis, the number of rows of an image, and whether these are adjacent.
 
-    Args:
-        one: a layer's output for one image.
-        two: its output for a batch of this image and another.
-        exact: False if the network draws random numbers, so that values cannot be compared.
-
-    Returns:
-        ``None`` if the activations of the first image are not found in ``two``: the network's result for an image
-        depends on the other images of the batch.
+    They are found from a layer's output for one image and for this and another one; by shapes alone unless ``exact``,
+    for a network that draws random numbers. ``None`` if the first image's activations are not found in ``two``: the
+    network's result for an image depends on the other images of the batch.
     """
     if one.dim() != two.dim():
         return None
@@ -92,14 +87,8 @@ def channel_axis(
 
     The type of the layer decides: channels are last in a fully connected layer, first in a convolution. Other layers
     have the channel axis of the last module of such a type before them with an output of the same shape, and the
-    number of channels that modules after them take; if these disagree, the axis is unclear.
-
-    Args:
-        module: the layer.
-        shape: of its output for one image.
-        axes: those to choose from.
-        before: the calls of modules up to the layer's own, the last.
-        after: those after it.
+    number of channels that modules after them take; if these disagree, the axis is unclear. The last of the calls
+    ``before`` is the layer's own.
     """
     own = typed_axis(module, shape)
     if own is not None:

@@ -12,17 +12,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def choose_precision(name: str, device: torch.device, own: torch.dtype) -> torch.dtype:
-    """The type in which a network computes.
+    """The type in which a network computes: that of a name in ``PRECISIONS``, or for ``"auto"`` the fastest.
 
-    Args:
-        name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 for float32 weights if the device computes in
-            it natively (AMX, AVX-512 BF16, Ampere and newer), otherwise the type of the weights. The choice depends
-            on the machine only, and so is always the same.
-        device: where it runs.
-        own: type of the network's weights.
-
-    Raises:
-        ValueError: an unknown precision.
+    This is bfloat16 for float32 weights (``own``) if the device computes in it natively (AMX, AVX-512 BF16, Ampere and
+    newer), otherwise the type of the weights. It depends on the machine only, and so is always the same.
     """
     if name in PRECISIONS:
         return PRECISIONS[name]

@@ -33,18 +33,9 @@ def working_copy(
 ) -> tuple[nn.Module, torch.dtype, torch.memory_format]:
     """The fastest copy of the network, with the type and the memory layout of its input.
 
-    A copy is used only if the outputs of its layers equal the network's; otherwise a copy with fewer changes is tried,
-    and at last the network itself is used.
-
-    Args:
-        network: a shadow.
-        layers: addresses of the layers whose activations are compared.
-        look: see ``Look``.
-        device: where the network runs.
-        precision: as for ``choose_precision``; ``"auto"`` falls back to the network's own type.
-
-    Raises:
-        ValueError: the network does not work in the given precision.
+    A copy is used only if the outputs of its layers equal the network's (a shadow's); otherwise a copy with fewer
+    changes is tried, and at last the network itself is used. ``precision`` is as for ``choose_precision``; ``"auto"``
+    falls back to the network's own type, and for any other ``ValueError`` says that the network does not work in it.
     """
     own = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
     plain = torch.contiguous_format
