@@ -39,14 +39,12 @@ class Pass(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """A network that is ready to run on images.
+    """A shadow, or a working copy of one, that is ready to run on images.
 
     Attributes:
-        network: a shadow, or a working copy of one.
+        network: it computes in ``dtype``, on inputs in ``memory_format``.
         given: its input: channels, size and normalisation.
         extra: its further inputs.
-        dtype: in which it computes.
-        memory_format: of its input.
         generator: of the random numbers that the network itself draws; ``None`` if it draws none.
     """
 
@@ -94,14 +92,9 @@ class Forward:
         missing_ok: bool = False,
         leaves: bool = False,
     ) -> Pass:
-        """One forward pass of normalised images ``[N, C, H, W]``.
+        """One forward pass of normalised images ``[N, C, H, W]`` of any floating-point type.
 
-        Args:
-            inputs: in any floating-point type.
-            layers: addresses of the layers whose outputs are kept.
-            calls: as for ``Tap``; ``to_the_end(layers)`` runs the whole network.
-            missing_ok: layers that are not called are left out instead of being an error.
-            leaves: outputs of layers become leaves if the inputs require no gradient.
+        The others are as for ``Tap``; with ``to_the_end(layers)`` for ``calls`` the whole network is run.
         """
         positional, named = self._inputs(inputs, self.memory_format)
         drawing = nullcontext() if self.generator is None else OwnRandom(self.generator)

@@ -23,7 +23,7 @@ class Tap:
 
     ::
 
-        with Tap(network, ["features/3", "features/12"], calls={"features/3": 1, "features/12": 1}) as tap:
+        with Tap(network, ["features/3", "features/12"]) as tap:
             activations = tap(images)  # {"features/3": [N, C, H, W], "features/12": ...}
 
     The captured value is the layer's own output, even if an in-place activation follows it. The rest of the network
