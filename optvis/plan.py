@@ -83,8 +83,8 @@ class Plan:
         slots = settings.batch or (64 if given.device.type == "cuda" else 8)
         if settings.objective.coupled:
             slots = settings.count
-        if probed is not None and probed.alone:
-            if settings.objective.coupled and slots > 1:
+        if min(slots, settings.count) > 1 and prepared.probe.alone:
+            if settings.objective.coupled:
                 raise ValueError(
                     f"{settings.objective!r} compares the pictures of a batch, and {type(prepared.shadow).__name__} "
                     "takes one image at a time: choose another objective"

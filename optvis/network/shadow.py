@@ -18,19 +18,8 @@ from .addresses import compiled_module, unwrap
 
 T = TypeVar("T")
 
-_OPAQUE = (
-    str,
-    bytes,
-    int,
-    float,
-    complex,
-    type(None),
-    type,
-    types.ModuleType,
-    torch.dtype,
-    torch.device,
-)
 _PLAIN = {str, bytes, int, float, bool, complex, type(None)}
+_OPAQUE = (*_PLAIN, type, types.ModuleType, torch.dtype, torch.device)
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags, in timm, torchvision, Hugging Face and OpenMMLab, that save memory by recomputing activations in the
 backward pass, where ``Overrides`` have no effect."""
@@ -111,29 +100,27 @@ class _Shadower:
             return value
         if id(value) in self.copies:
             return self.copies[id(value)]
-        if (kind is dict or kind is OrderedDict) and not value:  # most of the others: no hooks
-            return self._note(value, kind())
+        made: Any
+        if kind is dict or kind is OrderedDict:
+            made = self._note(value, kind())
+            made.update((key, self.copy(part)) for key, part in list(value.items()))
+            return made
         if isinstance(value, _OPAQUE):
             return value
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, Tensor):
             return self._note(value, _alias(value))
-        made: Any
         if isinstance(value, torch.fx.Graph):
             made = self._note(value, copy.deepcopy(value))
             made.owning_module = self.copies.get(id(value.owning_module))
             return made
-        if type(value) is list:
+        if kind is list:
             made = self._note(value, [])
             made.extend(map(self.copy, list(value)))
             return made
-        if type(value) in (tuple, set, frozenset, deque):
-            return self._note(value, type(value)(map(self.copy, list(value))))
-        if type(value) in (dict, OrderedDict):
-            made = self._note(value, type(value)())
-            made.update((key, self.copy(part)) for key, part in list(value.items()))
-            return made
+        if kind in (tuple, set, frozenset, deque):
+            return self._note(value, kind(map(self.copy, list(value))))
         return self._other(value)
 
     def _note(self, value: object, made: T) -> T:
@@ -143,8 +130,8 @@ class _Shadower:
         return made
 
     def _module(self, module: nn.Module) -> nn.Module:
-        made: nn.Module
         inner = compiled_module(module)
+        made: nn.Module
         if inner is not None:
             made = self._note(module, self.copy(inner))
             return made
@@ -204,16 +191,12 @@ class _Shadower:
                 f"{self.kind} holds a {type(value).__name__} that refers back to the network and cannot be copied "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): remove it before drawing"
             ) from error
-        if self._leads_back(made):
+        if any(id(part) in self.tree for part in _parts(made)):
             raise ValueError(
                 f"{self.kind} holds a {type(value).__name__} that points back into the network from where it cannot be "
                 "followed: remove it before drawing"
             )
         return made
-
-    def _leads_back(self, made: Any) -> bool:
-        """True if an object still holds a module or weight of the network itself."""
-        return any(id(part) in self.tree for part in _parts(made))
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
