@@ -124,8 +124,11 @@ def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int
             raise ValueError(
                 f"class {name!r}: the network's outputs have no names, give a number from 0 to {count - 1}"
             )
-        if name in names:
-            return list(names).index(name)
+        numbers = [number for number, one in enumerate(names) if one == name]
+        if len(numbers) > 1:
+            raise ValueError(f"several classes are named {name!r}: give a number, {either(numbers)}")
+        if numbers:
+            return numbers[0]
         raise ValueError(f"no class {name!r}: {nearest(name, names, f'its classes begin with {either(names[:3])}')}")
     if isinstance(name, bool) or not hasattr(name, "__index__"):
         raise TypeError(f"a class is a number or a name, not {name!r}")
