@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..checks import as_flag, as_list, shown
 from ..network import Forward, NetworkInput, Pass, find_layer, isolated, unwrap
-from ..network.addresses import IMAGE, layers_of
+from ..network.addresses import layers_of
 from ..network.forward import note_quiet
 from ..network.inputs import channel_names
 from ..objectives import Batch, Objective
@@ -166,8 +166,7 @@ def _prepared(
     if way.layer and not layers and len(images) == 1:
         heard = [name for name in layers_of(forward.network) if name]
     explained, first = _explained(forward, images, target, heard, leaves=bool(layers))
-    named = [] if explained.objective is None else [layer for layer in explained.objective.layers if layer != IMAGE]
-    shapes = shapes_of(forward, images, named)
+    shapes = shapes_of(forward, images, explained.layers)
     if explained.objective is not None:
         explained = replace(explained, objective=explained.objective.bound(shapes, shapes))
     context = Context.of(forward, images, explained, shapes)

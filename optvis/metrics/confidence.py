@@ -63,7 +63,7 @@ def _before_and_after(
     network: nn.Module, attribution: Map, baseline: Baseline, softmax: bool, batch_size: int, extra_inputs: Extra
 ) -> tuple[Tensor, Tensor]:
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images = scorer.images
+        images = scorer.context.images
         shown = attribution.heatmap().detach().to(images)[:, None]
         through = torch.lerp(as_baseline(scorer.context, baseline), images, shown)
         return scorer.once(images), scorer.once(through)

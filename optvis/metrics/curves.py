@@ -102,7 +102,7 @@ def _stepwise(
     pixels = rank[0].numel()
     counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64, device="cpu").round().long()
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images, empty = scorer.images, as_baseline(scorer.context, baseline)
+        images, empty = scorer.context.images, as_baseline(scorer.context, baseline)
         rank, marks = rank.to(images.device), counts.to(images.device)
 
         def changed(image: Tensor, step: Tensor) -> Tensor:
