@@ -34,17 +34,19 @@ class Scores(nn.Module):
 
     Args:
         context: the network, the images and the target.
-        calls: the function mode in which the network runs.
+        calls: the function mode in which the network runs; a first pass makes its modules.
         layer: address of a layer whose output passes through ``at_layer``.
     """
 
     def __init__(self, context: Context, calls: FunctionModules | None = None, layer: str | None = None) -> None:
         super().__init__()
         self._context, self.calls, self._layer = [context], calls, layer
-        if calls is not None:
-            self.modules_of_calls = calls.modules
         if layer is not None:
             self.at_layer = nn.Identity()
+        if calls is not None:
+            self.modules_of_calls = calls.modules
+            with calls.making():
+                self(context.inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[M]`` scores of normalised images ``[M, C, H, W]``."""
