@@ -121,9 +121,7 @@ class Attribution(Result):
 
     def __mul__(self, other: Attribution | float) -> Attribution:
         if isinstance(other, Real):
-            return self._derived(
-                self.values * float(other), {"method": f"{float(other):g} * {_factor(self.method)}"}, self.target
-            )
+            return self._derived(self.values * float(other), f"{float(other):g} * {_factor(self.method)}")
         return self._with(other, torch.mul, "{} * {}")
 
     __rmul__ = __mul__
@@ -133,19 +131,20 @@ class Attribution(Result):
             return NotImplemented
         if other == 0:
             raise ZeroDivisionError("an attribution cannot be divided by 0")
-        return self._derived(
-            self.values / float(other), {"method": f"{_factor(self.method)} / {float(other):g}"}, self.target
-        )
+        return self._derived(self.values / float(other), f"{_factor(self.method)} / {float(other):g}")
 
     def __neg__(self) -> Attribution:
-        return self._derived(-self.values, {"method": f"-{_factor(self.method)}"}, self.target)
+        return self._derived(-self.values, f"-{_factor(self.method)}")
 
-    def _derived(self, values: Tensor, changes: Mapping[str, Any], target: Target, *others: Attribution) -> Attribution:
-        """This attribution with other values and settings, made of it and of ``others``."""
-        made = copy.copy(self)
-        made.settings, made.target = {**({} if others else self.settings), **changes}, target
-        known = torch.stack([_zeros(one.values) for one in (self, *others)]).any(0)
-        made.values = _sound(values, made.method, target.labels, known)
+    def _derived(self, values: Tensor, method: str, *others: Attribution, target: Target | None = None) -> Attribution:
+        """This attribution with other values, made of it and of ``others``."""
+        made, both = copy.copy(self), (self, *others)
+        layers = dict.fromkeys(layer for one in both for layer in one.layer)
+        combined = {"method": method, "layer": list(layers), "of": [one.settings for one in both]}
+        made.settings = combined if others else {**self.settings, "method": method}
+        made.target = target or self.target
+        known = torch.stack([_zeros(one.values) for one in both]).any(0)
+        made.values = _sound(values, method, made.target.labels, known)
         return made
 
     def _with(self, other: object, work: Callable[[Tensor, Tensor], Tensor], formula: str) -> Attribution:
@@ -162,16 +161,14 @@ class Attribution(Result):
             )
         size = (max(mine[2], others[2]), max(mine[3], others[3]))
         left = _factor(self.method) if "*" in formula else self.method
-        changes = {
-            "method": formula.format(left, _factor(other.method)),
-            "layer": list(dict.fromkeys((*self.layer, *other.layer))),
-            "of": [self.settings, other.settings],
-        }
-        target, labels = self.target, other.target.labels
-        if target.labels != labels:
-            pairs = zip(target.labels, labels, strict=True)
-            target = Target(tuple(a if a == b else formula.format(a, b) for a, b in pairs))
-        return self._derived(work(resized(self.values, size), resized(other.values, size)), changes, target, other)
+        pairs = zip(self.target.labels, other.target.labels, strict=True)
+        labels = tuple(a if a == b else formula.format(a, b) for a, b in pairs)
+        return self._derived(
+            work(resized(self.values, size), resized(other.values, size)),
+            formula.format(left, _factor(other.method)),
+            other,
+            target=None if self.target.labels == other.target.labels else Target(labels),
+        )
 
     # Pictures
 
