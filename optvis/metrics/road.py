@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..checks import as_list, as_number, as_whole, choice, real, shown
 from .curves import Curve
-from .scorer import Extra, Map, importance, ranks, scoring
+from .scorer import Extra, Map, importance, scoring
 
 _NEIGHBOURS = torch.tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12
 _TOLERANCE = 1e-5
@@ -57,22 +57,19 @@ def road(
     noise, seed = as_number("noise", noise, 0), as_whole("seed", seed, -(2**63), 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     important = importance(attribution, sign)
-    rank = ranks(important if choice("order", order, ("most", "least")) == "most" else -important)
-    pixels = rank[0].numel()
+    important = important if choice("order", order, ("most", "least")) == "most" else -important
+    pixels = important[0].numel()
     # At least one pixel is left to fill in from.
     counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares], device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
         images = scorer.context.images
         drawn = torch.randn(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
-        rank, marks = rank.to(images.device), counts.to(images.device)
 
-        def filled(image: Tensor, step: Tensor) -> Tensor:
-            gone = (rank[image] < marks[step, None, None])[:, None]
+        def filled(image: Tensor, gone: Tensor) -> Tensor:
             smooth = impute(images[image], gone)
             return torch.where(gone, (smooth + noise * drawn).clamp(0, 1), smooth)
 
-        scores = scorer.versions(len(shares), filled)
-    return Curve.of(shares, scores)
+        return Curve.of(shares, scorer.most_important(important, counts, filled))
 
 
 def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:

@@ -48,22 +48,9 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
     return (maps if maps.shape[-2:] == size else resized(maps, size))[:, 0]
 
 
-def ranks(important: Tensor) -> Tensor:
-    """``[N, H, W]`` ranks: 0 for the most important pixel; equal values are ranked from top left to bottom right."""
-    order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places.contiguous()).view_as(important)
-
-
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Scores changed images by the target of an attribution.
-
-    Attributes:
-        context: of the unchanged images.
-        softmax: True to score a class by its probability instead of its output.
-        batch_size: number of images in a forward pass.
-    """
+    """Scores changed images by the target of an attribution; ``context`` is that of the unchanged images."""
 
     context: Context
     softmax: bool
@@ -82,6 +69,20 @@ class Scorer:
         parts = rows.split(images if by_place else self.batch_size)
         scores = [self._scores(make(part % images, part // images), (part % images).tolist()) for part in parts]
         return torch.cat(scores).view(count, images).mT.contiguous()
+
+    def most_important(self, important: Tensor, counts: Tensor, change: Make) -> Tensor:
+        """``[N, K]`` scores of the images with their ``counts[k]`` most important pixels changed.
+
+        ``change`` gets indices of images ``[M]`` and ``[M, 1, H, W]``, true for these pixels. Of equal ones, those
+        nearest to the top left come first.
+        """
+        order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
+        places = torch.arange(order.shape[1], device=order.device).expand_as(order).contiguous()
+        rank = torch.empty_like(order).scatter_(1, order, places).view_as(important).to(self.context.images.device)
+        counts = counts.to(rank.device)
+        return self.versions(
+            len(counts), lambda image, step: change(image, (rank[image] < counts[step, None, None])[:, None])
+        )
 
     def once(self, images: Tensor) -> Tensor:
         """``[N]`` scores of one version ``[N, C, H, W]`` of each image."""
