@@ -39,7 +39,7 @@ def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.
     if sign == "all":
         greatest = maps.abs().amax((2, 3), keepdim=True)
         return resized(maps / torch.where(greatest == 0, 1, greatest), size)[:, 0].clamp(-1, 1)
-    return _stretched(resized(_stretched(of_sign(maps, sign)), size))[:, 0]
+    return stretched(resized(stretched(of_sign(maps, sign)), size))[:, 0]
 
 
 def of_sign(maps: Tensor, sign: str) -> Tensor:
@@ -54,10 +54,10 @@ def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
 
 
-def _stretched(maps: Tensor) -> Tensor:
-    """``[N, 1, h, w]`` scaled from [min, max] to [0, 1], each by itself."""
+def stretched(maps: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """Maps ``[N, C, h, w]`` scaled from [min, max] to [0, 1], each by itself."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    return (maps - low) / (high - low + 1e-7)
+    return (maps - low) / (high - low + epsilon)
 
 
 def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:

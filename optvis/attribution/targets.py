@@ -55,13 +55,12 @@ class Target:
             return self.objective.take([i for i in range(pictures) for _ in range(rows // pictures)])(seen)
         assert self.score is not None
         scores = self.score(output)
-        if not isinstance(scores, Tensor):
-            try:
-                scores = torch.as_tensor(scores)
-            except (TypeError, ValueError, RuntimeError):
-                raise TypeError(
-                    f"the target gives {scores!r}: it must give one number for each image, a tensor [N]"
-                ) from None
+        try:
+            scores = torch.as_tensor(scores)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"the target gives {scores!r}: it must give one number for each image, a tensor [N]"
+            ) from None
         scores = scores.reshape(1) if scores.dim() == 0 else scores
         if scores.dim() != 1:
             raise ValueError(f"the target gives {list(scores.shape)}: it must give one number for each image, [N]")
@@ -132,7 +131,12 @@ def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int
 
 def softmax_of(name: int) -> Score:
     """The probability of a class (its output after softmax) instead of its output."""
-    return _named(lambda output: _column(logits(output).softmax(1), name), f"softmax of {name}")
+
+    def score(output: Any) -> Tensor:
+        rows = logits(output).softmax(1)
+        return rows[:, class_index(name, rows.shape[1], None)]
+
+    return _named(score, f"softmax of {name}")
 
 
 def against(one: int, other: int) -> Score:
@@ -140,7 +144,8 @@ def against(one: int, other: int) -> Score:
 
     def score(output: Any) -> Tensor:
         rows = logits(output)
-        return _column(rows, one) - _column(rows, other)
+        plus, minus = (class_index(name, rows.shape[1], None) for name in (one, other))
+        return rows[:, plus] - rows[:, minus]
 
     return _named(score, f"{one} against {other}")
 
@@ -214,10 +219,6 @@ def similarity(embedding: Tensor) -> Score:
 
     several = embedding.dim() == 2
     return _named(score, "similarity", (lambda images: similarity(embedding[list(images)])) if several else None)
-
-
-def _column(rows: Tensor, name: int) -> Tensor:
-    return rows[:, class_index(name, rows.shape[1], None)]
 
 
 def _named(
