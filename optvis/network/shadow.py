@@ -23,6 +23,8 @@ _OPAQUE = (*_PLAIN, type, types.ModuleType, torch.dtype, torch.device)
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags, in timm, torchvision, Hugging Face and OpenMMLab, that save memory by recomputing activations in the
 backward pass, where ``Overrides`` have no effect."""
+_REGISTRIES = vars(nn.Module()).keys() - {"training"}
+"""Attributes of every module: its parameters, buffers, modules and hooks. Most are empty, and nothing shares those."""
 _MOST_OBJECTS = 20_000
 """A search for references back into the network ends after this number of objects."""
 
@@ -82,9 +84,10 @@ class _Shadower:
         self.kind = type(network).__name__
         self.copies: dict[int, Any] = {}
         self.kept: list[Any] = []  # originals, kept alive so that the ids in ``copies`` stay valid
+        parameters = list(network.named_parameters())
         self.tree = {id(module) for module in network.modules()}
-        self.tree |= {id(parameter) for parameter in network.parameters()}
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        self.tree |= {id(parameter) for _, parameter in parameters}
+        for name, tensor in (*parameters, *network.named_buffers()):
             if is_lazy(tensor):
                 raise ValueError(
                     f"{name!r} of {self.kind} has no values yet (a lazy module): run the network once on an image"
@@ -144,16 +147,15 @@ class _Shadower:
         if isinstance(module, torch.jit.ScriptModule):
             return self._note(module, ScriptedPart(module))
         made = self._note(module, object.__new__(type(module)))
-        attached = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
-        made.__dict__.update(
-            # A trainer refers to the whole training run.
-            (name, None if attached and name in ("_trainer", "_fabric") else self.copy(value))
-            for name, value in list(module.__dict__.items())
-        )
-        made.__dict__.update(training=False, _compiled_call_impl=None)
-        made.__dict__.update(
-            (name, False) for name in _CHECKPOINTING & made.__dict__.keys() if made.__dict__[name] is True
-        )
+        own = made.__dict__
+        own.update(module.__dict__)
+        own.update(training=False, _compiled_call_impl=None)
+        own.update((name, False) for name in _CHECKPOINTING & own.keys() if own[name] is True)
+        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
+            own.update(dict.fromkeys({"_trainer", "_fabric"} & own.keys()))  # they refer to the whole training run
+        for name, value in list(own.items()):
+            if type(value) not in _PLAIN:
+                own[name] = type(value)() if name in _REGISTRIES and not value else self.copy(value)
         return made
 
     def _other(self, value: Any) -> Any:
