@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .checks import Size, as_function, whole
 from .interrupts import Interrupt, interruptible, postponed
-from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
+from .network import LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
 from .network.inputs import usable_device
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
@@ -26,7 +26,7 @@ from .rng import Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
 from .scoring import ScoreFunction
-from .settings import SOFTNESS, Settings, adam, as_transforms
+from .settings import SOFTNESS, Settings, adam
 from .tiles import in_tiles, tile_size
 from .visualisation import Visualisation
 
@@ -86,25 +86,14 @@ class OptVis:
         if isinstance(channel_axis, Mapping):
             channel_axis = {find_layer(network, layer): axis for layer, axis in channel_axis.items()}
         own = NetworkInput.of(network, mean, std)
-        extra: Extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
         self.network = network
         self.input = replace(own, device=own.device if device is None else usable_device(device))
         self.settings = Settings(
             objective=as_objective(objective).located(lambda layer: find_layer(network, layer)),
-            transforms=as_transforms(transforms),
-            optim=optim,
-            grad_tfms=tuple(grad_tfms)
-            if isinstance(grad_tfms, (list, tuple))
-            else ()
-            if grad_tfms is None
-            else (grad_tfms,),
-            mean=mean,
-            std=std,
-            extra_inputs=extra,
-            channel_axis=channel_axis,
-            channel_noise=channel_noise,
+            transforms=transforms, optim=optim, grad_tfms=grad_tfms, mean=mean, std=std,  # type: ignore[arg-type]
+            extra_inputs=extra_inputs, channel_axis=channel_axis, channel_noise=channel_noise,  # type: ignore[arg-type]
             relu_softness=relu_softness,
-        )
+        )  # fmt: skip
         self._prepared: list[Prepared] = []  # those that no call uses at present
 
     @classmethod
@@ -116,7 +105,7 @@ class OptVis:
         neuron: int | Sequence[int] | None = None,
         **options: Any,
     ) -> OptVis:
-        """Make an ``OptVis`` for a layer, one of its channels or one of its neurons.
+        """Make an ``OptVis`` for a layer, one of its channels or one of its neurons (see ``LayerObjective``).
 
         Args:
             network: any ``nn.Module`` that takes images.
@@ -133,11 +122,8 @@ class OptVis:
     ) -> OptVis:
         """Make an ``OptVis`` for a class of a classifier, in contrast to its other classes (see ``Class``).
 
-        Args:
-            network: any ``nn.Module`` that takes images.
-            name: index, or name if the network names its outputs; a list makes one picture for each.
-            layer: the layer with an output for each class; by default the network's own output.
-            options: of ``OptVis``.
+        ``name`` is the index of the class, or its name if the network names its outputs; a list makes one picture for
+        each. ``layer`` has an output for each class; by default it is the network's own output.
         """
         return cls(network, Class(layer, name), **options)  # type: ignore[arg-type]
 
@@ -226,7 +212,7 @@ class OptVis:
                 raise KeyboardInterrupt
             with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
                 groups = _drawn(loop, interrupt, bar, callback)
-            result = loop.result(groups, loop.scheduler.slots, interrupt.requested)
+            result = loop.result(groups, interrupt.requested)
             self._prepared.append(loop.prepared)
             del loop, bar, groups  # freeing memory takes time, in which Ctrl-C would lose the result
         return result
@@ -248,8 +234,7 @@ class OptVis:
         while more:
             with interruptible() as interrupt:
                 more = next(turns, None) is not None
-                results = [loop.result([group], loop.scheduler.slots) for group in loop.scheduler.collect()]
-                ready = [picture for result in results for picture in result.split()]
+                ready = [one for group in loop.scheduler.collect() for one in loop.result([group]).split()]
                 interrupted = interrupt.requested
             yield from ready
             if interrupted:
@@ -260,11 +245,6 @@ class OptVis:
         """Check all arguments and prepare the run before the first step."""
         sized = isinstance(start, (int, tuple, list)) or whole(start) is not None
         settings = replace(self.settings, **{"size" if sized else "img_param": start}, **options)
-        if settings.compile and settings.transform and not settings.transforms.traceable:
-            warnings.warn(
-                "compile=True: only transforms of optvis can be compiled: the step runs uncompiled", stacklevel=3
-            )
-            settings = replace(settings, compile=False)
         with isolated(self.input.device):
             prepared = self._take_prepared()
             return Loop.of(Plan.of(settings, prepared), prepared)
@@ -279,15 +259,13 @@ class OptVis:
         return Prepared(self.network, settings.layers, self.input, settings.extra_inputs, settings.channel_axis)
 
 
+OPTIONS = tuple(inspect.signature(OptVis).parameters)[2:]
+"""The names of the arguments of ``OptVis`` after network and objective."""
+
+
 @dataclass(frozen=True, eq=False)
 class Loop(Run):
-    """A run with the scheduler of its pictures.
-
-    Attributes:
-        scheduler: decides which pictures take the next step.
-    """
-
-    scheduler: Scheduler
+    """A run with its loop."""
 
     @classmethod
     def of(cls, plan: Plan, prepared: Prepared) -> Loop:
@@ -299,9 +277,9 @@ class Loop(Run):
 
         def begin(pictures: Sequence[int]) -> Group:
             rng = Rng([seeds[picture] + 2**32 for picture in pictures], given.device)
-            return Group(pictures, plan.start(pictures, seeds, given).to(given.device), rng)
+            return Group(pictures, plan.start(pictures, seeds, given).to(given.device), rng, plan.optimiser)
 
-        scheduler = Scheduler(settings.count, begin, plan.stages, plan.slots, settings.leave, plan.optimiser)
+        scheduler = Scheduler(settings.count, begin, plan.stages, plan.slots, settings.leave)
         return cls(plan, prepared, ready, scheduler)
 
     @property
@@ -313,9 +291,9 @@ class Loop(Run):
         """The loop: image, transforms, network, objective, gradient ascent; yields the pictures that took a step."""
         plan, forward = self.plan, self.ready.forward
         turn: Turn | None = None
-        for size, groups in self._due():
-            if turn is None or (turn.size, turn.groups) != (size, groups):
-                turn = self.turn(size, groups)  # other pictures, or the same ones at another size
+        while due := self._due():
+            if turn is None or (turn.size, turn.groups) != due:
+                turn = self.turn(*due)  # other pictures, or the same ones at another size
                 wrapped = self._wrapped(turn)  # in tiles, or compiled, if the settings say so
 
             def score(images: Tensor, rng: Rng) -> Tensor:
@@ -335,30 +313,20 @@ class Loop(Run):
                 return loss
 
             try:
-                with isolated(self.prepared.given.device), turn.rng.undone(on_error=True):
+                with isolated(self.device), turn.rng.undone(on_error=True):
                     turn.step(uphill)
             except RuntimeError as error:
                 if plan.settings.objective.coupled or not (out_of_memory(error) and self.scheduler.shrink()):
                     raise
                 continue
-            self._settle(turn)
+            self.record(turn)
+            with isolated(self.device):
+                self.scheduler.release()
             yield turn
 
-    def _settle(self, turn: Turn) -> None:
-        """Note the scores of a step, and let the pictures that are done leave their slots."""
-        self.record(turn)
-        with isolated(self.prepared.given.device):
-            self.scheduler.release()
-
-    def _due(self) -> Iterator[tuple[Size, Sequence[Group]]]:
-        """The turns of the scheduler; pictures are made and grow outside the caller's inference mode and the like."""
-        turns = self.scheduler.turns()
-        while True:
-            with isolated(self.prepared.given.device):
-                due = next(turns, None)
-            if due is None:
-                return
-            yield due
+    def _due(self) -> tuple[Size, Sequence[Group]] | None:
+        with isolated(self.device):  # pictures are made and grow outside the caller's inference mode and the like
+            return self.scheduler.due()
 
     def _wrapped(self, turn: Turn) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
         settings, (height, width) = self.plan.settings, turn.size

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from torch import nn
 
 from .checks import as_list, as_whole
-from .engine import OptVis
+from .engine import OPTIONS, OptVis
 from .network import unwrap
 from .prepared import fingerprint_of
 from .result import read_settings, read_tensors
@@ -58,7 +59,11 @@ def redraw(
     pictures = [as_whole("picture", one, 0, settings.count - 1) for one in pictures]
     if len(pictures) < settings.count:
         settings = settings.take(pictures)
-    return OptVis(network, **settings.of_network()).vis(**settings.of_run(), verbose=verbose)
+    run = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    own = {name: run.pop(name) for name in ("objective", *OPTIONS) if name in run}
+    size = run.pop("size")
+    start = size if settings.img_param is None else settings.img_param
+    return OptVis(network, **own).vis(**{**run, "img_param": start}, verbose=verbose)
 
 
 def _load(path: str | os.PathLike[str], about: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> nn.Module:
