@@ -129,7 +129,8 @@ def as_kind(value: T, kind: type | tuple[type, ...], what: str) -> T:
 def as_numbers(name: str, values: Any, count: int, of: str) -> tuple[float, ...]:
     """``count`` finite numbers from a list of as many or from one for all; ``of`` is what they belong to."""
     given = _plain(values)
-    numbers: list[Any] = [real(one) for one in (given if isinstance(given, (list, tuple)) else [given] * count)]
+    several = isinstance(given, (list, tuple, range))
+    numbers: list[Any] = [real(one) for one in (given[:MOST] if several else [given] * count)]
     if None in numbers:
         raise TypeError(f"{name} {shown(values)}: give a number, or one for each of {count} {of}")
     if len(numbers) != count:
