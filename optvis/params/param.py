@@ -60,11 +60,7 @@ class Param(nn.Module):
         raise NotImplementedError
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the constructor that make another one of the same class, batch, size and noise.
-
-        Raises:
-            AttributeError: the class does not keep one of them as an attribute.
-        """
+        """The arguments of the constructor that make another one of the same class, batch, size and noise."""
         return {name: getattr(self, name) for name in argument_names(type(self))}
 
     def options(self) -> dict[str, Any]:
@@ -120,9 +116,8 @@ class Param(nn.Module):
         Raises:
             ValueError: no picture, or one that there is not.
         """
-        which = [
-            as_whole("picture", i, 0, self.batch - 1) for i in as_list("pictures", pictures, "a list of their numbers")
-        ]
+        listed = as_list("pictures", pictures, "a list of their numbers")
+        which = [as_whole("picture", i, 0, self.batch - 1) for i in listed]
         if not which:
             raise ValueError("pictures is empty: give the number of at least one picture")
         if which == list(range(self.batch)):
