@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from .network.channel_noise import random_noise
 from .network.inputs import usable_device
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
 from .objectives.algebra import IMAGE
-from .params import Param
+from .params import ImageParam, Param
 from .plan import Plan
 from .prepared import Prepared
 from .progress import advance, progress_bar
@@ -273,11 +274,16 @@ class Loop(Run):
         settings, given = plan.settings, prepared.given
         ready = prepared.ready(settings.precision, plan.shown_size(plan.stages[0].size))
         ready = replace(ready, forward=ready.forward.seeded(settings.seed, ready.forward.generator is not None))
-        seeds = plan.seeds()
+        seeds = [settings.seed + twin for twin in settings.objective.twins(settings.count)]
 
         def begin(pictures: Sequence[int]) -> Group:
-            rng = Rng([seeds[picture] + 2**32 for picture in pictures], given.device)
-            return Group(pictures, plan.start(pictures, seeds, given).to(given.device), rng, plan.optimiser)
+            own = [seeds[picture] for picture in pictures]
+            if settings.img_param is None:
+                param: Param = ImageParam(settings.final_size(given), len(own), channels=given.channels, seed=own)
+            else:
+                param = copy.deepcopy(settings.img_param.take(pictures))
+            rng = Rng([seed + 2**32 for seed in own], given.device)
+            return Group(pictures, param.to(given.device), rng, plan.optimiser)
 
         scheduler = Scheduler(settings.count, begin, plan.stages, plan.slots, settings.leave)
         return cls(plan, prepared, ready, scheduler)
@@ -285,7 +291,7 @@ class Loop(Run):
     @property
     def turns(self) -> int:
         """Number of steps of the loop if no picture leaves early."""
-        return self.plan.steps * math.ceil(self.plan.settings.count / self.plan.slots)
+        return sum(stage.steps for stage in self.plan.stages) * math.ceil(self.plan.settings.count / self.plan.slots)
 
     def climb(self) -> Iterator[Turn]:
         """The loop: image, transforms, network, objective, gradient ascent; yields the pictures that took a step."""

@@ -28,23 +28,14 @@ from .versions import versions
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Settings resolved for one network.
-
-    Attributes:
-        settings: the user's choices.
-        stages: sizes and steps, from coarse to fine.
-        network_size: the only size that the network takes, or ``None`` if it takes the picture's.
-        shapes: of the layers' outputs at the final size.
-        channel_noise: amount of random scaling of the network's channels.
-        slots: number of pictures in the network at once.
-    """
+    """Settings resolved for one network."""
 
     settings: Settings
     stages: tuple[Stage, ...]
-    network_size: Size | None
-    shapes: Mapping[str, LayerShape]
+    network_size: Size | None  # the only size that the network takes, or None if it takes the picture's
+    shapes: Mapping[str, LayerShape]  # of the layers' outputs at the final size
     channel_noise: float
-    slots: int
+    slots: int  # number of pictures in the network at once
 
     @classmethod
     def of(cls, settings: Settings, prepared: Prepared) -> Plan:
@@ -124,25 +115,9 @@ class Plan:
             return []
         return [_label(objective.take([picture]), self.shapes) for picture in pictures]
 
-    @property
-    def steps(self) -> int:
-        """Number of steps of one picture, over all stages."""
-        return sum(stage.steps for stage in self.stages)
-
     def shown_size(self, size: Size) -> Size:
         """The size at which the network gets a picture of ``size``."""
         return self.network_size or self.settings.seen_size(size)
-
-    def seeds(self) -> list[int]:
-        """A seed for each picture: pictures with different objectives have the same seed, as if drawn alone."""
-        return [self.settings.seed + twin for twin in self.settings.objective.twins(self.settings.count)]
-
-    def start(self, pictures: Sequence[int], seeds: Sequence[int], given: NetworkInput) -> Param:
-        """The initial parameterisation of some pictures; a copy if the settings have one."""
-        if self.settings.img_param is not None:
-            return copy.deepcopy(self.settings.img_param.take(list(pictures)))
-        own = [seeds[picture] for picture in pictures]
-        return ImageParam(self.settings.final_size(given), len(own), channels=given.channels, seed=own)
 
     def to_data(self, given: NetworkInput, dtype: torch.dtype, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Everything that decides the pictures, as JSON data: the settings with resolved values in place of defaults.

@@ -28,14 +28,7 @@ UNSEEN = 2**33
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A plan with a prepared network.
-
-    Attributes:
-        plan: the resolved settings.
-        prepared: the prepared network.
-        ready: its working copy.
-        scheduler: decides which pictures take the next step.
-    """
+    """A plan with a prepared network, its working copy and the scheduler of its pictures."""
 
     plan: Plan
     prepared: Prepared
@@ -43,8 +36,7 @@ class Run:
     scheduler: Scheduler
 
     @property
-    def device(self) -> torch.device:
-        """Where the network runs."""
+    def device(self) -> torch.device:  # noqa: D102
         return self.prepared.given.device
 
     def turn(self, size: Size, groups: Sequence[Group]) -> Turn:
@@ -58,12 +50,7 @@ class Run:
         return Turn(size, groups, objective, probed, Rng.join([group.rng for group in groups]))
 
     def exact_scores(self, turn: Turn, rng: Rng | None = None) -> Tensor:
-        """``[N]`` scores of the pictures of a turn, without channel noise and with exact gradients.
-
-        Args:
-            turn: the pictures.
-            rng: random numbers for the transforms; ``None`` for no transforms.
-        """
+        """``[N]`` scores without channel noise and with exact gradients; without ``rng`` also without transforms."""
         transforms = Compose() if rng is None else self.plan.transforms
 
         def score(images: Tensor, rng: Rng) -> Tensor:
@@ -92,13 +79,8 @@ class Run:
         return Visualisation(param, turn.scores, history, frames, self._about(pictures, len(history)))
 
     def result(self, groups: Sequence[Group], interrupted: bool = False) -> Visualisation:
-        """The pictures of some groups, with their exact scores; warns of pictures whose gradient stayed zero.
-
-        Raises:
-            KeyboardInterrupt: there are no groups, because the run was interrupted before its first step.
-            RuntimeError: a score is not finite.
-        """
-        if not groups:
+        """The pictures of some groups, with their exact scores; warns of pictures whose gradient stayed zero."""
+        if not groups:  # interrupted before the first step
             raise KeyboardInterrupt
         with isolated(self.device):
             pictures, param, history, frames = joined(groups)

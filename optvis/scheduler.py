@@ -42,31 +42,18 @@ def plateau(_picture: int, scores: Sequence[float]) -> bool:
 
 @dataclass(eq=False)
 class Group:
-    """Pictures that entered a stage together, with their parameterisation, random numbers, optimiser and records.
-
-    Attributes:
-        pictures: their numbers.
-        param: their parameterisation.
-        rng: their random numbers.
-        optimise: creates an optimiser for a parameterisation.
-        optimiser: of the current stage; ``None`` while they wait for it.
-        age: number of steps in this stage.
-        history: ``[k]`` scores of each step, over all stages.
-        frames: ``{step: [k, C, H, W]}``.
-        unseen: ``[k]`` scores under transforms that no step uses, at each check in this stage.
-        silent: True while the gradient of some picture may be zero.
-    """
+    """Pictures that entered a stage together: their numbers, parameterisation, random numbers and records."""
 
     pictures: Sequence[int]
     param: Param
     rng: Rng
     optimise: Callable[[Param], torch.optim.Optimizer]
-    optimiser: torch.optim.Optimizer | None = None
-    age: int = 0
-    history: list[Tensor] = field(default_factory=list)
-    frames: dict[int, Tensor] = field(default_factory=dict)
-    unseen: list[Tensor] = field(default_factory=list)
-    silent: bool = True
+    optimiser: torch.optim.Optimizer | None = None  # of the current stage; None while they wait for it
+    age: int = 0  # number of steps in this stage
+    history: list[Tensor] = field(default_factory=list)  # [k] scores of each step, over all stages
+    frames: dict[int, Tensor] = field(default_factory=dict)  # {step: [k, C, H, W]}
+    unseen: list[Tensor] = field(default_factory=list)  # [k] scores of ``Run.record`` in this stage
+    silent: bool = True  # while the gradient of some picture may be zero
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -102,42 +89,26 @@ class Group:
         )
         if self.optimiser is not None:
             taken.optimiser = self.optimise(taken.param)
-            _hand_over(self.optimiser, self.param, taken.optimiser, taken.param, which)
+            for a, b in zip(self.param.parameters(), taken.param.parameters(), strict=True):
+                state = self.optimiser.state.get(a, {})
+                if all(isinstance(value, (Tensor, int, float)) for value in state.values()):  # others are dropped
+                    taken.optimiser.state[b] = {
+                        key: value[which] if isinstance(value, Tensor) and value.shape == a.shape else copy.copy(value)
+                        for key, value in state.items()
+                    }
         return taken
-
-
-def _hand_over(
-    old: torch.optim.Optimizer, old_param: Param, new: torch.optim.Optimizer, new_param: Param, which: list[int]
-) -> None:
-    """Copy one optimiser's state of some pictures to another; state that is not separate by picture is dropped."""
-    for a, b in zip(old_param.parameters(), new_param.parameters(), strict=True):
-        state = old.state.get(a, {})
-        if all(isinstance(value, (Tensor, int, float)) for value in state.values()):
-            new.state[b] = {
-                key: value[which] if isinstance(value, Tensor) and value.shape == a.shape else copy.copy(value)
-                for key, value in state.items()
-            }
 
 
 @dataclass(eq=False)
 class Turn:
-    """The pictures in the slots, which take steps together.
-
-    Attributes:
-        size: (height, width) of the pictures.
-        groups: their groups.
-        objective: their objective, bound to the layer shapes at this size.
-        probed: the probe's results at this size.
-        rng: their random numbers.
-        scores: ``[N]``, of the last step.
-    """
+    """The pictures in the slots, which take steps together, with their objective bound to the layers at their size."""
 
     size: Size
     groups: Sequence[Group]
     objective: Objective
     probed: Probed
     rng: Rng
-    scores: Tensor = field(default_factory=lambda: torch.empty(0))
+    scores: Tensor = field(default_factory=lambda: torch.empty(0))  # [N], of the last step
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -220,7 +191,7 @@ class _Queue:
     """A stage with the pictures that are not yet made, the groups that wait for it, and those that are active in it."""
 
     stage: Stage
-    unmade: range = range(0)
+    unmade: range
     waiting: list[Group] = field(default_factory=list)
     active: list[Group] = field(default_factory=list)
 
@@ -234,14 +205,7 @@ class Scheduler:
 
     A picture leaves a stage after the stage's steps, or as soon as ``until`` returns True, and the next one takes its
     slot. The last stage with a full batch goes first, so that pictures finish early. Pictures are created only when
-    there is a slot for them, so that memory does not grow with their number.
-
-    Args:
-        count: number of pictures.
-        begin: creates the group of some pictures, before the first stage.
-        stages: sizes and numbers of steps.
-        slots: number of pictures at once.
-        until: lets a picture leave a stage early; ``None`` for never.
+    there is a slot for them, by ``begin``, so that memory does not grow with their number.
     """
 
     def __init__(
@@ -253,9 +217,8 @@ class Scheduler:
         until: Until | None,
     ) -> None:
         self.slots, self.until, self._begin = slots, until, begin
-        self._queues = [_Queue(stage) for stage in stages]
+        self._queues = [_Queue(stage, range(0 if i else count)) for i, stage in enumerate(stages)]
         self._current = self._queues[0]
-        self._current.unmade = range(count)
         self._done: list[Group] = []
         self.at_work: list[Group] = []
 
