@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import Size, as_function, whole
+from .display import advance, progress_bar
 from .interrupts import Interrupt, interruptible, postponed
 from .network import LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
@@ -22,7 +23,6 @@ from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .plan import Plan
 from .prepared import Prepared
-from .progress import advance, progress_bar
 from .rng import Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
@@ -44,22 +44,19 @@ class OptVis:
     Args:
         network: any ``nn.Module`` that takes images. It is only read: all work is done on a shadow of it.
         objective: an ``Objective``, a string (``"features/18:12"``), or a list of these, one picture for each.
-        transforms: random augmentations, a callable or a list of them; ``None`` for the default
-            (``transforms.standard``).
+        transforms: random augmentations, a callable or a list; ``None`` for the default (``transforms.standard``).
         optim: the optimiser, called with parameters, ``lr=`` and ``weight_decay=``: a class such as
             ``torch.optim.AdamW``, or by default ``adam``.
         device: where to run; by default the network's device. On another device a copy of the weights is used.
-        grad_tfms: a callable or a list of them, applied to the gradient of each parameter after each backward pass.
+        grad_tfms: a callable or a list, applied to the gradient of each parameter after each backward pass.
         mean: per channel; by default that of the network's configuration, or ImageNet's.
         std: likewise.
         extra_inputs: further inputs of the network after the image: a tuple, or a dict of named inputs. Tensors whose
             first axis has length 1 are repeated for each picture.
-        channel_axis: the channel axis of layers' outputs, for all layers or ``{layer: axis}``; found by probing if not
-            given.
+        channel_axis: of layers' outputs, for all layers or ``{layer: axis}``; by default found by probing.
         channel_noise: n between 0 and 1: at each step, every output channel of each convolution and fully connected
             layer is multiplied by a random factor between 1 - n and 1 + n, so that the picture does not depend on the
-            exact weights. By default 0.6 over the square root of the number of such layers up to the objective's,
-            at most 0.1.
+            exact weights. By default 0.6 over the square root of the number of such layers, at most 0.1.
         relu_softness: half the width of the band around 0 in which ReLUs pass gradients in part, in root mean squares
             of their input (see ``optvis.network.soft_relu``). 0 for exact gradients.
 
@@ -106,26 +103,14 @@ class OptVis:
         neuron: int | Sequence[int] | None = None,
         **options: Any,
     ) -> OptVis:
-        """Make an ``OptVis`` for a layer, one of its channels or one of its neurons (see ``LayerObjective``).
-
-        Args:
-            network: any ``nn.Module`` that takes images.
-            layer: an address (``features/18``, ``features.18``, ``features/18:12``) or the module itself.
-            channel: index or name; a list makes one picture for each.
-            neuron: position ``(y, x)`` in the layer's map, or the unit of a fully connected layer.
-            options: of ``OptVis``.
-        """
+        """Make an ``OptVis`` for ``LayerObjective(layer, channel, neuron)``: a layer, or its channels or a neuron."""
         return cls(network, LayerObjective(layer, channel, neuron), **options)
 
     @classmethod
     def from_class(
         cls, network: nn.Module, name: int | str | Sequence[int | str], layer: str | nn.Module = "", **options: Any
     ) -> OptVis:
-        """Make an ``OptVis`` for a class of a classifier, in contrast to its other classes (see ``Class``).
-
-        ``name`` is the index of the class, or its name if the network names its outputs; a list makes one picture for
-        each. ``layer`` has an output for each class; by default it is the network's own output.
-        """
+        """Make an ``OptVis`` for ``Class(layer, name)``: a class of a classifier in contrast to its other classes."""
         return cls(network, Class(layer, name), **options)  # type: ignore[arg-type]
 
     @classmethod
@@ -170,8 +155,8 @@ class OptVis:
         ``KeyboardInterrupt``.
 
         Args:
-            img_param: the start: a parameterisation, which is not changed, or the size in pixels of new Fourier noise,
-                a number or (height, width). By default noise of the network's own size, or 224 px.
+            img_param: the start: a parameterisation, which is not changed, or the size of new Fourier noise in pixels
+                or (height, width). By default noise of the network's own size, or 224 px.
             stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a new
                 picture begins at 48 to 80 px if the network runs there, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept. The last one ends the run; without
@@ -182,20 +167,19 @@ class OptVis:
             verbose: show a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
             seed: of everything random; the global random state is neither used nor changed.
             callback: called as ``callback(step, visualisation)`` after every step, with the pictures that took the step
-                (at most ``batch``; ``visualisation.pictures`` holds their numbers); returning ``False`` ends the run.
+                (``visualisation.pictures`` holds their numbers); returning ``False`` ends the run.
             precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
                 if the hardware computes in it natively. Image, colours and scores stay float32.
-            batch: number of pictures in the network at once, while the others wait; by default 8 on a CPU and 64 on a
-                GPU, and halved when memory runs out. Every picture is the same as if it were drawn alone.
-            until: lets pictures leave a stage before its last step, so that others take their place: ``"plateau"``
-                if the score rose by less than 2 % in 16 steps, or a function of a picture's number and the list of its
-                scores, which returns True to leave. These scores are taken every 4 steps, under transforms that are
-                not used in optimisation.
+            batch: number of pictures in the network at once, by default 8 on a CPU and 64 on a GPU; halved when memory
+                runs out. Every picture is the same as if it were drawn alone.
+            until: lets pictures leave a stage before its last step: ``"plateau"`` if the score rose by less than 2 % in
+                16 steps, or a function of a picture's number and the list of its scores, which returns True to leave.
+                These are taken every 4 steps, under transforms that are not used in optimisation.
             compile: compile transforms, network and backward pass (on a GPU replayed as one CUDA graph). This takes a
                 minute or two for each size, once for all batches; it pays for many pictures of one layer.
             tile: for pictures too large for memory: the network gets them in tiles with sides of at most this many
                 pixels, one after another, with the seams at other positions in each step. The score is the mean over
-                the tiles, so that each tile shows the objective.
+                the tiles.
 
         Raises:
             ValueError: before the first step, for invalid arguments; the message names valid ones.
@@ -221,13 +205,8 @@ class OptVis:
     def stream(self, img_param: Param | int | Sequence[int] | None = None, **options: Any) -> Iterator[Visualisation]:
         """Optimise the pictures and yield each as soon as it is finished; memory does not grow with their number.
 
-        Args:
-            img_param: as for ``vis``.
-            options: those of ``vis`` by keyword, except ``verbose`` and ``callback``.
-
-        Yields:
-            Visualisations of one picture each, whose number is in ``pictures``, in the order in which they finish. This
-            is the order of their numbers unless ``until`` lets some finish early.
+        Takes the arguments of ``vis``, except ``verbose`` and ``callback``. Each visualisation holds one picture, whose
+        number is in ``pictures``; they come in the order of their numbers unless ``until`` lets some finish early.
         """
         with postponed():
             loop = self._begin(img_param, **options)

@@ -42,7 +42,6 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, no image, or has more than ``MAX_PIXELS`` pixels; or the shape, type or
             range of the values is not that of an image.
-        TypeError: ``image`` has another type.
     """
     name = "the image"
     if isinstance(image, (str, PathLike)):
@@ -67,12 +66,7 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
 
 @contextmanager
 def open_image(path: str | PathLike[str]) -> Iterator[Image.Image]:
-    """Open a file as a PIL image; only the header is read.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a regular file, no image, or has more than ``MAX_PIXELS`` pixels.
-    """
+    """Open a file as a PIL image, of which only the header is read; raises the errors of ``read_image``."""
     name, path = repr(str(path)), expanded(path)
     try:
         found = path.exists()
@@ -154,11 +148,7 @@ def _unknown_scale(what: str, dtype: object) -> str:
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Images ``[N, C, H, W]`` with the number of channels that a network takes: grey to RGB, or RGB to grey.
-
-    Raises:
-        ValueError: other numbers of channels that differ.
-    """
+    """Images ``[N, C, H, W]`` with the number of channels that a network takes: grey to RGB, or RGB to grey."""
     found = images.shape[1]
     if found == channels:
         return images
@@ -170,12 +160,10 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
-    """Images ``[N, C, H, W]`` at another size.
+    """Images ``[N, C, H, W]`` in [0, 1] at another size, or the same for ``None``.
 
-    Args:
-        pictures: values in [0, 1].
-        size: ``None`` keeps the size; a number is the length of the smaller side in pixels; for (height, width) the
-            image is scaled to cover that shape and cropped around its centre.
+    A number is the length of the smaller side in pixels; for (height, width) the images are scaled to cover that shape
+    and cropped around their centre.
     """
     if size is None:
         return pictures
@@ -187,11 +175,12 @@ def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
 def fitted_part(picture: Sequence[int], size: int | Sequence[int]) -> tuple[int, int, int, int]:
     """The part of an image of (height, width) that ``fit`` keeps: (top, left, height, width) in pixels of the image."""
     whole, *corner, target = _fitted(picture, size)
-    starts, lengths = [], []
+    sides = []
     for pixels, scaled, start, wanted in zip(picture, whole, corner, target, strict=True):
-        starts.append(min(round(start * pixels / scaled), pixels - 1))
-        lengths.append(min(max(round(wanted * pixels / scaled), 1), pixels - starts[-1]))
-    return (starts[0], starts[1], lengths[0], lengths[1])
+        first = min(round(start * pixels / scaled), pixels - 1)
+        sides.append((first, min(max(round(wanted * pixels / scaled), 1), pixels - first)))
+    (top, height), (left, width) = sides
+    return top, left, height, width
 
 
 def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, int, int, Size]:
@@ -208,7 +197,7 @@ def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, in
 
 
 def norm(
-    image: Any,
+    image: Image.Image | np.ndarray | Tensor,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     input_range: tuple[float, float] = (0, 255),
@@ -217,13 +206,9 @@ def norm(
 ) -> Tensor:
     """Normalise an image for a network: scale to [0, 1], subtract the mean, divide by the standard deviation.
 
-    Args:
-        image: PIL image, array ``[H, W, C]`` or tensor ``[C, H, W]`` or ``[N, C, H, W]``.
-        mean: per channel.
-        std: per channel.
-        input_range: lowest and highest value of ``image``.
-        unsqueeze: give a single image a batch axis.
-        grad: True if the result requires a gradient.
+    ``image`` is a PIL image, an array ``[H, W, C]`` or a tensor ``[C, H, W]`` or ``[N, C, H, W]``, with values from the
+    first to the second of ``input_range``. Mean and standard deviation are those of each channel. ``unsqueeze`` gives a single
+    image a batch axis; ``grad`` lets the result require a gradient.
     """
     if isinstance(image, (Image.Image, np.ndarray)):
         image = _from_array(np.asarray(image), "uif")
@@ -236,8 +221,7 @@ def norm(
     image = (image - shift) / scale
     if as_flag("unsqueeze", unsqueeze) and image.dim() == 3:
         image = image[None]
-    made: Tensor = image.detach().requires_grad_() if as_flag("grad", grad) else image
-    return made
+    return image.detach().requires_grad_() if as_flag("grad", grad) else image
 
 
 def denorm(
@@ -274,7 +258,7 @@ def grid(pictures: Sequence[Image.Image], columns: int | None = None, labels: Se
     if len(pictures) == 1 and not labels:
         return pictures[0]
     width, height = pictures[0].size
-    font = ImageFont.load_default(size=_points(width))
+    font, line = ImageFont.load_default(size=_points(width)), _points(width) * 3 // 2
     mode = "RGB" if labels or any(picture.mode != "L" for picture in pictures) else "L"
     sheet = Image.new(mode, grid_size(len(pictures), (height, width), columns, bool(labels))[::-1], "white")
     draw = ImageDraw.Draw(sheet)
@@ -283,7 +267,7 @@ def grid(pictures: Sequence[Image.Image], columns: int | None = None, labels: Se
         sheet.paste(picture, (x, y))
         if i < len(labels):
             text = _shortened(printable(labels[i]), width, draw, font)
-            draw.text((x + width / 2, y + height + _line_height(width) / 2), text, "black", font, anchor="mm")
+            draw.text((x + width / 2, y + height + line / 2), text, "black", font, anchor="mm")
     return sheet
 
 
@@ -303,7 +287,7 @@ def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool
 
 def _cell(size: Size, labelled: bool) -> Size:
     """(height, width) of a picture of ``size`` with its label and the gap."""
-    return size[0] + GAP + (_line_height(size[1]) if labelled else 0), size[1] + GAP
+    return size[0] + GAP + (_points(size[1]) * 3 // 2 if labelled else 0), size[1] + GAP
 
 
 def _columns(count: int, columns: int | None) -> int:
@@ -315,12 +299,8 @@ def _columns(count: int, columns: int | None) -> int:
 
 
 def _points(width: int) -> int:
-    """Font size of the labels below pictures of this width."""
+    """Font size of the labels below pictures of this width; a line is half as much again."""
     return max(9, min(width // 10, 14))
-
-
-def _line_height(width: int) -> int:
-    return _points(width) * 3 // 2
 
 
 def _shortened(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:

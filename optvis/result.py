@@ -22,12 +22,7 @@ PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 
 
 class Result(ABC):
-    """The base of ``Visualisation`` and ``Attribution``.
-
-    Attributes:
-        endings: the endings of the files that it can be saved to.
-        settings: everything that decided it, as JSON data.
-    """
+    """The base of ``Visualisation`` and ``Attribution``, which can be saved to files with one of ``endings``."""
 
     endings: ClassVar[tuple[str, ...]] = PICTURES
     settings: dict[str, Any]
@@ -45,12 +40,7 @@ class Result(ABC):
         """What a PNG contains besides the settings, to be read back: JSON data, and tensors by name."""
 
     def _write(self, path: str | os.PathLike[str], **how: Any) -> Path:
-        """Write the kind of file that the ending says; a picture is drawn as ``sheet`` draws it.
-
-        Raises:
-            ValueError: an unknown ending, or a picture too large for the format.
-            OSError: the path cannot be written; the message says why, and which PNG was written instead.
-        """
+        """Write the kind of file that the ending says; a picture is drawn as ``sheet`` draws it."""
         path = check_path(path, self.endings)
         ending = path.suffix.lower()
         if ending in PICTURES:

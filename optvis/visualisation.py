@@ -97,9 +97,8 @@ class Visualisation(Result):
     def grid(self, columns: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
         """All pictures in one, row by row.
 
-        Args:
-            columns: pictures in a row; by default the number near a square grid that leaves the fewest empty cells.
-            labels: a line below each picture; ``()`` for none, by default ``self.labels`` for several pictures.
+        By default it is near a square, in the shape that leaves the fewest empty cells, and several pictures have their
+        ``labels`` below them; ``()`` is for none.
         """
         if labels is None:
             labels = self.labels if len(self) > 1 else ()
@@ -121,9 +120,8 @@ class Visualisation(Result):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the pictures, several as one grid. The file is written completely or not at all.
 
-        Args:
-            path: ``.png`` (contains settings and scores, see ``load``), ``.webp``, ``.jpg``, ``.gif`` (the frames, then
-                the finished picture) or ``.npy`` (``[N, C, H, W]`` float32).
+        The ending is ``.png`` (contains settings and scores, see ``load``), ``.webp``, ``.jpg``, ``.gif`` (the frames,
+        then the finished picture) or ``.npy`` (``[N, C, H, W]`` float32).
 
         Raises:
             ValueError: an unknown ending, or a grid too large for the format.

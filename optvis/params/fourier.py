@@ -21,13 +21,7 @@ class FourierParam(ColorParam):
     Mordvintsev, Schubert, "Feature Visualization", 2017 (Lucid). Frequencies are measured in cycles per picture, so
     that coefficients keep their values when a picture grows.
 
-    Args:
-        size: pixels, or (height, width); may be odd.
-        batch: number of pictures.
-        channels: 3 for RGB, or any other number.
-        decorrelate: optimise decorrelated colours (RGB only).
-        seed: of the first picture's noise, with consecutive seeds for the others; or one for each picture.
-        noise_scale: standard deviation of the coefficients at the start.
+    Arguments are those of ``ColorParam``.
 
     Attributes:
         decay: power of the frequency by which coefficients are divided; a subclass may set another.

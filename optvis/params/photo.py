@@ -21,12 +21,7 @@ def ImageParam(
 ) -> FourierParam | PixelParam:
     """A parameterisation with initial noise: a ``FourierParam`` (``fft=True``) or a ``PixelParam``.
 
-    Args:
-        size: pixels, or (height, width).
-        batch: number of pictures.
-        fft: optimise the spectrum rather than pixels.
-        decorrelate: optimise decorrelated colours (RGB only).
-        options: ``channels``, ``seed``, ``noise_scale`` of the class.
+    The other arguments are those of the class, ``options`` being ``channels``, ``seed`` and ``noise_scale``.
     """
     return (FourierParam if as_flag("fft", fft) else PixelParam)(size, batch, decorrelate=decorrelate, **options)
 

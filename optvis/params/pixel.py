@@ -15,7 +15,7 @@ Self = TypeVar("Self", bound="PixelParam")
 
 
 class PixelParam(ColorParam):
-    """Images ``[N, C, H, W]`` from one number for each pixel and channel; arguments as for ``FourierParam``."""
+    """Images ``[N, C, H, W]`` from one number for each pixel and channel; arguments as for ``ColorParam``."""
 
     def start(self) -> None:
         self.pixels = nn.Parameter(self.noise(self.channels, *self.size) * self.noise_scale)
