@@ -207,8 +207,8 @@ def norm(
     """Normalise an image for a network: scale to [0, 1], subtract the mean, divide by the standard deviation.
 
     ``image`` is a PIL image, an array ``[H, W, C]`` or a tensor ``[C, H, W]`` or ``[N, C, H, W]``, with values from the
-    first to the second of ``input_range``. Mean and standard deviation are those of each channel. ``unsqueeze`` gives a single
-    image a batch axis; ``grad`` lets the result require a gradient.
+    first to the second of ``input_range``; mean and standard deviation are those of each channel. ``unsqueeze`` gives a
+    single image a batch axis; ``grad`` lets the result require a gradient.
     """
     if isinstance(image, (Image.Image, np.ndarray)):
         image = _from_array(np.asarray(image), "uif")

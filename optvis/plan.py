@@ -43,10 +43,8 @@ class Plan:
         given, probe, param, coupled = prepared.given, prepared.probe, settings.img_param, settings.objective.coupled
         name = type(prepared.shadow).__name__
         if param is not None and param.channels != given.channels:
-            raise ValueError(
-                f"the parameterisation has {param.channels} channels, {name} takes {given.channels}: write "
-                f"channels={given.channels}"
-            )
+            want = given.channels
+            raise ValueError(f"img_param has {param.channels} channels, {name} takes {want}: write channels={want}")
         size = settings.final_size(given)
         network_size = probe.network_size(settings.seen_size(size)) if settings.layers else None
         probed = prepared.probed(network_size or settings.seen_size(size))

@@ -83,17 +83,11 @@ class Settings:
                     f"until={shown(self.until)}: choose 'plateau', a function of a picture and its scores, or None"
                 )
             if self.thresh:
-                raise ValueError(
-                    "until lets each picture end at its own step, thresh sets the last step of all: give one"
-                )
+                raise ValueError("until lets each picture end at its own step, thresh ends all at one: give one")
             if self.objective.coupled:
-                raise ValueError(
-                    f"until lets pictures leave one by one, and {self.objective!r} scores them by each other"
-                )
+                raise ValueError(f"until lets pictures leave one by one, {self.objective!r} needs them together")
         if self.tile is not None and self.objective.placed:
-            raise ValueError(
-                f"{self.objective!r} depends on absolute position, which is lost in tiles: leave tile= out"
-            )
+            raise ValueError(f"{self.objective!r} depends on absolute position, lost in tiles: leave tile= out")
         asked, size = self.objective.pictures, self.size
         if self.img_param is not None:
             size, found = self.img_param.size, self.img_param.batch

@@ -69,9 +69,7 @@ def plan_stages(stages: Iterable[Any]) -> tuple[Stage, ...]:
             raise ValueError(f"stage {shown(stage)}: give (size, steps), as in stages=[(112, 64), (224, 16)]") from None
         count = whole(steps) or 0
         if not 1 <= count <= MOST:
-            raise ValueError(
-                f"stage {shown(stage)}: the number of steps must be whole and at least 1, at most {MOST:,}"
-            )
+            raise ValueError(f"stage {shown(stage)}: the number of steps must be whole and at least 1, up to {MOST:,}")
         planned.append(Stage(as_size(size), count))
     if not planned:
         raise ValueError("stages is empty: give at least one, as in stages=[(224, 256)]")
@@ -86,9 +84,7 @@ def plan_thresh(thresh: int | Iterable[int]) -> tuple[int, ...]:
     steps = {whole(step) or 0: step for step in listed}
     for number, step in steps.items():
         if not 1 <= number <= MOST:
-            raise ValueError(
-                f"thresh {shown(step)}: give whole numbers of at least 1, as steps count from 1, up to {MOST:,}"
-            )
+            raise ValueError(f"thresh {shown(step)}: give whole numbers of at least 1, up to {MOST:,}")
     return tuple(sorted(steps))
 
 
@@ -103,7 +99,7 @@ def cut(stages: Sequence[Stage], steps: int) -> tuple[Stage, ...]:
     ends = list(accumulate(stage.steps for stage in stages))
     if steps > ends[-1]:
         raise ValueError(
-            f"thresh {steps} is beyond the last of the stages' {ends[-1]} steps: give more steps or a smaller thresh"
+            f"thresh {steps} is beyond the last of the stages' {ends[-1]} steps: give more steps or less thresh"
         )
     return _ending(stages, [min(end, steps) for end in ends])
 

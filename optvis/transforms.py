@@ -305,9 +305,8 @@ def _changed(image: Tensor, rng: Rng, transform: Callable[..., Any]) -> Tensor:
             changed = transform(image)
     if not isinstance(changed, Tensor) or changed.dim() != 4 or changed.shape[:2] != image.shape[:2]:
         found = list(changed.shape) if isinstance(changed, Tensor) else shown(changed)
-        raise TypeError(
-            f"the transform {transform!r} gave {found} for {list(image.shape)}: it must give images [N, C, H, W]"
-        )
+        shape = list(image.shape)
+        raise TypeError(f"the transform {transform!r} gave {found} for {shape}: it must give images [N, C, H, W]")
     return changed
 
 

@@ -57,9 +57,7 @@ class Objective:
             object.__setattr__(self, f.name, _clean(f.name, getattr(self, f.name)))
         counts = {len(value) for value in self._each_picture().values()}
         if len(counts) > 1:
-            raise ValueError(
-                f"{self!r} has values for batches of {sorted(counts)} pictures: give the same number of each"
-            )
+            raise ValueError(f"{self!r} has values for batches of {sorted(counts)} pictures: give as many of each")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -333,9 +331,7 @@ def _operand(value: Any) -> Any:
 def _factor(number: Any) -> float:
     factor = real(number)
     if factor is None:
-        raise TypeError(
-            f"an objective is multiplied by a number, not by {number!r}: to combine two objectives, add them"
-        )
+        raise TypeError(f"an objective is multiplied by a number, not {number!r}: to combine two objectives, add them")
     return factor
 
 

@@ -54,7 +54,6 @@ class Class(Channel):
         count = self.shape_in(full).shape[0]
         if count < 2:
             raise ValueError(
-                f"layer {self.layers[0]!r} puts out {count} number, so there is no other class to contrast with: "
-                "use Channel(layer, 0), or -Channel(layer, 0)"
+                f"layer {self.layers[0]!r} puts out {count} number, so there is no other class: use Channel(layer, 0)"
             )
         return super().bound(shapes, full)

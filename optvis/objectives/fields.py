@@ -48,10 +48,7 @@ def channel_index(channel: ChannelIndex, layer: str, shape: LayerShape) -> int |
             raise ValueError(f"no channel {channel} in layer {layer!r}: it has {count}, numbered 0 to {count - 1}")
         return channel % count
     if names is None:
-        raise ValueError(
-            f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to "
-            f"{count - 1}"
-        )
+        raise ValueError(f"layer {layer!r} has no names for its channels: give a number from 0 to {count - 1}")
     numbers = [i for i, name in enumerate(names) if name == channel]
     if not numbers:
         hint = nearest(channel, names, f"its channels begin with {either(names[:5])}")

@@ -93,7 +93,7 @@ class Param(nn.Module):
         kinds = list(dict.fromkeys(f"{type(param).__name__}({_listed(param.options())})" for param in params))
         if len(kinds) != 1:
             raise ValueError(
-                f"parameterisations of one class, size and options can be joined, not {' and '.join(kinds) or 'none'}"
+                f"only some of one class, size and options can be joined, not {' and '.join(kinds) or 'none'}"
             )
         if len(params) == 1:
             return params[0]
