@@ -60,8 +60,10 @@ class Plan:
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
         settings, noise = _within_reach(settings, probed), 0.0
+        # The noise of all layers adds up to the same amount. Found empirically.
+        default_noise = min(0.1, 0.6 / math.sqrt(max(len(probed.weighted), 1)))
         if settings.transform and settings.layers:
-            noise = settings.channel_noise if settings.channel_noise is not None else _noise_for(len(probed.weighted))
+            noise = settings.channel_noise if settings.channel_noise is not None else default_noise
         slots = settings.count if coupled else settings.batch or (64 if given.device.type == "cuda" else 8)
         if probed.alone and coupled and slots > 1:
             raise ValueError(
@@ -206,8 +208,3 @@ def _within_reach(settings: Settings, probed: Probed) -> Settings:
             f"TorchScript compiled {parts}: channel noise and soft ReLU gradients do not reach into it", stacklevel=5
         )
     return settings
-
-
-def _noise_for(depth: int) -> float:
-    """The default channel noise: the noise of ``depth`` layers adds up to the same amount. Found empirically."""
-    return min(0.1, 0.6 / math.sqrt(max(depth, 1)))

@@ -153,19 +153,22 @@ class Objective:
         return made
 
     def __add__(self, other: Any) -> Objective:
-        return Sum.of(self, other).plain()
+        return _sum((1.0, self), (1.0, other))
 
     def __radd__(self, other: Any) -> Objective:
-        return Sum.of(other, self).plain()
+        return _sum((1.0, other), (1.0, self))
 
     def __sub__(self, other: Any) -> Objective:
-        return Sum.of(self, -_operand(other)).plain()
+        return _sum((1.0, self), (-1.0, other))
 
     def __rsub__(self, other: Any) -> Objective:
-        return Sum.of(other, -self).plain()
+        return _sum((1.0, other), (-1.0, self))
 
     def __mul__(self, number: Any) -> Objective:
-        return Sum(((_factor(number), self),)).plain()
+        factor = real(number)
+        if factor is None:
+            raise TypeError(f"an objective is multiplied by a number, not {number!r}: to combine two, add them")
+        return _sum((factor, self))
 
     __rmul__ = __mul__
     __array_ufunc__ = None  # a NumPy number times an objective then calls __rmul__
@@ -239,25 +242,6 @@ class Sum(Combined, Objective):  # type: ignore[override]
         if len(counts) > 1:
             raise ValueError(f"objectives for batches of {sorted(counts)} pictures cannot be added")  # type: ignore[type-var]
 
-    @classmethod
-    def of(cls, *parts: Any) -> Sum:
-        """The sum of objectives, strings and numbers."""
-        terms: list[tuple[float, Objective]] = []
-        constant = 0.0
-        for part in map(_operand, parts):
-            if isinstance(part, Sum):
-                terms.extend(part.terms)
-                constant += part.constant
-            elif isinstance(part, Objective):
-                terms.append((1.0, part))
-            else:
-                constant += part
-        return cls(tuple(terms), constant)
-
-    def plain(self) -> Objective:
-        """The term itself if it is the only one and its weight is 1: ``-(-a)`` is ``a``."""
-        return self.terms[0][1] if [weight for weight, _ in self.terms] == [1] and not self.constant else self
-
     @property
     def parts(self) -> Sequence[Objective]:  # type: ignore[override]
         return [term for _, term in self.terms]
@@ -279,12 +263,6 @@ class Sum(Combined, Objective):  # type: ignore[override]
 
     def _each(self, change: Callable[[Objective], Objective]) -> Objective:
         return self._with(terms=tuple((weight, change(term)) for weight, term in self.terms))
-
-    def __mul__(self, number: Any) -> Objective:
-        factor = _factor(number)
-        return Sum(tuple((weight * factor, term) for weight, term in self.terms), self.constant * factor).plain()
-
-    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         text = ""
@@ -323,16 +301,17 @@ def as_objective(value: Any) -> Objective:
     )
 
 
-def _operand(value: Any) -> Any:
-    number = real(value)
-    return as_objective(value) if number is None else number
-
-
-def _factor(number: Any) -> float:
-    factor = real(number)
-    if factor is None:
-        raise TypeError(f"an objective is multiplied by a number, not {number!r}: to combine two objectives, add them")
-    return factor
+def _sum(*parts: tuple[float, Any]) -> Objective:
+    """The weighted sum of objectives, strings and numbers; a single objective without a weight is itself the sum."""
+    terms: list[tuple[float, Objective]] = []
+    constant = 0.0
+    for factor, part in parts:
+        number = real(part)
+        one = as_objective(part) if number is None else Sum((), number)
+        constant += factor * one.constant if isinstance(one, Sum) else 0.0
+        own = one.terms if isinstance(one, Sum) else ((1.0, one),)
+        terms += [(factor * weight, term) for weight, term in own]
+    return terms[0][1] if [weight for weight, _ in terms] == [1] and not constant else Sum(tuple(terms), constant)
 
 
 _CLEAN: dict[str, Callable[[Any], Any]] = {"channel": as_channel, "vector": as_vector, "position": as_position}
