@@ -105,8 +105,8 @@ def test_pictures_are_made_when_they_are_due(
     counts: list[int] = []
     made = Group.__init__
 
-    def noted(group: Group, *args: Any) -> None:
-        made(group, *args)
+    def noted(group: Group, *args: Any, **options: Any) -> None:
+        made(group, *args, **options)
         alive.add(group.param)
         counts.append(sum(param.batch for param in alive))
 
@@ -122,14 +122,14 @@ def test_pictures_are_made_when_they_are_due(
 @pytest.mark.parametrize("until", [None, own_pace])
 def test_no_more_wait_than_two_batches(network: CountingTiny, until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: list[int] = []
-    turns = Scheduler.turns
+    due = Scheduler.due
 
     def watched(scheduler: Scheduler) -> Any:
-        for turn in turns(scheduler):
-            waiting.append(sum(queue.count for queue in scheduler._queues))
-            yield turn
+        turn = due(scheduler)
+        waiting.append(sum(len(group) for queue in scheduler._queues for group in (*queue.waiting, *queue.active)))
+        return turn
 
-    monkeypatch.setattr(Scheduler, "turns", watched)
+    monkeypatch.setattr(Scheduler, "due", watched)
     stages = [(8, 24), (16, 24), (24, 24)] if until else [(8, 3), *STAGES]
     optvis = OptVis.from_layer(network, "second", [i % 8 for i in range(30)])
     assert len(list(optvis.stream(stages=stages, batch=3, until=until))) == 30
