@@ -21,7 +21,10 @@ from .objectives import (
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
 from .redraw import redraw
+from .versions import own_version
 from .visualisation import Visualisation
+
+__version__ = own_version()
 
 __all__ = [
     "L1",
@@ -45,6 +48,7 @@ __all__ = [
     "PixelParam",
     "TotalVariation",
     "Visualisation",
+    "__version__",
     "activations",
     "denorm",
     "get_layer_names",
