@@ -190,7 +190,9 @@ def steps(maps: Tensor, size: Any) -> Tensor:
 
 
 @pytest.mark.rivals
-@pytest.mark.parametrize("name", GRAD_CAM)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "fullgrad" else name for name in GRAD_CAM]
+)
 def test_the_same_as_pytorch_grad_cam(
     name: str, case: tuple[nn.Module, list[str], list[Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
