@@ -23,8 +23,11 @@ from .objectives import (
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
 from .recipes import collage
 from .redraw import redraw
+from .versions import own_version
 from .visualisation import Visualisation
 from .zoo import load_network
+
+__version__ = own_version()
 
 __all__ = [
     "L1",
@@ -49,6 +52,7 @@ __all__ = [
     "PixelParam",
     "TotalVariation",
     "Visualisation",
+    "__version__",
     "activations",
     "attribute",
     "collage",
