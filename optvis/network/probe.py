@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from traceback import walk_stack
+from inspect import currentframe
 from typing import Any, NamedTuple
 
 import torch
@@ -97,9 +97,10 @@ class _Notes:
 
     def note(self, module: nn.Module, _given: Any, output: Any) -> None:
         """Note a call of a module (a forward hook)."""
-        self.checkpointed = self.checkpointed or any(
-            frame.f_code.co_filename == torch.utils.checkpoint.__file__ for frame, _ in walk_stack(None)
-        )
+        frame = None if self.checkpointed else currentframe()
+        while frame is not None and not self.checkpointed:
+            self.checkpointed = frame.f_code.co_filename == torch.utils.checkpoint.__file__
+            frame = frame.f_back
         tensor = first_tensor(output)
         if tensor is not None:
             self.calls.append(Call(module, tuple(tensor.shape)))

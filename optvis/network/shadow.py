@@ -103,7 +103,8 @@ class _Shadower:
         made: Any
         if kind is dict or kind is OrderedDict:
             made = self._note(value, kind())
-            made.update((key, self.copy(part)) for key, part in list(value.items()))
+            if value:  # most are empty: no hooks
+                made.update([(key, self.copy(part)) for key, part in list(value.items())])
             return made
         if isinstance(value, _OPAQUE):
             return value
@@ -135,7 +136,8 @@ class _Shadower:
         if inner is not None:
             made = self._note(module, self.copy(inner))
             return made
-        if any(kind.__name__ in ("FullyShardedDataParallel", "FSDPModule") for kind in type(module).__mro__):
+        kinds = {kind.__name__ for kind in type(module).__mro__}
+        if not kinds.isdisjoint(("FullyShardedDataParallel", "FSDPModule")):
             raise ValueError(
                 f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
             )
@@ -144,16 +146,12 @@ class _Shadower:
         if isinstance(module, torch.jit.ScriptModule):
             return self._note(module, ScriptedPart(module))
         made = self._note(module, object.__new__(type(module)))
-        attached = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
-        made.__dict__.update(
-            # A trainer refers to the whole training run.
-            (name, None if attached and name in ("_trainer", "_fabric") else self.copy(value))
-            for name, value in list(module.__dict__.items())
-        )
+        # A trainer refers to the whole training run.
+        left_out = ("_trainer", "_fabric") if "LightningModule" in kinds else ()
+        for name, value in list(module.__dict__.items()):
+            value = None if name in left_out else self.copy(value)
+            made.__dict__[name] = False if value is True and name in _CHECKPOINTING else value
         made.__dict__.update(training=False, _compiled_call_impl=None)
-        made.__dict__.update(
-            (name, False) for name in _CHECKPOINTING & made.__dict__.keys() if made.__dict__[name] is True
-        )
         return made
 
     def _other(self, value: Any) -> Any:
