@@ -81,13 +81,7 @@ class _Pass(NamedTuple):
 
 @dataclass
 class _Notes:
-    """What the first pass shows of the network.
-
-    Attributes:
-        calls: of modules, in their order.
-        places: the number of calls up to each layer's.
-        random: as for ``Probed``, like the others.
-    """
+    """What the first pass shows: calls of modules, the number of them up to each layer's own, and as in ``Probed``."""
 
     calls: list[Call] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
@@ -186,8 +180,7 @@ class Probe:
     def alone(self) -> bool:
         """True if the network takes no batch, or its result for an image depends on the other images of the batch.
 
-        It then gets one image at a time. Known after a size was probed; raises ``ValueError`` if the images of a batch
-        cannot be told apart in a layer's output.
+        Some size has to be probed before. Raises ``ValueError`` if images cannot be told apart in a layer's output.
         """
         return any((self._batch(layer) or [None])[0] != self._layouts[layer].batch for layer in self.layers)
 
