@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from .checks import as_count, as_list, shown
 from .images import fit, read_image, with_channels
@@ -117,7 +116,7 @@ def _each(images: Any) -> Iterator[Any]:
         yield from read_image(images).split(1) if isinstance(images, Tensor) else [images]
     elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, Mapping):
         yield from _each(images[i] for i in range(len(images)))  # a data set need not raise IndexError at its end
-    elif isinstance(images, (DataLoader, Iterable)):
+    elif isinstance(images, Iterable):
         yield from (item[0] if isinstance(item, (tuple, list)) else item for item in images)
     else:
         raise TypeError(f"no images: {shown(images)}; give a tensor, paths, a folder, a data set or a DataLoader")

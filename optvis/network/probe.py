@@ -102,13 +102,12 @@ class _Notes:
 
 @dataclass(eq=False)
 class Probe:
-    """Finds the shapes of layers' outputs; results are kept for each size.
+    """Finds the shapes of layers' outputs of a shadow; results are kept for each size.
 
     Attributes:
-        network: a shadow.
-        layers: addresses of the layers.
+        layers: addresses.
         given: the network's input.
-        extra: further inputs of the network, after the image (positional or by name).
+        extra: its further inputs.
         channel_axis: the channel axis, for every layer or by address; found if not given.
         single: True to leave the pass of two images out if one image shows the batch axis; ``alone`` is asked before
             the network gets several.

@@ -23,6 +23,7 @@ _OPAQUE = (*_PLAIN, type, types.ModuleType, torch.dtype, torch.device)
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags, in timm, torchvision, Hugging Face and OpenMMLab, that save memory by recomputing activations in the
 backward pass, where ``Overrides`` have no effect."""
+_EMPTY = types.CellType()
 _MOST_OBJECTS = 20_000
 """A search for references back into the network ends after this number of objects."""
 
@@ -32,11 +33,8 @@ def shadow(network: nn.Module) -> nn.Module:
 
     Weights are detached aliases, which take no memory and require no gradient; buffers and other tensors are copies;
     hooks, flags and containers are new. Every module is in eval mode, and wrappers (``DataParallel``,
-    ``torch.compile``) are left out. Changes of the shadow never affect the network. Scripted parts cannot be shadowed
-    and are copied completely.
-
-    Modules are replicated as ``torch.nn.DataParallel`` does. In addition, attributes that refer to other modules of the
-    network (lists of modules, bound methods, closures, partial functions, weak references) refer to the shadow's.
+    ``torch.compile``) are left out. Scripted parts cannot be shadowed and are copied completely. Attributes that refer
+    to modules of the network (lists, bound methods, closures, partial functions, weak references) refer to its own.
 
     Raises:
         ValueError: the network has weights without values (lazy modules, the meta device), weights spread over several
@@ -198,14 +196,12 @@ class _Shadower:
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
-        made = types.FunctionType(
-            function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
-        )
+        made = types.FunctionType(function.__code__, function.__globals__, function.__name__, closure=cells)
         self._note(function, made)
         made.__defaults__, made.__kwdefaults__ = self.copy(function.__defaults__), self.copy(function.__kwdefaults__)
         made.__dict__.update((name, self.copy(value)) for name, value in function.__dict__.items())
         for cell, old in zip(cells, function.__closure__ or (), strict=True):
-            if not _empty(old):
+            if old != _EMPTY:
                 cell.cell_contents = self.copy(old.cell_contents)
         return made
 
@@ -240,7 +236,7 @@ def _parts(value: Any) -> Iterator[Any]:
     if isinstance(value, types.MethodType):
         yield from (value.__self__, value.__func__)
     elif isinstance(value, types.FunctionType):
-        yield from (cell.cell_contents for cell in value.__closure__ or () if not _empty(cell))
+        yield from (cell.cell_contents for cell in value.__closure__ or () if cell != _EMPTY)
         yield from (value.__defaults__, value.__kwdefaults__)
     elif isinstance(value, functools.partial):
         yield from (value.func, *value.args, *value.keywords.values())
@@ -252,10 +248,3 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from list(value)
     if hasattr(value, "__dict__"):
         yield from list(vars(value).values())
-
-
-def _empty(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is cell
-    except ValueError:
-        return True
