@@ -59,12 +59,8 @@ class Tap:
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Tap:
-        try:
-            for address, module in zip(self.layers, self._modules, strict=True):
-                self._hooks.append(module.register_forward_hook(partial(self._capture, address)))
-        except BaseException:
-            self.__exit__()
-            raise
+        for address, module in zip(self.layers, self._modules, strict=True):
+            self._hooks.append(module.register_forward_hook(partial(self._capture, address)))
         return self
 
     def __exit__(self, *error: Any) -> None:
