@@ -25,12 +25,7 @@ State = tuple[tuple[object, ...], tuple[float, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A working copy that is ready to run.
-
-    Attributes:
-        forward: runs the working copy on images.
-        first_conv: the overrides that make its first convolution fast.
-    """
+    """A working copy that is ready to run, with the overrides that make its first convolution fast."""
 
     forward: Forward
     first_conv: Overrides
@@ -39,14 +34,8 @@ class Ready:
 class Prepared:
     """A network prepared for some layers: everything that does not depend on a picture or run is computed once.
 
-    It is valid as long as the network has the same modules, hooks and weights (``holds``).
-
-    Args:
-        network: the user's network, which is only read.
-        layers: addresses of the layers that an objective names.
-        given: the network's input; its device is the one to work on.
-        extra: its further inputs.
-        channel_axis: the channel axis of layers' outputs; found if not given.
+    It is valid as long as the network has the same modules, hooks and weights (``holds``). The arguments are as for
+    ``Probe``, but ``network`` is the user's, which is only read, and ``given`` says on which device to work.
 
     Raises:
         ValueError: the network cannot be shadowed, or a layer is within a part that TorchScript compiled.
