@@ -205,7 +205,8 @@ def _explained(
     first = first_pass(forward, images, layers, leaves)
     if callable(target):
         explained = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
-        explained.checked(first.output, count)
+        with torch.no_grad():
+            explained(first.output, {}, count)  # it may not give a number for each
         return explained, first
     outputs = logits(first.output)
     if len(outputs) != count:

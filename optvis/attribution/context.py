@@ -105,9 +105,7 @@ class Context:
         activations = {layer: self.shapes[layer].channels_first(passed.seen[layer]) for layer in named}
         if self.target.objective is not None and IMAGE in self.target.objective.layers:
             activations[IMAGE] = self.forward.denormalise(inputs)
-        scores = self.target(passed.output, activations)
-        if len(scores) != len(inputs):
-            raise ValueError(f"the target gives {len(scores)} numbers for {len(inputs)} images: give one for each")
+        scores = self.target(passed.output, activations, len(inputs))
         if inputs.requires_grad and torch.is_grad_enabled():
             self.check_gradient(scores)
         return scores, {layer: activation for layer, activation in passed.seen.items() if layer in layers}
@@ -128,7 +126,10 @@ class Context:
         needed; its graph is freed. Raises ``ValueError`` if a layer is not called or no gradient leaves it.
         """
         if first is not None and first.seen.keys() >= set(layers):
-            scores, seen = self.target(first.output, {}), {layer: first.seen[layer] for layer in layers}
+            scores, seen = (
+                self.target(first.output, {}, len(self.images)),
+                {layer: first.seen[layer] for layer in layers},
+            )
         else:
             with torch.set_grad_enabled(bool(layers)):
                 scores, seen = self.run(self.inputs.detach(), layers)
