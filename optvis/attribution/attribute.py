@@ -237,7 +237,8 @@ def _maps(
         view = context
         if smooth:
             images = context.images.flip(-1) if mirrored else context.images
-            view = Context.of(context.forward, images, context.target, context.shapes, factor)
+            inputs = (context.forward.normalise(images) * factor).requires_grad_()
+            view = replace(context, images=images, inputs=inputs, evidence=None)
             view = view.with_evidence([name for place in places for name in place]) if way.layer else view
         for i, place in enumerate(places):
             values = way.run(view, *place, **options)

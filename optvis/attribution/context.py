@@ -57,16 +57,10 @@ class Context:
 
     @classmethod
     def of(
-        cls,
-        forward: Forward,
-        images: Tensor,
-        target: Target,
-        shapes: Mapping[str, LayerShape] | None = None,
-        strength: float = 1.0,
+        cls, forward: Forward, images: Tensor, target: Target, shapes: Mapping[str, LayerShape] | None = None
     ) -> Context:
-        """A context whose inputs are the normalised images times ``strength``."""
-        inputs = forward.normalise(images) * strength
-        return cls(forward, images, inputs.requires_grad_(), target, shapes or {})
+        """A context whose inputs are the normalised images."""
+        return cls(forward, images, forward.normalise(images).requires_grad_(), target, shapes or {})
 
     @property
     def network(self) -> nn.Module:
@@ -126,10 +120,8 @@ class Context:
         needed; its graph is freed. Raises ``ValueError`` if a layer is not called or no gradient leaves it.
         """
         if first is not None and first.seen.keys() >= set(layers):
-            scores, seen = (
-                self.target(first.output, {}, len(self.images)),
-                {layer: first.seen[layer] for layer in layers},
-            )
+            scores = self.target(first.output, {}, len(self.images))
+            seen = {layer: first.seen[layer] for layer in layers}
         else:
             with torch.set_grad_enabled(bool(layers)):
                 scores, seen = self.run(self.inputs.detach(), layers)
@@ -226,10 +218,7 @@ def scoring(context: Context) -> Scoring:
 
 
 def scoring_from(context: Context, layer: str) -> Scoring:
-    """A function that scores maps ``[M, K, h, w]`` of a layer, without gradients.
-
-    It runs only the part of the network after the layer if the network can be traced, otherwise all of it.
-    """
+    """A function that scores maps ``[M, K, h, w]`` of a layer, without gradients, running only the rest if it can."""
     own, rests = context.activations(layer), dict[tuple[int, int], Change]()
 
     @torch.no_grad()
