@@ -205,7 +205,8 @@ def _explained(
     first = first_pass(forward, images, layers, leaves)
     if callable(target):
         explained = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
-        explained.checked(first.output, count)
+        with torch.no_grad():
+            explained(first.output, {}, count)  # it may not give a number for each
         return explained, first
     outputs = logits(first.output)
     if len(outputs) != count:
@@ -236,7 +237,8 @@ def _maps(
         view = context
         if smooth:
             images = context.images.flip(-1) if mirrored else context.images
-            view = Context.of(context.forward, images, context.target, context.shapes, factor)
+            inputs = (context.forward.normalise(images) * factor).requires_grad_()
+            view = replace(context, images=images, inputs=inputs, evidence=None)
             view = view.with_evidence([name for place in places for name in place]) if way.layer else view
         for i, place in enumerate(places):
             values = way.run(view, *place, **options)
