@@ -36,7 +36,8 @@ class Run:
     scheduler: Scheduler
 
     @property
-    def device(self) -> torch.device:  # noqa: D102
+    def device(self) -> torch.device:
+        """Where the network runs."""
         return self.prepared.given.device
 
     def turn(self, size: Size, groups: Sequence[Group]) -> Turn:
