@@ -37,14 +37,7 @@ SOFTNESS = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """All choices that decide a picture.
-
-    Attributes have the names of the arguments of ``OptVis`` and ``OptVis.vis``, and are checked on creation.
-
-    Raises:
-        ValueError: an invalid value; the message names it and valid ones.
-        TypeError: a value of a wrong type.
-    """
+    """All choices that decide a picture: the arguments of ``OptVis`` and ``OptVis.vis``, checked on creation."""
 
     objective: Objective
     transforms: Compose
@@ -111,15 +104,12 @@ class Settings:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Settings:
-        """The settings that ``to_data`` wrote.
-
-        Raises:
-            ValueError: data that it did not write, or a function, which a file cannot hold.
-        """
-        for name in sorted(data.keys() - {f.name for f in fields(cls)}):
-            raise ValueError(f"settings hold {name!r}, which this version of optvis does not know")
-        for name in sorted({"objective", "transforms"} - data.keys()):
-            raise ValueError(f"settings hold no {name!r}")
+        """The settings that ``to_data`` wrote; raises ``ValueError`` on what a file cannot hold."""
+        strange, missing = data.keys() - {f.name for f in fields(cls)}, {"objective", "transforms"} - data.keys()
+        if strange:
+            raise ValueError(f"settings hold {min(strange)!r}, which this version of optvis does not know")
+        if missing:
+            raise ValueError(f"settings hold no {min(missing)!r}")
         optim = data.get("optim", "adam")
         if not isinstance(optim, str) or optim not in _OPTIMISERS:
             raise ValueError(f"drawn with an optimiser that a file cannot hold: {optim!r}")
