@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .checks import Size, as_count, as_flag, as_list, as_numbers, as_size, shown
 from .files import expanded
-from .network.inputs import IMAGENET_MEAN, IMAGENET_STD, as_std
+from .network.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from .network.inputs import as_std
 from .text import printable
 
 MAX_PIXELS = 89_478_485

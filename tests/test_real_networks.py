@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from optvis import ImageFile, OptVis
 from optvis.network import Tap
-from optvis.network.inputs import IMAGENET_MEAN, IMAGENET_STD
+from optvis.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 CLASSES = {1: "goldfish", 130: "flamingo", 207: "golden retriever", 323: "monarch"}
 SILENT = [0, 2, 3, 4]  # of features/12 of SqueezeNet: exactly zero on the grey that a picture begins with

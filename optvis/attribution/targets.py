@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import as_number, either, nearest
+from ..checks import as_number
+from ..names import index_of
 from ..network.tap import first_tensor
 from ..objectives import Objective
 
@@ -124,9 +125,7 @@ def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int
             raise ValueError(
                 f"class {name!r}: the network's outputs have no names, give a number from 0 to {count - 1}"
             )
-        if name in names:
-            return list(names).index(name)
-        raise ValueError(f"no class {name!r}: {nearest(name, names, f'its classes begin with {either(names[:3])}')}")
+        return index_of(name, names, f"no class {name!r}")
     if isinstance(name, bool) or not hasattr(name, "__index__"):
         raise TypeError(f"a class is a number or a name, not {name!r}")
     number = int(name)

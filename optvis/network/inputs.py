@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +14,7 @@ from torch import Tensor, nn
 
 from ..checks import Size, as_numbers
 from .addresses import unwrap
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from .imagenet import CLASSES, IMAGENET_MEAN, IMAGENET_STD, library_of, names_of_outputs, outputs_of
 
 Extra = Sequence[Any] | Mapping[str, Any]
 """Further inputs of a network after the image: positional ones, or named ones."""
@@ -21,7 +22,10 @@ Extra = Sequence[Any] | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """A network's input: channels, its own size (height, width) in pixels or ``None``, mean and standard deviation."""
+    """A network's input: channels, its own size (height, width) in pixels or ``None``, mean and standard deviation.
+
+    ``normalisation`` says where mean and standard deviation come from.
+    """
 
     channels: int
     size: Size | None
@@ -29,6 +33,7 @@ class NetworkInput:
     std: tuple[float, ...]
     device: torch.device
     dtype: torch.dtype
+    normalisation: str = "given"
 
     @property
     def default_size(self) -> Size:
@@ -44,7 +49,11 @@ class NetworkInput:
     ) -> NetworkInput:
         """Read from the first convolution and from timm, torchvision and Hugging Face configurations.
 
-        Mean and standard deviation default to ImageNet's (averaged over channels if the input is not RGB).
+        Mean and standard deviation are those of the configuration or of ``network.image_mean`` and ``image_std``.
+        Where the network does not say them, ImageNet's are assumed for three channels and 1000 outputs and for the
+        architectures of torchvision, which are mostly trained further from ImageNet's weights; for any other network,
+        mean 0 and standard deviation 1, so that it gets images in [0, 1], as ``ToTensor`` makes them. Apart from
+        networks of 1000 outputs, a warning says once for each network what was assumed.
 
         Raises:
             ValueError: the number of mean or std values does not fit the network's channels, a mean is not finite, or
@@ -55,7 +64,11 @@ class NetworkInput:
         if weight is not None and weight.is_meta:
             raise ValueError(f"the weights of {type(inner).__name__} are on the meta device, without values: load them")
         channels = _channels(inner)
-        own_mean, own_std = _normalisation(inner, channels)
+        own_mean, own_std, source = _normalisation(inner, channels)
+        if mean is None or std is None:
+            _warn_once(inner, source)
+        else:
+            source = "given"
         return cls(
             channels=channels,
             size=_own_size(inner),
@@ -63,6 +76,7 @@ class NetworkInput:
             std=as_std(own_std if std is None else std, channels),
             device=torch.device("cpu") if weight is None else weight.device,
             dtype=torch.float32 if weight is None else weight.dtype,
+            normalisation=source,
         )
 
 
@@ -108,18 +122,37 @@ def _own_size(network: nn.Module) -> Size | None:
     return None
 
 
-def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Mean, standard deviation, and where they come from."""
     config = _config(network)
     mean, std = config.get("mean"), config.get("std")
     if mean is None:
         mean, std = getattr(network, "image_mean", None), getattr(network, "image_std", None)
+    identity = (0.0,) * channels, (1.0,) * channels
     if mean is None and hasattr(getattr(network, "transform", None), "image_mean"):
-        mean, std = [0.0] * channels, [1.0] * channels  # torchvision's detectors normalise the image themselves
+        return *identity, "the network's own layer"  # torchvision's detectors
     if mean is not None and std is not None and len(mean) == len(std) == channels:
-        return tuple(float(v) for v in mean), tuple(float(v) for v in std)
-    if channels == 3:
-        return IMAGENET_MEAN, IMAGENET_STD
-    return (sum(IMAGENET_MEAN) / 3,) * channels, (sum(IMAGENET_STD) / 3,) * channels
+        return tuple(float(v) for v in mean), tuple(float(v) for v in std), "the network's"
+    if channels == 3 and outputs_of(network) == CLASSES:
+        return IMAGENET_MEAN, IMAGENET_STD, "ImageNet's, as the network has 1000 outputs"
+    if channels == 3 and library_of(network) == "torchvision":
+        return IMAGENET_MEAN, IMAGENET_STD, f"{_ASSUMED} ImageNet's mean and standard deviation"
+    return *identity, f"{_ASSUMED} mean 0 and standard deviation 1 (images in [0, 1])"
+
+
+_ASSUMED = "not known; assumed:"
+_WARNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def _warn_once(network: nn.Module, source: str) -> None:
+    if source.startswith(_ASSUMED) and network not in _WARNED:
+        _WARNED.add(network)
+        warnings.warn(
+            f"how images are normalised for {type(network).__name__} is {source}. If it was trained otherwise, its "
+            "pictures and maps are wrong: give mean= and std= (--mean and --std), or set network.image_mean and "
+            "network.image_std",
+            stacklevel=4,
+        )
 
 
 def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -139,7 +172,10 @@ def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, 
 
 
 def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:
-    """Names of a layer's channels, from ``network.output_names[address]`` or Hugging Face's ``id2label``."""
+    """Names of a layer's channels: ``network.output_names``, Hugging Face's ``id2label``, or ImageNet's classes.
+
+    ``output_names`` is a list of the names of the network's outputs, or a dict of these for several layers.
+    """
     names = getattr(network, "output_names", None)
     if isinstance(names, Mapping):
         names = {layer: values for layer, values in names.items() if isinstance(values, Sequence)}
@@ -149,7 +185,21 @@ def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str,
     if names is None and address in ("", "classifier", "fc", "head"):
         labels = getattr(getattr(network, "config", None), "id2label", None)
         names = [labels[i] for i in sorted(labels)] if isinstance(labels, Mapping) else None
+        if names and all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names):
+            names = None  # placeholders of a configuration without names
+    if names is None:
+        names = names_of_outputs(network, address, channels)
     return tuple(names) if names is not None and len(names) == channels else None
+
+
+def named_outputs(network: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The names of a network's outputs by layer; ``""`` is the network's own output. Empty if they have none."""
+    names = getattr(network, "output_names", None)
+    if isinstance(names, Mapping):
+        return {layer: tuple(values) for layer, values in names.items() if isinstance(values, Sequence)}
+    count = len(names) if isinstance(names, Sequence) else getattr(getattr(network, "config", None), "num_labels", None)
+    found = channel_names(network, "", count or outputs_of(network) or 0)
+    return {} if found is None else {"": found}
 
 
 def usable_device(device: torch.device | str) -> torch.device:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..checks import as_count, as_flag, as_size
+from ..checks import MOST, as_count, as_flag, as_size
 from ..text import printable
 from .addresses import layers_of
 from .forward import Forward, isolated, to_the_end
@@ -15,7 +15,11 @@ from .inputs import NetworkInput
 
 
 def get_layer_names(
-    network: nn.Module, input_size: int | Sequence[int] | None = None, verbose: bool = True
+    network: nn.Module,
+    input_size: int | Sequence[int] | None = None,
+    verbose: bool = True,
+    depth: int | None = None,
+    pattern: str | None = None,
 ) -> list[str]:
     """Print a table of a network's layers and return their addresses.
 
@@ -24,11 +28,22 @@ def get_layer_names(
         input_size: a size in pixels (``224``, ``(H, W)`` or ``(C, H, W)``), for which the table also shows the shape
             of each layer's output for one image.
         verbose: ``False`` prints nothing.
+        depth: only layers with at most this many parts in their address: 1 for the network's direct children.
+        pattern: only layers whose address or class contains this text, in upper or lower case.
 
     Returns:
         The addresses in the order of registration, without that of the network itself.
+
+    Raises:
+        ValueError: a depth that is not a whole number of at least 1.
     """
-    verbose, layers = as_flag("verbose", verbose), layers_of(network)
+    verbose, most = as_flag("verbose", verbose), MOST if depth is None else as_count("depth", depth)
+    text = "" if pattern is None else str(pattern).lower()
+    layers = {
+        address: module
+        for address, module in layers_of(network).items()
+        if address.count("/") < most and (text in address.lower() or text in type(module).__name__.lower())
+    }
     shapes = _shapes(network, input_size) if input_size is not None else {}
     rows = [("layer", "class", "parameters") + (("output",) if shapes else ())]
     for address, module in layers.items():

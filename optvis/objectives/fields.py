@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..checks import MOST, either, nearest, whole
+from ..checks import MOST, whole
+from ..names import index_of
 
 ChannelIndex = int | str | tuple[int | str, ...]
 Position = int | tuple[int, ...]
@@ -71,15 +72,8 @@ def channel_index(channel: ChannelIndex, layer: str, shape: Shape) -> int | tupl
                 f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to "
                 f"{count - 1}"
             )
-        if channel not in shape.names:
-            hint = nearest(channel, shape.names, f"its channels begin with {either(shape.names[:5])}")
-            raise ValueError(f"layer {layer!r} has no channel named {channel!r}: {hint}")
-        if shape.names.count(channel) > 1:
-            numbers = [i for i, name in enumerate(shape.names) if name == channel]
-            raise ValueError(
-                f"layer {layer!r} has several channels named {channel!r}: give a number, {either(numbers)}"
-            )
-        return shape.names.index(channel)
+        lacking = f"layer {layer!r} has no channel named" if layer else "the network has no class named"
+        return index_of(channel, shape.names, f"{lacking} {channel!r}")
     if not -count <= channel < count:
         raise ValueError(f"no channel {channel} in layer {layer!r}: it has {count}, numbered 0 to {count - 1}")
     return channel % count
