@@ -10,9 +10,9 @@ from griffe import Class, Decorator, Expr, ExprName, Extension
 class Objectives(Extension):
     """Treats ``@objective`` as ``@dataclass``."""
 
-    def on_class(self, *, cls: Class, **kwargs: Any) -> None:
+    def on_class_instance(self, *, cls: Class, **kwargs: Any) -> None:  # noqa: ARG002
         """Add the decorator that griffe knows."""
         for decorator in list(cls.decorators):
-            if isinstance(decorator.value, Expr) and decorator.value.canonical_path.endswith("algebra.objective"):
+            if isinstance(decorator.value, Expr) and decorator.value.canonical_path.endswith("objective"):
                 known = ExprName("dataclass", parent=ExprName("dataclasses"))
                 cls.decorators.append(Decorator(known, lineno=decorator.lineno, endlineno=decorator.endlineno))

