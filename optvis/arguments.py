@@ -38,7 +38,10 @@ def _quieten(quiet: bool) -> bool:
 
 
 Network = Annotated[str, typer.Argument(help=FORMS, metavar="NETWORK", show_default=False)]
-Layer = Annotated[str | None, typer.Argument(help="LAYER, or LAYER:CHANNEL by number or name.", show_default=False)]
+Layer = Annotated[
+    str | None,
+    typer.Argument(help="LAYER, or LAYER:CHANNEL by number or name.", metavar="[LAYER]", show_default=False),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg .gif .npy")]
 Weights = Annotated[Path | None, typer.Option(help="File of weights: .safetensors, or .pth of a state dict.")]
 Names = Annotated[Path | None, typer.Option(help="File of the names of the outputs: one in each line, or .json.")]
@@ -120,4 +123,4 @@ def as_channels(address: str) -> tuple[str, list[int]] | None:
 
 def _number(text: str) -> int | None:
     """A whole number of at least 0 from ASCII digits; ``None`` for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else None

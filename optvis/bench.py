@@ -18,7 +18,9 @@ from .network.addresses import layers_of, module_at
 from .network.tap import first_tensor
 from .params import ImageParam
 from .params.color import Color
+from .progress import progress_bar
 from .scheduler import OPEN_STEPS
+from .text import printable
 
 Loop = Callable[[int], None]
 """Takes the given number of steps."""
@@ -142,8 +144,8 @@ class _Held:
         self.kept.count(self.tensor.untyped_storage(), -1)
 
 
-def compare(loops: Mapping[str, Loop], steps: int = 8, rounds: int = 3) -> dict[str, Cost]:
-    """Time the loops in turn, ``rounds`` times, and return the medians.
+def compare(loops: Mapping[str, Loop], steps: int = 8, rounds: int = 3, bar: Any = None) -> dict[str, Cost]:
+    """Time the loops in turn, ``rounds`` times, and return the medians; ``bar`` advances after each loop.
 
     The cost of a step is the difference between a run of ``steps`` more steps and a shorter one, so that the setup of
     a run and its first steps (in which gradients may pass inactive ReLUs) do not count.
@@ -153,6 +155,8 @@ def compare(loops: Mapping[str, Loop], steps: int = 8, rounds: int = 3) -> dict[
         for name, loop in loops.items():
             short, long = (_time(loop, n) for n in (OPEN_STEPS + 1, OPEN_STEPS + 1 + steps))
             costs[name].append(Cost((long.cpu - short.cpu) / steps, (long.wall - short.wall) / steps))
+            if bar is not None:
+                bar.update()
     return {
         name: Cost(statistics.median(c.cpu for c in spent), statistics.median(c.wall for c in spent))
         for name, spent in costs.items()
@@ -187,6 +191,7 @@ def bench(
     size: int | None = None,
     batch: int = 1,
     rounds: int = 3,
+    verbose: bool | str = True,
 ) -> dict[str, dict[str, Cost]]:
     """Print the cost of a step on this machine, as ratios to a minimal loop in plain torch, and a picture's memory.
 
@@ -198,28 +203,43 @@ def bench(
         size: pixels; by default the network's own, or 224.
         batch: number of pictures in a batch.
         rounds: how often each loop is timed; the medians count.
+        verbose: show a bar with the time left in a terminal or notebook, as for ``OptVis.vis``.
 
     Returns:
         ``{layer: {"bare loop": Cost, "optvis": Cost, ...}}``, in seconds a step.
     """
     size = max(NetworkInput.of(network).default_size) if size is None else size
-    found = {}
-    print(f"{type(unwrap(network)).__name__}, {size} px, batch {batch}, {torch.get_num_threads()} threads, CPU (wall)")
-    for layer in depths(network, size) if layers is None else [find_layer(network, layer) for layer in layers]:
-        costs = compare(
-            {
+    measured = depths(network, size) if layers is None else [find_layer(network, layer) for layer in layers]
+    found, width = {}, max(map(len, ["layer", *measured]))
+    with progress_bar(len(measured) * len(_NAMES) * rounds, verbose, "bench") as bar:
+        bar.write(
+            f"{type(unwrap(network)).__name__}, {size} px, batch {batch}, {torch.get_num_threads()} threads.\n"
+            "Bare loop: milliseconds of a step. Others: CPU time of a step over that of the bare loop, and in\n"
+            "parentheses the same for wall-clock time; 1.00 is equal. ? is below what can be measured.\n\n"
+            + _row("layer", (*_NAMES, "MiB a picture"), width)
+        )
+        for layer in measured:
+            loops = {
                 "bare loop": bare_loop(network, layer, size, batch),
                 "optvis": own_loop(network, layer, size, batch),
                 "in float32": own_loop(network, layer, size, batch, "fp32"),
                 "plain": own_loop(network, layer, size, batch, channel_noise=0.0, relu_softness=0.0),
-            },
-            rounds=rounds,
-        )
-        floor = costs["bare loop"]
-        ratios = [f"{name} {c.cpu / floor.cpu:.2f} ({c.wall / floor.wall:.2f})" for name, c in costs.items()][1:]
-        held = memory(network, layer, size)
-        print(
-            f"{layer}: bare loop {1000 * floor.wall:.1f} ms; {', '.join(ratios)}; {held:.0f} MiB a picture", flush=True
-        )
-        found[layer] = costs
+            }
+            found[layer] = costs = compare(loops, rounds=rounds, bar=bar)
+            bare = costs["bare loop"]
+            ratios = [f"{_over(c.cpu, bare.cpu)} ({_over(c.wall, bare.wall)})" for c in list(costs.values())[1:]]
+            cells = [f"{1000 * bare.wall:.1f}", *ratios, f"{memory(network, layer, size):.1f}"]
+            bar.write(_row(layer, cells, width))
     return found
+
+
+_NAMES = ("bare loop", "optvis", "in float32", "plain")
+
+
+def _row(layer: str, cells: Sequence[str], width: int) -> str:
+    return "  ".join([printable(layer).ljust(width), *(cell.rjust(13) for cell in cells)])
+
+
+def _over(seconds: float, bare: float) -> str:
+    """A ratio of two differences of times, which noise can make zero or negative."""
+    return f"{seconds / bare:.2f}" if seconds > 0 and bare > 0 else "?"

@@ -60,7 +60,9 @@ def options(
 @app.command(epilog="Examples: optvis layers efficientnet_lite0 --depth 2 | optvis layers torchvision:vgg11 --size 224")
 def layers(
     network: arg.Network,
-    pattern: Annotated[str | None, typer.Argument(help="Only layers whose address or class contains this.")] = None,
+    pattern: Annotated[
+        str | None, typer.Argument(help="Only layers whose address or class contains this.", metavar="[PATTERN]")
+    ] = None,
     depth: Annotated[
         int | None, typer.Option(help="Only addresses of at most this many parts.", min=1, max=MOST)
     ] = None,
@@ -73,7 +75,7 @@ def layers(
 @app.command(epilog="Examples: optvis classes efficientnet_lite0 | optvis classes torchvision:vgg11 eagle")
 def classes(
     network: arg.Network,
-    pattern: Annotated[str | None, typer.Argument(help="Only names that contain this.")] = None,
+    pattern: Annotated[str | None, typer.Argument(help="Only names that contain this.", metavar="[PATTERN]")] = None,
     names: arg.Names = None,
 ) -> None:
     """List the names of a network's classes with their numbers. Weights are not loaded."""
@@ -154,7 +156,9 @@ def vis(
 )
 def collage(
     network: arg.Network,
-    layer: Annotated[str | None, typer.Argument(help="Address of the layer.", show_default=False)] = None,
+    layer: Annotated[
+        str | None, typer.Argument(help="Address of the layer.", metavar="[LAYER]", show_default=False)
+    ] = None,
     out: arg.Out = Path("collage.png"),
     channels: Annotated[str, typer.Option(help="Numbers and ranges, 0-15,20, or 'all'.")] = "0-63",
     classes: Annotated[
@@ -211,8 +215,8 @@ def collage(
 @app.command(epilog="Example: optvis dream efficientnet_lite0 blocks/3 photo.jpg -o dream.jpg --size 400")
 def dream(
     network: arg.Network,
-    layer: Annotated[str, typer.Argument(help="LAYER, or LAYER:CHANNEL for one channel's dream.")],
-    image: Annotated[str, typer.Argument(help="The photograph to start from.")],
+    layer: Annotated[str, typer.Argument(help="LAYER, or LAYER:CHANNEL for one channel's dream.", metavar="LAYER")],
+    image: Annotated[str, typer.Argument(help="The photograph to start from.", metavar="IMAGE")],
     out: arg.Out = Path("dream.png"),
     size: arg.Size = None,
     steps: Annotated[int, typer.Option(help="Number of steps.", min=1, max=MOST)] = 64,
@@ -266,7 +270,7 @@ def redraw(
 )
 def attribute(
     network: arg.Network,
-    image: Annotated[str, typer.Argument(help="The picture.")],
+    image: Annotated[str, typer.Argument(help="The picture.", metavar="IMAGE")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg, .npy values, .json settings")
     ] = Path("attribution.png"),

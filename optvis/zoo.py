@@ -107,9 +107,7 @@ def _read_names(path: str | PathLike[str], network: nn.Module) -> list[str]:
     names = names[:-1] if names and not names[-1] else names
     outputs = outputs_of(network)
     if not names or (outputs is not None and len(names) != outputs):
-        raise ValueError(
-            f"{str(file)!r} holds {len(names)} names, the network has {outputs} outputs: give one for each"
-        )
+        raise ValueError(f"{str(file)!r} holds {len(names)} names for {outputs} outputs: give one name for each")
     return names
 
 

@@ -7,7 +7,7 @@ import torch
 from small_networks import Tiny, seeded, snapshot
 from torch import nn
 
-from optvis.bench import Cost, bare_loop, bench, compare, depths, memory, own_loop
+from optvis.bench import Cost, _over, bare_loop, bench, compare, depths, memory, own_loop
 from optvis.cli import run
 
 
@@ -61,16 +61,20 @@ def test_it_prints_a_line_for_each_layer(capsys: pytest.CaptureFixture[str]) -> 
     network = seeded(Tiny)
     before = snapshot(network)
     found = bench(network, ["first", "second"], size=16, batch=2, rounds=1)
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert first.startswith("Tiny, 16 px, batch 2, ")
-    assert [line.split(":")[0] for line in lines] == ["first", "second"] == list(found)
-    assert all(line.endswith(" MiB a picture") for line in lines)
+    first, *about, head, one, two = capsys.readouterr().out.splitlines()
+    assert first.startswith("Tiny, 16 px, batch 2, ") and "1.00 is equal" in " ".join(about)
+    assert head.split()[0] == "layer" and [line.split()[0] for line in (one, two)] == list(found)
+    assert len(one) == len(head) and "-" not in one + two, "no negative ratio"
     assert set(found["first"]) == {"bare loop", "optvis", "in float32", "plain"}
     assert snapshot(network) == before and torch.is_grad_enabled()
 
 
+def test_no_ratio_is_negative() -> None:
+    assert (_over(3, 2), _over(-1, 2), _over(1, 0), _over(2, -1)) == ("1.50", "?", "?", "?")
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["bench", "--layer", "features/2", "--size", "32"]) == 0
-    assert "features/2: bare loop" in capsys.readouterr().out
+    assert run(["bench", "demo", "--layer", "features/2", "--size", "32"]) == 0
+    assert "\nfeatures/2 " in capsys.readouterr().out
     assert run(["bench", "demo", "--layer", "features/99"]) == 2
     assert "no layer 'features/99'" in capsys.readouterr().err

@@ -127,8 +127,8 @@ BAD = {
     "unknown layer": (["vis", NET, "feature/2:3"], "no layer 'feature/2' in Small: did you mean 'features/2'"),
     "channel out of range": (["vis", NET, "features/2:8"], "no channel 8 in layer 'features/2': it has 8"),
     "unknown name": (["vis", NET, "head:dig"], "no channel named 'dig': did you mean 'dog'"),
-    "unknown class": (["vis", NET, "--class", "dig"], "no channel named 'dig': did you mean 'dog'"),
-    "unknown network": (["vis", "resnet", "a"], "no network 'resnet': give demo, torchvision:NAME"),
+    "unknown class": (["vis", NET, "--class", "dig"], "no class named 'dig': did you mean 'dog'"),
+    "unknown network": (["vis", "resnet", "a"], "no network 'resnet': give efficientnet_lite0, demo, torchvision:NAME"),
     "unknown function": (["layers", "nets.py:Smal"], "has no function 'Smal': did you mean 'Small'?"),
     "no such file": (["layers", "net.py:Small"], "there is no file 'net.py'"),
     "no folder to write to": (["vis", NET, "head:0", "-o", "none/a.png"], "there is no folder 'none'"),
@@ -147,13 +147,13 @@ BAD = {
     "huge size for bench": (["bench", NET, "--size", "99999"], "a picture has at most"),
     "huge steps": (["vis", NET, "head:0", "--steps", "1000000000000"], "--steps"),
     "steps in other digits": (["vis", NET, "head:0", "--steps", "²"], "--steps"),
-    "huge seed": (["vis", NET, "head:0", "--seed", str(2**80)], "--seed"),
+    "huge seed": (["vis", NET, "head:0", "--seed", str(2**80)], "seed '12089"),
     "huge batch": (["collage", NET, "head", "--batch", str(10**12)], "--batch"),
     "no batch": (["collage", NET, "head", "--batch", "0"], "--batch"),
     "tile below 0": (["vis", NET, "head:0", "--tile", "-5"], "--tile"),
     "channel in other digits": (["vis", NET, "head:²"], "no channel named '²'"),
     "channel of two dashes": (["vis", NET, "head:--5"], "no channel named '--5'"),
-    "class in other digits": (["vis", NET, "--class", "²"], "no channel named '²'"),
+    "class in other digits": (["vis", NET, "--class", "²"], "no class named '²'"),
     "huge channel": (["vis", NET, "head:99999999999"], "no channel 99999999999 in layer 'head': it has 3"),
     "huge channels": (
         ["collage", NET, "head", "--channels", "0-99999999999"],
@@ -177,12 +177,28 @@ BAD = {
     "weights missing": (["vis", NET, "head:0", "--weights", "w.pth"], "there is no file of weights 'w.pth'"),
     "weights that do not fit": (["vis", NET, "head:0", "--weights", "odd.pth"], "'odd.pth' do not fit Small"),
     "no steps": (["vis", NET, "head:0", "--steps", "0"], "--steps"),
-    "seed below 0": (["vis", NET, "head:0", "--seed", "-1"], "--seed"),
+    "seed below 0": (["vis", NET, "head:0", "--seed", "-1"], "seed '-1': give numbers"),
     "unknown parameterisation": (["vis", NET, "head:0", "--param", "wavelet"], "fourier"),
     "unknown device": (["vis", NET, "head:0", "--device", "abacus"], "device 'abacus' is not available"),
     "unknown command": (["viz", NET], "viz"),
     "unknown option": (["vis", NET, "head:0", "--colour"], "--colour"),
-    "nothing to draw": (["vis"], "NETWORK"),
+    "no network": (["vis"], "NETWORK"),
+    "nothing to draw": (["vis", NET], "nothing to draw: give LAYER, LAYER:CHANNEL or --class"),
+    "nothing to collect": (["collage", NET], "nothing to draw: give LAYER or --classes"),
+    "no photograph to dream of": (["dream", NET, "features/2"], "IMAGE"),
+    "nothing to attribute": (["attribute", NET], "IMAGE"),
+    "words of a name": (["vis", NET, "--class", "fat cat"], "no class named 'fat cat': did you mean 'cat'"),
+    "no number as mean": (["vis", NET, "head:0", "--mean", "grey"], "mean 'grey': give a number"),
+    "two means for three channels": (["vis", NET, "head:0", "--mean", "0,1"], "mean has 2 values"),
+    "a deviation of 0": (["vis", NET, "head:0", "--std", "0"], "std must be positive"),
+    "no file of names": (["vis", NET, "head:0", "--names", "n.txt"], "there is no file of names 'n.txt'"),
+    "too few names": (["classes", NET, "--names", "few.txt"], "holds 2 names for 3 outputs"),
+    "frames of a still": (["vis", NET, "head:0", "--frames", "4"], "only a .gif is animated"),
+    "more frames than steps": (
+        ["vis", NET, "head:0", "--frames", "4", "--steps", "3", "-o", "a.gif"],
+        "these are more than the 3 steps",
+    ),
+    "a class that is not there": (["classes", NET, "horse"], "no class contains 'horse'"),
     "a help that is no help": (["vis", NET, "head:0", "--hepl"], "optvis vis"),
 }
 
@@ -191,6 +207,7 @@ BAD = {
 def test_bad_input_gives_a_message_and_exit_code_2(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "folder.png").mkdir()
     torch.save(seeded(torch.nn.Linear, 2, 2).state_dict(), "odd.pth")
+    (folder / "few.txt").write_text("cat\ndog\n")
     there = sorted(folder.iterdir())
     arguments, message = BAD[name]
     assert run(arguments) == 2
@@ -286,7 +303,7 @@ def test_an_interrupted_picture_is_kept(
 def test_before_the_first_step_nothing_is_saved(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signum: signal.Signals
 ) -> None:
-    monkeypatch.setattr("optvis.cli.load_network", lambda *_: signal.raise_signal(signum))
+    monkeypatch.setattr("optvis.cli.load_network", lambda *_, **__: signal.raise_signal(signum))
     assert run(["vis", NET, "head:0"]) == SIGNALS[signum]
     assert capsys.readouterr().err.endswith("optvis: interrupted; nothing was saved\n")
     assert not (folder / "vis.png").exists()
@@ -444,7 +461,7 @@ def test_redraw(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in capsys.readouterr().err
     assert run(["redraw", "a.png", NET, "--weights", "moved.pth", "-o", "b.png"]) == 0
     assert (np.asarray(Image.open("a.png")) == np.asarray(Image.open("b.png"))).all()
-    assert run(["vis", "pattern:rings", "-o", "a.png", "--steps", "4"]) == 0
+    assert run(["vis", "demo", "pattern:rings", "-o", "a.png", "--steps", "4"]) == 0
     assert run(["redraw", "a.png", "-o", "b.png"]) == 0
     assert (np.asarray(Image.open("a.png")) == np.asarray(Image.open("b.png"))).all()
 
@@ -454,7 +471,10 @@ def test_redraw(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (None, "'a.png' carries no settings of optvis"),
         ({"network": "nets.py:Small"}, "which is Python code: if you trust it, give it after FILE"),
-        ({"network": "DemoNetwork"}, "was drawn from 'DemoNetwork', and does not say where to find it: give demo"),
+        (
+            {"network": "DemoNetwork"},
+            "was drawn from 'DemoNetwork', and does not say where to find it: give efficientnet_lite0",
+        ),
         ({}, "was drawn from 'None', and does not say where to find it"),
         ({"network": "demo", "weights": "none.pth"}, "there is no file of weights 'none.pth'"),
         ({"network": "torchvision:resnet_18"}, "torchvision has no network 'resnet_18'"),
@@ -470,7 +490,9 @@ def test_redraw_of_what_cannot_be_drawn(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["layers"], ["vis"], ["collage"], ["dream"], ["redraw"], ["attribute"]])
+@pytest.mark.parametrize(
+    "command", [[], ["layers"], ["classes"], ["vis"], ["collage"], ["dream"], ["redraw"], ["attribute"], ["bench"]]
+)
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     out = capsys.readouterr().out
@@ -480,13 +502,17 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 def test_as_a_module(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "optvis", "--help"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr
-    for command in ("layers", "vis", "collage", "dream", "redraw", "attribute", "bench"):
+    for command in ("layers", "classes", "vis", "collage", "dream", "redraw", "attribute", "bench"):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["vis", "pattern:rings"], ["collage", "pattern", "--channels", "0-1"], ["dream", "features/6", "photo.png"]],
+    [
+        ["vis", "demo", "pattern:rings"],
+        ["collage", "demo", "pattern", "--channels", "0-1"],
+        ["dream", "demo", "features/6", "photo.png"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_precision_is_passed_on(
@@ -499,3 +525,39 @@ def test_precision_is_passed_on(
     assert read_settings("a.png")["precision"] == "bfloat16"
     assert run([*arguments, *common, "half"]) == 2
     assert "precision 'half': choose 'auto', 'fp32', 'bf16' or 'fp16'" in capsys.readouterr().err
+
+
+def test_classes_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["classes", "demo", "R"]) == 0
+    assert "pattern:5  rings\n" in capsys.readouterr().out
+    assert run(["classes", "torchvision:squeezenet1_1", "bald"]) == 0
+    assert capsys.readouterr().out == "22  bald eagle\n"
+    (folder / "names.txt").write_text("hare\nhound\nhedgehog\n")
+    assert run(["vis", NET, "--class", "hedgehog", "--names", "names.txt", "-o", "a.png", "--steps", "2", "-q"]) == 0
+    assert capsys.readouterr().out == "" and read_settings("a.png")["names"] == "names.txt"
+
+
+def test_layers_are_chosen(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    assert run(["layers", NET, "--depth", "1"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["layer", "features", "head"]
+    assert run(["layers", NET, "linear"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["layer", "head"]
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("optvis 0.")
+
+
+def test_several_channels_and_an_animation(folder: Path) -> None:
+    assert run(["vis", NET, "features/2:0,3-4", "-o", "a.npy", "--steps", "2", "--size", "16"]) == 0
+    assert len(np.load("a.npy")) == 3
+    command = ["vis", NET, "head:0", "--steps", "6", "--frames", "3", "--size", "16", "--transforms", "none"]
+    assert run([*command, "-o", "a.gif"]) == 0
+    assert Image.open("a.gif").n_frames == 3
+
+
+def test_normalisation_is_passed_on(folder: Path) -> None:
+    assert run(["vis", NET, "head:0", "-o", "a.png", "--steps", "2", "--mean", "0.1,0.2,0.3", "--std", "0.5"]) == 0
+    settings = read_settings("a.png")
+    assert settings["mean"] == pytest.approx([0.1, 0.2, 0.3]) and settings["std"] == [0.5] * 3

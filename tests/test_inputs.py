@@ -1,16 +1,19 @@
 """What a network takes: channels, size, normalisation, type and further inputs."""
 
+import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 from small_networks import Small, vit
 from torch import nn
 
 from optvis.network import NetworkInput
 from optvis.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from optvis.network.inputs import channel_names
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
@@ -18,11 +21,7 @@ from optvis.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
 def test_the_number_of_channels_is_read(channels: int, wrap: Callable[[nn.Module], nn.Module]) -> None:
     given = NetworkInput.of(wrap(Small(channels)))
     assert given.channels == channels and given.size is None
-    if channels == 3:
-        assert (given.mean, given.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    else:
-        assert given.mean == pytest.approx([sum(IMAGENET_MEAN) / 3] * channels)
-        assert given.std == pytest.approx([sum(IMAGENET_STD) / 3] * channels)
+    assert (given.mean, given.std) == ((0.0,) * channels, (1.0,) * channels)
     assert (given.device, given.dtype) == (torch.device("cpu"), torch.float32)
 
 
@@ -85,3 +84,63 @@ def test_mean_and_std_that_do_not_fit_are_errors(options: dict[str, Any], messag
 def test_a_mean_of_zero_is_a_mean() -> None:
     given = NetworkInput.of(Small(), mean=0.0, std=1.0)
     assert (given.mean, given.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def told(network: nn.Module, **given: Any) -> tuple[NetworkInput, list[str]]:
+    """The input and what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = NetworkInput.of(network, **given)
+    return found, [str(one.message) for one in caught]
+
+
+def test_how_images_are_normalised_is_assumed_once_and_said() -> None:
+    network = Small(1)
+    given, messages = told(network)
+    assert (given.mean, given.std) == ((0.0,), (1.0,)) and len(messages) == 1
+    assert "for Small is not known; assumed: mean 0 and standard deviation 1" in messages[0]
+    assert "mean= and std= (--mean and --std), or set network.image_mean" in messages[0]
+    assert given.normalisation.startswith("not known; assumed") and told(network)[1] == []
+
+
+def test_what_is_said_of_normalisation_is_not_warned_of() -> None:
+    assert told(Small(1), mean=0.5, std=0.25)[1] == []
+    network = Small(1)
+    network.image_mean, network.image_std = [0.1], [0.3]
+    given, messages = told(network)
+    assert (given.mean, given.std, given.normalisation, messages) == ((0.1,), (0.3,), "the network's", [])
+
+
+def test_normalisation_of_networks_with_imagenets_classes() -> None:
+    given, messages = told(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 1000)))
+    assert (given.mean, given.std, messages) == (IMAGENET_MEAN, IMAGENET_STD, [])
+    assert "1000 outputs" in given.normalisation
+    given, messages = told(torchvision.models.squeezenet1_1(num_classes=10))
+    assert (given.mean, given.std) == (IMAGENET_MEAN, IMAGENET_STD) and "ImageNet's mean" in messages[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "number", "name"),
+    [
+        (lambda: torchvision.models.squeezenet1_1(), "", 1, "goldfish"),
+        (lambda: torchvision.models.squeezenet1_1(), "classifier/1", 22, "bald eagle"),
+        (lambda: torchvision.models.resnet18(), "fc", 207, "golden retriever"),
+        (lambda: pytest.importorskip("timm").create_model("resnet18"), "", 130, "flamingo"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 1000)), "2", 99, "goose"),
+    ],
+)
+def test_imagenets_classes_have_names(make: Callable[[], nn.Module], layer: str, number: int, name: str) -> None:
+    names = channel_names(make(), layer, 1000)
+    assert names is not None and names[number] == name
+
+
+def test_names_of_a_larger_set_of_imagenets_classes() -> None:
+    network = pytest.importorskip("timm").create_model("vit_tiny_patch16_224.augreg_in21k", depth=1)
+    names = channel_names(network, "", 21843)
+    assert names is not None and any("bald eagle" in name for name in names)
+
+
+def test_hidden_layers_and_other_classifiers_have_no_names_of_imagenet() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 1000, 1), nn.Flatten(), nn.Linear(1000, 1000))
+    assert channel_names(network, "0", 1000) is None
+    assert channel_names(torchvision.models.squeezenet1_1(num_classes=10), "", 10) is None

