@@ -89,7 +89,7 @@ class Prepared:
     def _make_ready(self, precision: str, size: Size) -> Ready:
         given = self.given
         if not self.layers:
-            dtype = choose_precision(precision, given.device, given.dtype)
+            dtype = choose_precision(precision, given.device, self.shadow)
             return Ready(Forward(self.shadow, given, self.extra, dtype), Overrides({}))
         probed = self.probe.at(size)
         calls = {layer: shape.calls for layer, shape in probed.layers.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_networks import Tiny, seeded, snapshot
+from torch import nn
 
 from optvis import ImageParam, OptVis
 from optvis.network.precision import choose_precision
@@ -44,12 +45,15 @@ def test_small_gradients_survive_half_precision() -> None:
 def test_the_precision_is_decided_by_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, has in (("_is_amx_tile_supported", False), ("_is_avx512_bf16_supported", True)):
         monkeypatch.setattr(torch.cpu, name, lambda has=has: has, raising=False)
-    assert choose_precision("auto", CPU, torch.float32) == torch.bfloat16
-    assert choose_precision("fp32", CPU, torch.float32) == torch.float32
+    network = seeded(Tiny)
+    assert choose_precision("auto", CPU, network) == torch.bfloat16
+    assert choose_precision("fp32", CPU, network) == torch.float32
+    depthwise = nn.Sequential(network, nn.Conv2d(4, 8, 3, groups=4))
+    assert choose_precision("auto", CPU, depthwise) == torch.float32, "no faster in bfloat16, and worse"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    assert choose_precision("auto", CPU, torch.float32) == torch.float32
-    assert choose_precision("auto", CPU, torch.float16) == torch.float16, "as the network comes"
-    assert choose_precision("bf16", CPU, torch.float32) == torch.bfloat16
+    assert choose_precision("auto", CPU, network) == torch.float32
+    assert choose_precision("bf16", CPU, network) == torch.bfloat16
+    assert choose_precision("auto", CPU, seeded(Tiny).half()) == torch.float16, "as the network comes"
 
 
 def test_an_unknown_precision_is_refused_before_the_first_step() -> None:

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_precision(name: str, device: torch.device, own: torch.dtype) -> torch.dtype:
+def choose_precision(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
     """The type in which a network computes.
 
     Args:
         name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 for float32 weights if the device computes in
-            it natively (AMX, AVX-512 BF16, Ampere and newer), otherwise the type of the weights. The choice depends
-            on the machine only, and so is always the same.
+            it natively (AMX, AVX-512 BF16, Ampere and newer), otherwise the type of the weights. On a CPU, networks
+            with depthwise convolutions also keep their type: there bfloat16 makes them no faster, and the pictures of
+            EfficientNet worse. The choice depends only on machine and network, and so is always the same.
         device: where it runs.
-        own: type of the network's weights.
+        network: the network.
 
     Raises:
         ValueError: an unknown precision.
@@ -28,7 +29,16 @@ def choose_precision(name: str, device: torch.device, own: torch.dtype) -> torch
         return PRECISIONS[name]
     if name != "auto":
         raise ValueError(f"precision {name!r}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
-    return torch.bfloat16 if own == torch.float32 and _has_bf16(device) else own
+    own = own_type(network)
+    depthwise = device.type == "cpu" and any(
+        1 < getattr(module, "groups", 1) == getattr(module, "in_channels", 0) for module in network.modules()
+    )
+    return torch.bfloat16 if own == torch.float32 and _has_bf16(device) and not depthwise else own
+
+
+def own_type(network: nn.Module) -> torch.dtype:
+    """The type of a network's weights; float32 if it has none."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _has_bf16(device: torch.device) -> bool:

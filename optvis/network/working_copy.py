@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from .addresses import module_at
-from .precision import choose_precision
+from .precision import choose_precision, own_type
 from .shadow import hooks_of, shadow
 
 Look = Callable[[nn.Module, torch.dtype, torch.memory_format], Mapping[str, Tensor]]
@@ -46,13 +46,13 @@ def working_copy(
     Raises:
         ValueError: the network does not work in the given precision.
     """
-    own = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+    own = own_type(network)
     plain = torch.contiguous_format
     kept = {module_at(network, address) for address in layers}
     with torch.no_grad(), _observed(network) as seen:
         truth = look(network, own, plain)
     why: Exception | None = None
-    wanted = choose_precision(precision, device, own)
+    wanted = choose_precision(precision, device, network)
     for dtype in dict.fromkeys([wanted, own] if precision == "auto" else [wanted]):
         fast = torch.channels_last if device.type == "cpu" or dtype != torch.float32 else plain
         for fold, layout in ((True, fast), (False, fast), (False, plain)):
