@@ -13,7 +13,9 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from skimage import data
+from torch import nn
 from torchvision import models
 
 from optvis.attribution import METHODS
@@ -74,11 +76,16 @@ def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with the photographs that the pages name."""
+    """A folder with the files that the pages name: photographs, and a reader's own network."""
     (tmp_path / "photographs").mkdir()
     for name in ("cat", "photo", "photographs/chelsea"):
         Image.fromarray(data.chelsea()).save(tmp_path / f"{name}.jpg")
     Image.fromarray(data.coffee()).save(tmp_path / "photographs" / "coffee.jpg")
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\n\ndef make_network():\n"
+        "    network = nn.Sequential()\n    network.layer3 = nn.Conv2d(3, 8, 3)\n    return network\n"
+    )
+    save_file(nn.ModuleDict({"layer3": nn.Conv2d(3, 8, 3)}).state_dict(), tmp_path / "mine.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -112,7 +119,13 @@ def run_shell(block: Block, page: str) -> None:
             assert run(words[1:]) == 0, f"{page}, line {block.line}: {command}"
 
 
-@pytest.mark.parametrize("page", ["README.md", *PAGES])
+def marked(page: str) -> Any:
+    """The page as a parameter; slow if it uses a network of full size."""
+    large = "load_network" in (ROOT / page).read_text(encoding="utf-8")
+    return pytest.param(page, marks=[pytest.mark.slow] if large else [])
+
+
+@pytest.mark.parametrize("page", map(marked, ["README.md", *PAGES]))
 def test_every_block_of_a_page_runs(
     page: str, few_steps: None, no_downloads: None, folder: Path, methods: None
 ) -> None:
@@ -128,18 +141,23 @@ def test_every_block_of_a_page_runs(
             assert block.language == "text", f"{page}, line {block.line}: name the block's language: python, sh or text"
 
 
-def lines_of_ours(text: str) -> list[str]:
-    """The code in the last column of the tables whose last column is headed "optvis"."""
+def code_in_tables(page: str) -> list[str]:
+    """The code in the last column of tables of other tools, and in the gallery."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     tables = re.findall(r"^\|.*\| optvis \|\n\|[-| ]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
     cells = [line.rstrip(" |\n").rsplit(" | ", 1)[1] for table in tables for line in table.splitlines()]
-    return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)]
+    return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)] + re.findall(r"<br> `([^`]+)`", text)
 
 
-def test_each_line_for_users_of_other_tools_runs(few_steps: None, no_downloads: None, folder: Path) -> None:
-    text = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
-    space: dict[str, Any] = {"__name__": __name__}
-    run_python(next(blocks(text)), "docs/coming-from.md", space)
-    lines = lines_of_ours(text)
-    assert len(lines) > 50
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "least"), [("docs/coming-from.md", 50), ("README.md", 10)])
+def test_the_code_in_tables_runs(
+    page: str, least: int, few_steps: None, no_downloads: None, folder: Path, methods: None
+) -> None:
+    space: dict[str, Any] = {"__name__": __name__, "data": data, "Image": Image}
+    exec("from optvis import *; from optvis.attribution import *", space)
+    run_python(next(block for block in blocks((ROOT / page).read_text()) if block.language == "python"), page, space)
+    lines = code_in_tables(page)
+    assert len(lines) >= least
     for line in lines:
         exec(compile(line, line, "exec"), space)
