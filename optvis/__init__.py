@@ -1,6 +1,7 @@
 """Feature visualisation for PyTorch: see what a layer, channel, neuron or direction of a network looks for."""
 
 from .activations import activations
+from .attribution import Gradcam, attribute
 from .engine import OptVis
 from .images import denorm, norm
 from .network import get_layer_names
@@ -20,8 +21,13 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
+from .recipes import collage
 from .redraw import redraw
+from .versions import own_version
 from .visualisation import Visualisation
+from .zoo import load_network
+
+__version__ = own_version()
 
 __all__ = [
     "L1",
@@ -34,6 +40,7 @@ __all__ = [
     "DeepDreamObjective",
     "Direction",
     "FourierParam",
+    "Gradcam",
     "ImageFile",
     "ImageParam",
     "Layer",
@@ -45,9 +52,13 @@ __all__ = [
     "PixelParam",
     "TotalVariation",
     "Visualisation",
+    "__version__",
     "activations",
+    "attribute",
+    "collage",
     "denorm",
     "get_layer_names",
+    "load_network",
     "norm",
     "redraw",
 ]

@@ -62,7 +62,7 @@ def activations(
         raise ValueError("no layers: give at least one address, as get_layer_names(network) lists them")
     extra = options.get("extra_inputs", ())
     extra = (extra,) if isinstance(extra, Tensor) else extra
-    prepared = Prepared(network, tuple(dict.fromkeys(found)), given, extra, options.get("channel_axis"))
+    prepared = Prepared(network, list(dict.fromkeys(found)), given, extra, options.get("channel_axis"))
     return _activations(prepared, _batches(images, as_count("batch", batch), given))
 
 
@@ -77,10 +77,9 @@ def _activations(prepared: Prepared, batches: Iterable[Tensor]) -> Iterator[dict
             images = images.to(given.device)
             images = images if shown is None else resize(images, shown)
             ready = forward.seeded(0, probed.random)
+            alone = len(images) > 1 and prepared.probe.alone
             with torch.no_grad():
-                parts = [
-                    ready.activations(part, probed.layers) for part in images.split(1 if probed.alone else len(images))
-                ]
+                parts = [ready.activations(part, probed.layers) for part in images.split(1 if alone else len(images))]
         yield {layer: torch.cat([part[layer] for part in parts]) for layer in prepared.layers}
 
 

@@ -10,8 +10,9 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -25,16 +26,15 @@ FLOAT32_MAX = 3.4028234663852886e38
 def as_size(size: int | Sequence[int]) -> Size:
     """(height, width) from a number or a pair; raises ``ValueError`` on anything else."""
     given = _plain(size)
-    pair = tuple(map(whole, given if isinstance(given, (tuple, list)) else (given, given)))
-    if len(pair) != 2 or any(n is None or n < 1 for n in pair):
+    pair = [whole(one) or 0 for one in (given if isinstance(given, (tuple, list)) else (given, given))]
+    if len(pair) != 2 or min(pair) < 1:
         raise ValueError(f"size {shown(size)}: give a number of pixels, or (height, width), both whole and positive")
-    height, width = pair
-    if height * width > MOST_PIXELS:  # type: ignore[operator]
+    if pair[0] * pair[1] > MOST_PIXELS:
         raise ValueError(
             f"size {shown(size)}: give a number of pixels, or (height, width), of at most {MOST_PIXELS} pixels in all "
             "(16384 × 16384)"
         )
-    return pair  # type: ignore[return-value]
+    return pair[0], pair[1]
 
 
 def as_pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -65,15 +65,8 @@ def as_number(
 ) -> float:
     """``value`` as a ``float``; raises ``ValueError``, naming it, on anything but a number of this range.
 
-    NaN, infinity, ``bool`` and what float32 cannot hold are refused.
-
-    Args:
-        name: of the argument.
-        value: its value.
-        low: the smallest value; ``None`` for any.
-        high: the largest value; ``None`` for any.
-        ends: whether the limits belong to the range, in interval notation: ``"(]"`` excludes ``low``.
-        kind: what the error asks for.
+    NaN, infinity, ``bool`` and what float32 cannot hold are refused. ``ends`` says whether ``low`` and ``high``, if
+    given, belong to the range, in interval notation: ``"(]"`` excludes ``low``. ``kind`` is what the error asks for.
     """
     number = real(value)
     if number is not None and abs(number) <= FLOAT32_MAX:
@@ -83,15 +76,25 @@ def as_number(
             return number
     elif number is not None or (low is None and high is None):
         kind = kind.replace("a number", "a finite number")
-    raise ValueError(f"{name} {shown(value)}: give {kind}{_within(low, high, ends)}")
+    limits = ("" if low is None else ends[0]) + ("" if high is None else ends[1])
+    raise ValueError(f"{name} {shown(value)}: give {kind}{_LIMITS[limits].format(low, high)}")
+
+
+_LIMITS = {
+    "": "",
+    "[": " of at least {0:g}",
+    "(": " above {0:g}",
+    "]": " of at most {1:g}",
+    ")": " below {1:g}",
+    "[]": " from {0:g} to {1:g}",
+    "[)": " from {0:g} to below {1:g}",
+    "(]": " above {0:g} and up to {1:g}",
+    "()": " above {0:g} and below {1:g}",
+}
 
 
 def as_seeds(seed: Any, count: int) -> tuple[int, ...]:
-    """A seed for each of ``count`` pictures: consecutive numbers from the given one, or the given list.
-
-    Raises:
-        ValueError: a seed that is not a whole number from -2^63 to 2^63 - 1, or not ``count`` seeds.
-    """
+    """A seed for each of ``count`` pictures: consecutive numbers from the given one, or the given list."""
     seeds = _plain(seed)
     if not isinstance(seeds, (list, tuple, range)):
         first = as_whole("seed", seeds, -(2**63), 2**63 - count)
@@ -116,40 +119,29 @@ def as_function(name: str, value: Any, what: str) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
+def as_kind(value: T, kind: type | tuple[type, ...], what: str) -> T:
+    """``value``; raises ``TypeError`` on another type, ``what`` says what it should be."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{what}, not {shown(value)}")
+    return value
+
+
 def as_numbers(name: str, values: Any, count: int, of: str) -> tuple[float, ...]:
-    """``count`` finite numbers, from a list of as many or from one for all.
-
-    Args:
-        name: of the argument.
-        values: a number, or a list, array or tensor of them.
-        count: how many are needed.
-        of: what they belong to, for the error.
-
-    Raises:
-        TypeError: something that is neither.
-        ValueError: another number of them, or one that is not finite.
-    """
+    """``count`` finite numbers from a list of as many or from one for all; ``of`` is what they belong to."""
     given = _plain(values)
-    numbers = list(given[: count + 1]) if isinstance(given, (list, tuple, range)) else [given] * count
-    numbers = [real(one) for one in numbers]
+    several = isinstance(given, (list, tuple, range))
+    numbers: list[Any] = [real(one) for one in (given[:MOST] if several else [given] * count)]
     if None in numbers:
         raise TypeError(f"{name} {shown(values)}: give a number, or one for each of {count} {of}")
     if len(numbers) != count:
-        raise ValueError(f"{name} has {_length(given)} values {shown(values)}, but the {of} are {count}")
+        raise ValueError(f"{name} has {len(numbers)} values {shown(values)}, but the {of} are {count}")
     if not all(abs(one) <= FLOAT32_MAX for one in numbers):
         raise ValueError(f"{name} must be finite for each of {count} {of}, not {shown(values)}: give {name}=")
     return tuple(numbers)
 
 
 def as_list(name: str, values: Any, what: str, most: int = MOST) -> list[Any]:
-    """A list from any iterable but a text; raises ``ValueError``, naming it, on what cannot be iterated.
-
-    Args:
-        name: of the argument.
-        values: what was given for it.
-        what: what the error asks for.
-        most: the largest number of values.
-    """
+    """A list of at most ``most`` values from any iterable but a text or mapping; the error asks for ``what``."""
     if not is_list(values):
         raise ValueError(f"{name} {shown(values)}: give {what}")
     listed = list(itertools.islice(values, most + 1))
@@ -190,13 +182,9 @@ def choice(what: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def nearest(value: Any, choices: Iterable[str], otherwise: str | None = None, cutoff: float = 0.4) -> str:
-    """The end of an error: ``"did you mean 'a' or 'b'?"``, at most three names.
+    """The end of an error: ``"did you mean 'a' or 'b'?"``, at most three choices with a similarity above ``cutoff``.
 
-    Args:
-        value: the invalid value.
-        choices: the valid ones.
-        otherwise: the text if no choice is near; by default it lists the choices.
-        cutoff: the least similarity of a near choice, from 0 to 1.
+    If none is near, it is ``otherwise``, by default a list of the choices.
     """
     known = list(choices)
     near = difflib.get_close_matches(str(value), known, n=3, cutoff=cutoff)
@@ -213,30 +201,10 @@ def either(names: Iterable[object]) -> str:
     return " or ".join(map(repr, names))
 
 
-def _length(values: Any) -> int | str:
-    try:
-        return len(values)
-    except OverflowError:  # of a range
-        return "too many"
-
-
 def _plain(value: Any) -> Any:
     """A Python number for a NumPy number or an array or tensor without axes; a list for one with a single axis."""
     axes = getattr(value, "ndim", None)
     return value.tolist() if isinstance(axes, int) and axes < 2 and hasattr(value, "tolist") else value
-
-
-def _within(low: float | None, high: float | None, ends: str) -> str:
-    if low is not None and high is not None and ends == "()":
-        return f" above {low:g} and below {high:g}"
-    if low is not None and high is not None:
-        start = f" from {low:g} " if ends[0] == "[" else f" above {low:g} and up "
-        return f"{start}to {high:g}" if ends[1] == "]" else f"{start}to below {high:g}"
-    if low is not None:
-        return f" of at least {low:g}" if ends[0] == "[" else f" above {low:g}"
-    if high is not None:
-        return f" of at most {high:g}" if ends[1] == "]" else f" below {high:g}"
-    return ""
 
 
 def shown(value: Any) -> str:

@@ -42,7 +42,7 @@ class Compiler:
         try:
             return self._made(see, image.detach().contiguous(), rng)
         except Exception as error:
-            if isinstance(error, RuntimeError) and out_of_memory(error):
+            if out_of_memory(error):
                 raise
             self.failure = (str(error).splitlines() or [type(error).__name__])[0][:200]
             return see
@@ -53,7 +53,7 @@ class Compiler:
         record = _Recorded(rng)
         with rng.undone():
             truth = scores_and_gradient(see, image, record)
-        numbers = record.numbers
+        numbers, shape = record.numbers, image.shape
 
         def step(image: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:
             return scores_and_gradient(see, image, _Given(rng, numbers))
@@ -61,14 +61,13 @@ class Compiler:
         written = make_fx(step)(image, *numbers)
         pure = make_fx(torch.func.functionalize(written, remove="mutations_and_views"))(image, *numbers)
         graph, constants = _without_constants(pure)
-        tensors = (image, *numbers, *constants)
-        key = (graph.code, tuple((t.shape, t.stride(), t.dtype, t.device) for t in tensors))
-        inputs: list[Any] = list(tensors)
+        inputs: list[Any] = [image, *numbers, *constants]
+        key = (graph.code, tuple((t.shape, t.stride(), t.dtype, t.device) for t in inputs))
         if key not in self._compiled:
-            on_gpu = image.device.type == "cuda"
             from torch import _inductor  # takes seconds to import
 
-            self._compiled[key] = _inductor.compile(graph, inputs, {"triton.cudagraphs": True} if on_gpu else {})
+            options = {"triton.cudagraphs": True} if image.device.type == "cuda" else {}
+            self._compiled[key] = _inductor.compile(graph, inputs, options)
         compiled = self._compiled[key]
         with torch.no_grad():
             found = compiled(*inputs)
@@ -76,15 +75,14 @@ class Compiler:
             if not torch.allclose(is_now, was, rtol=1e-2, atol=1e-2 * float(was.abs().max())):
                 raise ValueError(f"the compiled step gives different {what}")
 
-        shape = image.shape
-
         def quick(image: Tensor, rng: Rng) -> Tensor:
             if image.shape != shape:
                 return see(image, rng)  # a smaller tile at the edge
 
             def compute(image: Tensor) -> tuple[Tensor, Tensor]:
-                scores, gradient = compiled(image.contiguous(), *record.again(rng), *constants)
-                return scores.clone(), gradient.clone()  # the next run of a CUDA graph overwrites its outputs
+                # The next run of a CUDA graph overwrites its outputs.
+                scores, gradient = map(torch.clone, compiled(image.contiguous(), *record.again(rng), *constants))
+                return scores, gradient
 
             return along_with_gradient(image, compute)
 
@@ -125,8 +123,8 @@ class _Given(Rng):
 def _without_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
     """The graph with its weights and constants turned into inputs, and their values."""
     inputs: dict[str, torch.fx.Node] = {}
-    last = [node for node in graph.graph.nodes if node.op == "placeholder"][-1]
-    for node in [node for node in graph.graph.nodes if node.op == "get_attr"]:
+    last = graph.graph.find_nodes(op="placeholder")[-1]
+    for node in graph.graph.find_nodes(op="get_attr"):
         name = str(node.target)
         if name not in inputs:
             with graph.graph.inserting_after(last):

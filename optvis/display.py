@@ -1,10 +1,16 @@
-"""Finding out where pictures can be shown: in a notebook or on a screen."""
+"""Where pictures and the progress of a run are shown: in a notebook, on a screen or in a terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .checks import shown
 
 
 def has_screen() -> bool:
@@ -23,3 +29,19 @@ def notebook_display() -> Any:
     from IPython.display import display
 
     return display
+
+
+def progress_bar(total: int, verbose: bool | str, description: str) -> Any:
+    """A progress bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never."""
+    if not isinstance(verbose, (bool, int, str)) or verbose not in (True, False, "always"):
+        raise ValueError(f"verbose={shown(verbose)}: choose True, False or 'always'")
+    # With ``None``, tqdm shows a bar only in a terminal.
+    disabled = None if "ipykernel" not in sys.modules and verbose is True else not verbose
+    return tqdm(total=total, disable=disabled, desc=description[:40])
+
+
+def advance(bar: Any, scores: Tensor) -> None:
+    """Advance the bar by one; scores are read, which waits for the device, only when the bar is redrawn."""
+    if not bar.disable and time.time() - bar.last_print_t >= bar.mininterval:
+        bar.set_postfix_str(f"score {scores.mean().item():.4g}", refresh=False)
+    bar.update()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,21 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from .checks import Size, as_function, whole
+from .display import advance, progress_bar
 from .interrupts import Interrupt, interruptible, postponed
-from .network import Extra, LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
+from .network import LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
 from .network.inputs import usable_device
 from .objectives import Class, DeepDream, LayerObjective, Objective, as_objective
 from .objectives.algebra import IMAGE
-from .params import Param
+from .params import ImageParam, Param
 from .plan import Plan
 from .prepared import Prepared
-from .progress import advance, progress_bar
 from .rng import Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
 from .scoring import ScoreFunction
-from .settings import SOFTNESS, Settings, adam, as_transforms
+from .settings import SOFTNESS, Settings, adam
 from .tiles import in_tiles, tile_size
 from .visualisation import Visualisation
 
@@ -43,22 +44,19 @@ class OptVis:
     Args:
         network: any ``nn.Module`` that takes images. It is only read: all work is done on a shadow of it.
         objective: an ``Objective``, a string (``"features/18:12"``), or a list of these, one picture for each.
-        transforms: random augmentations, a callable or a list of them; ``None`` for the default
-            (``transforms.standard``).
+        transforms: random augmentations, a callable or a list; ``None`` for the default (``transforms.standard``).
         optim: the optimiser, called with parameters, ``lr=`` and ``weight_decay=``: a class such as
             ``torch.optim.AdamW``, or by default ``adam``.
         device: where to run; by default the network's device. On another device a copy of the weights is used.
-        grad_tfms: a callable or a list of them, applied to the gradient of each parameter after each backward pass.
+        grad_tfms: a callable or a list, applied to the gradient of each parameter after each backward pass.
         mean: per channel; by default that of the network's configuration, or ImageNet's.
         std: likewise.
         extra_inputs: further inputs of the network after the image: a tuple, or a dict of named inputs. Tensors whose
             first axis has length 1 are repeated for each picture.
-        channel_axis: the channel axis of layers' outputs, for all layers or ``{layer: axis}``; found by probing if not
-            given.
+        channel_axis: of layers' outputs, for all layers or ``{layer: axis}``; by default found by probing.
         channel_noise: n between 0 and 1: at each step, every output channel of each convolution and fully connected
             layer is multiplied by a random factor between 1 - n and 1 + n, so that the picture does not depend on the
-            exact weights. By default 0.6 over the square root of the number of such layers up to the objective's,
-            at most 0.1.
+            exact weights. By default 0.6 over the square root of the number of such layers, at most 0.1.
         relu_softness: half the width of the band around 0 in which ReLUs pass gradients in part, in root mean squares
             of their input (see ``optvis.network.soft_relu``). 0 for exact gradients.
 
@@ -86,25 +84,14 @@ class OptVis:
         if isinstance(channel_axis, Mapping):
             channel_axis = {find_layer(network, layer): axis for layer, axis in channel_axis.items()}
         own = NetworkInput.of(network, mean, std)
-        extra: Extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
         self.network = network
         self.input = replace(own, device=own.device if device is None else usable_device(device))
         self.settings = Settings(
             objective=as_objective(objective).located(lambda layer: find_layer(network, layer)),
-            transforms=as_transforms(transforms),
-            optim=optim,
-            grad_tfms=tuple(grad_tfms)
-            if isinstance(grad_tfms, (list, tuple))
-            else ()
-            if grad_tfms is None
-            else (grad_tfms,),
-            mean=mean,
-            std=std,
-            extra_inputs=extra,
-            channel_axis=channel_axis,
-            channel_noise=channel_noise,
+            transforms=transforms, optim=optim, grad_tfms=grad_tfms, mean=mean, std=std,  # type: ignore[arg-type]
+            extra_inputs=extra_inputs, channel_axis=channel_axis, channel_noise=channel_noise,  # type: ignore[arg-type]
             relu_softness=relu_softness,
-        )
+        )  # fmt: skip
         self._prepared: list[Prepared] = []  # those that no call uses at present
 
     @classmethod
@@ -116,29 +103,14 @@ class OptVis:
         neuron: int | Sequence[int] | None = None,
         **options: Any,
     ) -> OptVis:
-        """Make an ``OptVis`` for a layer, one of its channels or one of its neurons.
-
-        Args:
-            network: any ``nn.Module`` that takes images.
-            layer: an address (``features/18``, ``features.18``, ``features/18:12``) or the module itself.
-            channel: index or name; a list makes one picture for each.
-            neuron: position ``(y, x)`` in the layer's map, or the unit of a fully connected layer.
-            options: of ``OptVis``.
-        """
+        """Make an ``OptVis`` for ``LayerObjective(layer, channel, neuron)``: a layer, or its channels or a neuron."""
         return cls(network, LayerObjective(layer, channel, neuron), **options)
 
     @classmethod
     def from_class(
         cls, network: nn.Module, name: int | str | Sequence[int | str], layer: str | nn.Module = "", **options: Any
     ) -> OptVis:
-        """Make an ``OptVis`` for a class of a classifier, in contrast to its other classes (see ``Class``).
-
-        Args:
-            network: any ``nn.Module`` that takes images.
-            name: index, or name if the network names its outputs; a list makes one picture for each.
-            layer: the layer with an output for each class; by default the network's own output.
-            options: of ``OptVis``.
-        """
+        """Make an ``OptVis`` for ``Class(layer, name)``: a class of a classifier in contrast to its other classes."""
         return cls(network, Class(layer, name), **options)  # type: ignore[arg-type]
 
     @classmethod
@@ -183,8 +155,8 @@ class OptVis:
         ``KeyboardInterrupt``.
 
         Args:
-            img_param: the start: a parameterisation, which is not changed, or the size in pixels of new Fourier noise,
-                a number or (height, width). By default noise of the network's own size, or 224 px.
+            img_param: the start: a parameterisation, which is not changed, or the size of new Fourier noise in pixels
+                or (height, width). By default noise of the network's own size, or 224 px.
             stages: ``[(size, steps), ...]`` from coarse to fine, sizes in pixels or (height, width). By default a new
                 picture begins at 48 to 80 px if the network runs there, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept. The last one ends the run; without
@@ -195,20 +167,19 @@ class OptVis:
             verbose: show a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
             seed: of everything random; the global random state is neither used nor changed.
             callback: called as ``callback(step, visualisation)`` after every step, with the pictures that took the step
-                (at most ``batch``; ``visualisation.pictures`` holds their numbers); returning ``False`` ends the run.
+                (``visualisation.pictures`` holds their numbers); returning ``False`` ends the run.
             precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
                 if the hardware computes in it natively. Image, colours and scores stay float32.
-            batch: number of pictures in the network at once, while the others wait; by default 8 on a CPU and 64 on a
-                GPU, and halved when memory runs out. Every picture is the same as if it were drawn alone.
-            until: lets pictures leave a stage before its last step, so that others take their place: ``"plateau"``
-                if the score rose by less than 2 % in 16 steps, or a function of a picture's number and the list of its
-                scores, which returns True to leave. These scores are taken every 4 steps, under transforms that are
-                not used in optimisation.
+            batch: number of pictures in the network at once, by default 8 on a CPU and 64 on a GPU; halved when memory
+                runs out. Every picture is the same as if it were drawn alone.
+            until: lets pictures leave a stage before its last step: ``"plateau"`` if the score rose by less than 2 % in
+                16 steps, or a function of a picture's number and the list of its scores, which returns True to leave.
+                These are taken every 4 steps, under transforms that are not used in optimisation.
             compile: compile transforms, network and backward pass (on a GPU replayed as one CUDA graph). This takes a
                 minute or two for each size, once for all batches; it pays for many pictures of one layer.
             tile: for pictures too large for memory: the network gets them in tiles with sides of at most this many
                 pixels, one after another, with the seams at other positions in each step. The score is the mean over
-                the tiles, so that each tile shows the objective.
+                the tiles.
 
         Raises:
             ValueError: before the first step, for invalid arguments; the message names valid ones.
@@ -226,7 +197,7 @@ class OptVis:
                 raise KeyboardInterrupt
             with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
                 groups = _drawn(loop, interrupt, bar, callback)
-            result = loop.result(groups, loop.scheduler.slots, interrupt.requested)
+            result = loop.result(groups, interrupt.requested)
             self._prepared.append(loop.prepared)
             del loop, bar, groups  # freeing memory takes time, in which Ctrl-C would lose the result
         return result
@@ -234,13 +205,8 @@ class OptVis:
     def stream(self, img_param: Param | int | Sequence[int] | None = None, **options: Any) -> Iterator[Visualisation]:
         """Optimise the pictures and yield each as soon as it is finished; memory does not grow with their number.
 
-        Args:
-            img_param: as for ``vis``.
-            options: those of ``vis`` by keyword, except ``verbose`` and ``callback``.
-
-        Yields:
-            Visualisations of one picture each, whose number is in ``pictures``, in the order in which they finish. This
-            is the order of their numbers unless ``until`` lets some finish early.
+        Takes the arguments of ``vis``, except ``verbose`` and ``callback``. Each visualisation holds one picture, whose
+        number is in ``pictures``; they come in the order of their numbers unless ``until`` lets some finish early.
         """
         with postponed():
             loop = self._begin(img_param, **options)
@@ -248,8 +214,7 @@ class OptVis:
         while more:
             with interruptible() as interrupt:
                 more = next(turns, None) is not None
-                results = [loop.result([group], loop.scheduler.slots) for group in loop.scheduler.collect()]
-                ready = [picture for result in results for picture in result.split()]
+                ready = [one for group in loop.scheduler.collect() for one in loop.result([group]).split()]
                 interrupted = interrupt.requested
             yield from ready
             if interrupted:
@@ -260,11 +225,6 @@ class OptVis:
         """Check all arguments and prepare the run before the first step."""
         sized = isinstance(start, (int, tuple, list)) or whole(start) is not None
         settings = replace(self.settings, **{"size" if sized else "img_param": start}, **options)
-        if settings.compile and settings.transform and not settings.transforms.traceable:
-            warnings.warn(
-                "compile=True: only transforms of optvis can be compiled: the step runs uncompiled", stacklevel=3
-            )
-            settings = replace(settings, compile=False)
         with isolated(self.input.device):
             prepared = self._take_prepared()
             return Loop.of(Plan.of(settings, prepared), prepared)
@@ -279,15 +239,13 @@ class OptVis:
         return Prepared(self.network, settings.layers, self.input, settings.extra_inputs, settings.channel_axis)
 
 
+OPTIONS = tuple(inspect.signature(OptVis).parameters)[2:]
+"""The names of the arguments of ``OptVis`` after network and objective."""
+
+
 @dataclass(frozen=True, eq=False)
 class Loop(Run):
-    """A run with the scheduler of its pictures.
-
-    Attributes:
-        scheduler: decides which pictures take the next step.
-    """
-
-    scheduler: Scheduler
+    """A run with its loop."""
 
     @classmethod
     def of(cls, plan: Plan, prepared: Prepared) -> Loop:
@@ -295,27 +253,32 @@ class Loop(Run):
         settings, given = plan.settings, prepared.given
         ready = prepared.ready(settings.precision, plan.shown_size(plan.stages[0].size))
         ready = replace(ready, forward=ready.forward.seeded(settings.seed, ready.forward.generator is not None))
-        seeds = plan.seeds()
+        seeds = [settings.seed + twin for twin in settings.objective.twins(settings.count)]
 
         def begin(pictures: Sequence[int]) -> Group:
-            rng = Rng([seeds[picture] + 2**32 for picture in pictures], given.device)
-            return Group(pictures, plan.start(pictures, seeds, given).to(given.device), rng)
+            own = [seeds[picture] for picture in pictures]
+            if settings.img_param is None:
+                param: Param = ImageParam(settings.final_size(given), len(own), channels=given.channels, seed=own)
+            else:
+                param = copy.deepcopy(settings.img_param.take(pictures))
+            rng = Rng([seed + 2**32 for seed in own], given.device)
+            return Group(pictures, param.to(given.device), rng, plan.optimiser)
 
-        scheduler = Scheduler(settings.count, begin, plan.stages, plan.slots, settings.leave, plan.optimiser)
+        scheduler = Scheduler(settings.count, begin, plan.stages, plan.slots, settings.leave)
         return cls(plan, prepared, ready, scheduler)
 
     @property
     def turns(self) -> int:
         """Number of steps of the loop if no picture leaves early."""
-        return self.plan.steps * math.ceil(self.plan.settings.count / self.plan.slots)
+        return sum(stage.steps for stage in self.plan.stages) * math.ceil(self.plan.settings.count / self.plan.slots)
 
     def climb(self) -> Iterator[Turn]:
         """The loop: image, transforms, network, objective, gradient ascent; yields the pictures that took a step."""
         plan, forward = self.plan, self.ready.forward
         turn: Turn | None = None
-        for size, groups in self._due():
-            if turn is None or (turn.size, turn.groups) != (size, groups):
-                turn = self.turn(size, groups)  # other pictures, or the same ones at another size
+        while due := self._due():
+            if turn is None or (turn.size, turn.groups) != due:
+                turn = self.turn(*due)  # other pictures, or the same ones at another size
                 wrapped = self._wrapped(turn)  # in tiles, or compiled, if the settings say so
 
             def score(images: Tensor, rng: Rng) -> Tensor:
@@ -335,30 +298,20 @@ class Loop(Run):
                 return loss
 
             try:
-                with isolated(self.prepared.given.device), turn.rng.undone(on_error=True):
+                with isolated(self.device), turn.rng.undone(on_error=True):
                     turn.step(uphill)
             except RuntimeError as error:
                 if plan.settings.objective.coupled or not (out_of_memory(error) and self.scheduler.shrink()):
                     raise
                 continue
-            self._settle(turn)
+            self.record(turn)
+            with isolated(self.device):
+                self.scheduler.release()
             yield turn
 
-    def _settle(self, turn: Turn) -> None:
-        """Note the scores of a step, and let the pictures that are done leave their slots."""
-        self.record(turn)
-        with isolated(self.prepared.given.device):
-            self.scheduler.release()
-
-    def _due(self) -> Iterator[tuple[Size, Sequence[Group]]]:
-        """The turns of the scheduler; pictures are made and grow outside the caller's inference mode and the like."""
-        turns = self.scheduler.turns()
-        while True:
-            with isolated(self.prepared.given.device):
-                due = next(turns, None)
-            if due is None:
-                return
-            yield due
+    def _due(self) -> tuple[Size, Sequence[Group]] | None:
+        with isolated(self.device):  # pictures are made and grow outside the caller's inference mode and the like
+            return self.scheduler.due()
 
     def _wrapped(self, turn: Turn) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
         settings, (height, width) = self.plan.settings, turn.size

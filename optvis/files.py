@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-import stat
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
@@ -42,40 +43,26 @@ def check_path(path: str | PathLike[str], endings: Sequence[str] = FORMATS) -> P
     path = expanded(path)
     if path.suffix.lower() not in endings:
         raise ValueError(f"cannot save {path.name!r}: the ending must be one of {', '.join(endings)}")
-    try:
-        _check_place(path)
-    except OSError as error:
-        if error.errno is None:
-            raise  # raised by _check_place itself
-        why = f"no file can be created there ({error.strerror})"
-        raise type(error)(f"cannot save to {str(path)!r}: {why}") from error
-    return path
-
-
-def _check_place(path: Path) -> None:
     target = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {str(path)!r}: there is no folder {str(_parent(path, target))!r}")
-    try:
-        old = target.stat().st_mode
-    except FileNotFoundError:  # others, such as a name that is too long, are handled by the caller
-        old = None
-    if old is not None and not stat.S_ISREG(old):
-        raise OSError(f"cannot save to {str(path)!r}: it is not a regular file")
-    if not os.access(target.parent, os.W_OK) or (old is not None and not os.access(target, os.W_OK)):
-        raise PermissionError(f"cannot save to {str(path)!r}: no permission to write there")
     beside = _beside(target)
     try:
-        beside.touch(exist_ok=False)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _parent(path: Path, target: Path) -> Path:
-    """The missing folder: that of the user's path, or that of the target of a symbolic link."""
-    return target.parent if path.parent.is_dir() else path.parent
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        if not target.parent.is_dir():  # of the user's path, or of the target of a symbolic link
+            missing = target.parent if path.parent.is_dir() else path.parent
+            raise FileNotFoundError(f"there is no folder {str(missing)!r}")
+        if target.exists() and not target.is_file():
+            raise OSError("it is not a regular file")
+        if not all(os.access(place, os.W_OK) for place in (target.parent, target) if place.exists()):
+            raise PermissionError("no permission to write there")
+        try:
+            beside.touch(exist_ok=False)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        why = str(error) if error.errno is None else f"no file can be created there ({error.strerror})"
+        raise type(error)(f"cannot save to {str(path)!r}: {why}") from error
+    return path
 
 
 def _beside(target: Path) -> Path:
@@ -104,22 +91,17 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         beside.write_bytes(data)
         if target.exists():
-            beside.chmod(stat.S_IMODE(target.stat().st_mode))
+            shutil.copymode(target, beside)
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def save_or_rescue(path: Path, encode: Callable[[], bytes], as_png: Callable[[], bytes]) -> None:
-    """Write a picture completely; if this fails, write it as a PNG elsewhere.
+    """Write a file completely; if this fails, write a PNG beside it, or else to the temporary folder.
 
-    Args:
-        path: the file to write.
-        encode: returns its content.
-        as_png: returns the content of the PNG, which is written beside the file, or else to the temporary folder.
-
-    Raises:
-        OSError: the file could not be written. The message names the PNG that was written instead, if any.
+    ``encode`` and ``as_png`` return the contents. Raises ``OSError`` if the file could not be written; the message
+    names the PNG that was written instead, if any.
     """
     try:
         write_whole(path, encode())
@@ -134,16 +116,10 @@ def save_or_rescue(path: Path, encode: Callable[[], bytes], as_png: Callable[[],
 
 def _rescued(path: Path, as_png: Callable[[], bytes]) -> Path | None:
     """A new file with the PNG, or ``None`` if none could be written."""
-    try:
-        data = as_png()
-    except Exception:
-        return None
     for folder in (path.parent, Path(tempfile.gettempdir())):
-        names = (f"{path.stem[:50]}-rescued{n or ''}.png" for n in itertools.count())
-        try:
-            kept = next(folder / name for name in names if not os.path.lexists(folder / name))
-            write_whole(kept, data)
+        names = (folder / f"{path.stem[:50]}-rescued{n or ''}.png" for n in itertools.count())
+        with suppress(Exception):
+            kept = next(name for name in names if not os.path.lexists(name))
+            write_whole(kept, as_png())
             return kept
-        except OSError:
-            continue
     return None

@@ -24,6 +24,9 @@ from .text import printable
 MAX_PIXELS = 89_478_485
 """The largest number of pixels of an image file: above it Pillow warns of decompression bombs."""
 
+GAP = 2
+"""Pixels between the pictures of a grid."""
+
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -40,7 +43,6 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, no image, or has more than ``MAX_PIXELS`` pixels; or the shape, type or
             range of the values is not that of an image.
-        TypeError: ``image`` has another type.
     """
     name = "the image"
     if isinstance(image, (str, PathLike)):
@@ -53,17 +55,19 @@ def read_image(image: str | PathLike[str] | Image.Image | np.ndarray | Tensor) -
         image = _from_array(image)
     if not isinstance(image, Tensor):
         raise TypeError(f"no image: {shown(image)}; give a path, PIL image, array or tensor")
-    return _checked(image, name)
+    tensor = _as_image(image)
+    if not (image.is_floating_point() or image.dtype in (torch.uint8, torch.bool)):
+        raise ValueError(_unknown_scale("a tensor", image.dtype))
+    tensor = (tensor / 255 if image.dtype == torch.uint8 else tensor).detach()
+    low, high = tensor.aminmax()  # NaN if one is
+    if not (low >= -1e-4 and high <= 1 + 1e-4):
+        raise ValueError(f"{name}'s values run from {low:.3g} to {high:.3g}: give floats in [0, 1], or uint8")
+    return (tensor[None] if tensor.dim() == 3 else tensor).clamp(0, 1)
 
 
 @contextmanager
 def open_image(path: str | PathLike[str]) -> Iterator[Image.Image]:
-    """Open a file as a PIL image; only the header is read.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a regular file, no image, or has more than ``MAX_PIXELS`` pixels.
-    """
+    """Open a file as a PIL image, of which only the header is read; raises the errors of ``read_image``."""
     name, path = repr(str(path)), expanded(path)
     try:
         found = path.exists()
@@ -71,33 +75,40 @@ def open_image(path: str | PathLike[str]) -> Iterator[Image.Image]:
         raise OSError(f"{name} cannot be read: {error.strerror}") from error
     if not found:
         raise FileNotFoundError(f"there is no file {name}")
-    if not path.is_file():
-        raise ValueError(_unreadable(name, "it is a folder" if path.is_dir() else "it is not a regular file"))
-    try:
+    with _errors_naming(name):
+        if not path.is_file():
+            raise ValueError("it is a folder" if path.is_dir() else "it is not a regular file")
         opened = Image.open(path)
-    except Image.DecompressionBombError as error:
-        raise ValueError(_too_large(name)) from error
-    except Exception as error:  # Pillow raises nearly every type for damaged files
-        raise ValueError(_unreadable(name, error)) from error
     with opened:
         yield opened
+
+
+@contextmanager
+def _errors_naming(name: str) -> Iterator[None]:
+    """Turn Pillow's errors, which are of nearly every type for damaged files, into ``ValueError``."""
+    try:
+        yield
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} is too large: at most {MAX_PIXELS:,} pixels are read, it has more") from error
+    except Exception as error:
+        why = printable(error) or type(error).__name__
+        raise ValueError(f"{name} is no image that Pillow can read: {why}") from error
 
 
 def _decoded(image: Image.Image, name: str) -> np.ndarray:
     """The upright pixels of a PIL image, ``[H, W]`` or ``[H, W, 3]``: uint8, or float32 in [0, 1]."""
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(_too_large(name, image.size))
-    try:
+        raise ValueError(
+            f"{name} is too large: at most {MAX_PIXELS:,} pixels are read, it has {image.width:,} × {image.height:,}"
+        )
+    with _errors_naming(name):
         image = ImageOps.exif_transpose(image)
         if image.mode in WITH_ALPHA or ("transparency" in image.info and not image.mode.startswith("I")):
-            image = _on_white(image)
+            above = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
         if not image.mode.startswith(("I", "F")):
             return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
         values = np.asarray(image, dtype=np.float32)
-    except Image.DecompressionBombError as error:
-        raise ValueError(_too_large(name)) from error
-    except Exception as error:  # as in open_image, while the pixels are decoded
-        raise ValueError(_unreadable(name, error)) from error
     if image.mode == "F":
         return values
     if values.size and not 0 <= values.min() <= values.max() <= 65535:  # "I" also holds integers of 32 bits
@@ -108,53 +119,29 @@ def _decoded(image: Image.Image, name: str) -> np.ndarray:
     return values / 65535
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    """An image with transparent pixels, blended with white, as RGB."""
-    if image.mode == "La":
-        image = image.convert("LA")
-    above = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
-
-
-def _too_large(name: str, size: Size | None = None) -> str:
-    found = "it has more" if size is None else f"it has {size[0]:,} × {size[1]:,}"
-    return f"{name} is too large: at most {MAX_PIXELS:,} pixels are read, {found}"
-
-
-def _unreadable(name: str, why: str | Exception) -> str:
-    return f"{name} is no image that Pillow can read: {printable(why) or type(why).__name__}"
-
-
-def _from_array(array: np.ndarray) -> Tensor:
-    """``[H, W]`` or ``[H, W, C]`` as a tensor ``[C, H, W]``, uint8, bool or float32."""
+def _from_array(array: np.ndarray, kinds: str = "f") -> Tensor:
+    """``[H, W]`` or ``[H, W, C]`` as a tensor ``[C, H, W]``, floats as float32; uint8 and bool are always allowed."""
     if array.ndim not in (2, 3):
         raise ValueError(f"an array of shape {array.shape} is no image: give [H, W] or [H, W, C]")
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32)  # torch has neither other byte orders nor long doubles
-    elif array.dtype not in (np.uint8, np.bool_):
+    if array.dtype.kind not in kinds and array.dtype not in (np.uint8, np.bool_):
         raise ValueError(_unknown_scale("an array", array.dtype))
-    array = np.array(array, order="C")  # torch takes neither read-only arrays nor negative strides
+    # torch takes neither read-only arrays, negative strides, other byte orders nor long doubles.
+    kind = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    array = np.array(array, kind, order="C")
     return torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
 
 
-def _checked(image: Tensor, name: str) -> Tensor:
-    """A tensor as float32 ``[N, C, H, W]``, its values in [0, 1]."""
-    _check_dense(image)
-    if not (image.is_floating_point() or image.dtype in (torch.uint8, torch.bool)):
-        raise ValueError(_unknown_scale("a tensor", image.dtype))
-    tensor = (image.float() / 255 if image.dtype == torch.uint8 else image.float()).detach()
-    tensor = tensor[None] if tensor.dim() == 3 else tensor
-    if tensor.dim() != 4 or 0 in tensor.shape:
-        raise ValueError(f"a tensor of shape {list(image.shape)} is no image: give [C, H, W] or [N, C, H, W]")
-    low, high = tensor.aminmax()  # NaN if one is
-    if not (low >= -1e-4 and high <= 1 + 1e-4):
-        raise ValueError(f"{name}'s values run from {low:.3g} to {high:.3g}: give floats in [0, 1], or uint8")
-    return tensor.clamp(0, 1)
-
-
-def _check_dense(image: Tensor) -> None:
+def _as_image(image: Any) -> Tensor:
+    """A tensor ``[C, H, W]`` or ``[N, C, H, W]`` of any scale as float32; raises an error on anything else."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"no image: {shown(image)}; give a PIL image, array or tensor")
     if image.layout != torch.strided or image.is_meta or image.is_quantized:
         raise ValueError(f"a tensor ({image.layout}, {image.device}, {image.dtype}) is no image: give a dense one")
+    if image.is_complex():
+        raise ValueError(_unknown_scale("a tensor", image.dtype))
+    if image.dim() not in (3, 4) or 0 in image.shape:
+        raise ValueError(f"a tensor of shape {list(image.shape)} is no image: give [C, H, W] or [N, C, H, W]")
+    return image.float()
 
 
 def _unknown_scale(what: str, dtype: object) -> str:
@@ -162,11 +149,7 @@ def _unknown_scale(what: str, dtype: object) -> str:
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Images ``[N, C, H, W]`` with the number of channels that a network takes: grey to RGB, or RGB to grey.
-
-    Raises:
-        ValueError: other numbers of channels that differ.
-    """
+    """Images ``[N, C, H, W]`` with the number of channels that a network takes: grey to RGB, or RGB to grey."""
     found = images.shape[1]
     if found == channels:
         return images
@@ -178,12 +161,10 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
-    """Images ``[N, C, H, W]`` at another size.
+    """Images ``[N, C, H, W]`` in [0, 1] at another size, or the same for ``None``.
 
-    Args:
-        pictures: values in [0, 1].
-        size: ``None`` keeps the size; a number is the length of the smaller side in pixels; for (height, width) the
-            image is scaled to cover that shape and cropped around its centre.
+    A number is the length of the smaller side in pixels; for (height, width) the images are scaled to cover that shape
+    and cropped around their centre.
     """
     if size is None:
         return pictures
@@ -195,11 +176,12 @@ def fit(pictures: Tensor, size: int | Sequence[int] | None) -> Tensor:
 def fitted_part(picture: Sequence[int], size: int | Sequence[int]) -> tuple[int, int, int, int]:
     """The part of an image of (height, width) that ``fit`` keeps: (top, left, height, width) in pixels of the image."""
     whole, *corner, target = _fitted(picture, size)
-    starts, lengths = [], []
+    sides = []
     for pixels, scaled, start, wanted in zip(picture, whole, corner, target, strict=True):
-        starts.append(min(round(start * pixels / scaled), pixels - 1))
-        lengths.append(min(max(round(wanted * pixels / scaled), 1), pixels - starts[-1]))
-    return (starts[0], starts[1], lengths[0], lengths[1])
+        first = min(round(start * pixels / scaled), pixels - 1)
+        sides.append((first, min(max(round(wanted * pixels / scaled), 1), pixels - first)))
+    (top, height), (left, width) = sides
+    return top, left, height, width
 
 
 def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, int, int, Size]:
@@ -216,7 +198,7 @@ def _fitted(picture: Sequence[int], size: int | Sequence[int]) -> tuple[Size, in
 
 
 def norm(
-    image: Any,
+    image: Image.Image | np.ndarray | Tensor,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     input_range: tuple[float, float] = (0, 255),
@@ -225,19 +207,12 @@ def norm(
 ) -> Tensor:
     """Normalise an image for a network: scale to [0, 1], subtract the mean, divide by the standard deviation.
 
-    Args:
-        image: PIL image, array ``[H, W, C]`` or tensor ``[C, H, W]`` or ``[N, C, H, W]``.
-        mean: per channel.
-        std: per channel.
-        input_range: lowest and highest value of ``image``.
-        unsqueeze: give a single image a batch axis.
-        grad: True if the result requires a gradient.
+    ``image`` is a PIL image, an array ``[H, W, C]`` or a tensor ``[C, H, W]`` or ``[N, C, H, W]``, with values from the
+    first to the second of ``input_range``; mean and standard deviation are those of each channel. ``unsqueeze`` gives a
+    single image a batch axis; ``grad`` lets the result require a gradient.
     """
     if isinstance(image, (Image.Image, np.ndarray)):
-        array = np.array(image, order="C")
-        if array.ndim not in (2, 3) or array.dtype.kind not in "uifb":
-            raise ValueError(f"an array of shape {array.shape} and {array.dtype} is no image: give [H, W] or [H, W, C]")
-        image = torch.from_numpy(array[..., None] if array.ndim == 2 else array).movedim(-1, 0)
+        image = _from_array(np.asarray(image), "uif")
     image = _as_image(image)
     low, high = as_numbers("input_range", input_range, 2, "ends")
     if not low < high:
@@ -247,8 +222,7 @@ def norm(
     image = (image - shift) / scale
     if as_flag("unsqueeze", unsqueeze) and image.dim() == 3:
         image = image[None]
-    made: Tensor = image.detach().requires_grad_() if as_flag("grad", grad) else image
-    return made
+    return image.detach().requires_grad_() if as_flag("grad", grad) else image
 
 
 def denorm(
@@ -264,22 +238,10 @@ def denorm(
     return pictures[0] if len(pictures) == 1 else pictures
 
 
-def _as_image(image: Any) -> Tensor:
-    """A tensor ``[C, H, W]`` or ``[N, C, H, W]`` of any scale as float32; raises an error on anything else."""
-    if not isinstance(image, Tensor):
-        raise TypeError(f"no image: {shown(image)}; give a PIL image, array or tensor")
-    _check_dense(image)
-    if image.dim() not in (3, 4) or 0 in image.shape or image.is_complex():
-        raise ValueError(f"a tensor of shape {list(image.shape)} is no image: give [C, H, W] or [N, C, H, W]")
-    return image.float()
-
-
 def _of_channels(mean: Any, std: Any, image: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation ``[C, 1, 1]`` for the channels of an image."""
-    channels = image.shape[-3]
-    values = (as_numbers("mean", mean, channels, "channels"), as_std(std, channels))
-    shift, scale = (image.new_tensor(one)[:, None, None] for one in values)
-    return shift, scale
+    shift, scale = as_numbers("mean", mean, image.shape[-3], "channels"), as_std(std, image.shape[-3])
+    return image.new_tensor(shift)[:, None, None], image.new_tensor(scale)[:, None, None]
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -290,21 +252,18 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(torch.cat(list(data), dim=1).numpy())
 
 
-def grid(
-    pictures: Sequence[Image.Image], columns: int | None = None, labels: Sequence[str] = (), gap: int = 2
-) -> Image.Image:
+def grid(pictures: Sequence[Image.Image], columns: int | None = None, labels: Sequence[str] = ()) -> Image.Image:
     """PIL images of one size in a grid on white, each with its label below it if there are labels."""
     labels = as_list("labels", labels, "a list of texts, one for each picture")
     columns = _columns(len(pictures), columns)
     if len(pictures) == 1 and not labels:
         return pictures[0]
     width, height = pictures[0].size
-    line = _line_height(width) if labels else 0
-    font = ImageFont.load_default(size=_points(width))
+    font, line = ImageFont.load_default(size=_points(width)), _points(width) * 3 // 2
     mode = "RGB" if labels or any(picture.mode != "L" for picture in pictures) else "L"
-    sheet = Image.new(mode, grid_size(len(pictures), (height, width), columns, bool(labels), gap)[::-1], "white")
+    sheet = Image.new(mode, grid_size(len(pictures), (height, width), columns, bool(labels))[::-1], "white")
     draw = ImageDraw.Draw(sheet)
-    places = grid_places(len(pictures), (height, width), columns, bool(labels), gap)
+    places = grid_places(len(pictures), (height, width), columns, bool(labels))
     for i, (picture, (x, y)) in enumerate(zip(pictures, places, strict=True)):
         sheet.paste(picture, (x, y))
         if i < len(labels):
@@ -313,22 +272,23 @@ def grid(
     return sheet
 
 
-def grid_places(
-    count: int, size: Size, columns: int | None = None, labelled: bool = False, gap: int = 2
-) -> list[tuple[int, int]]:
+def grid_places(count: int, size: Size, columns: int | None = None, labelled: bool = False) -> list[tuple[int, int]]:
     """The upper left corner (x, y) of each picture in a ``grid`` of ``count`` pictures of ``size`` (height, width)."""
-    columns, (height, width) = _columns(count, columns), size
-    row = height + gap + (_line_height(width) if labelled else 0)
-    return [(i % columns * (width + gap), i // columns * row) for i in range(count)]
+    columns, (row, column) = _columns(count, columns), _cell(size, labelled)
+    return [(i % columns * column, i // columns * row) for i in range(count)]
 
 
-def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool = False, gap: int = 2) -> Size:
+def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool = False) -> Size:
     """(height, width) of a ``grid`` of ``count`` pictures of ``size`` (height, width)."""
     if count == 1 and not labelled:
         return size
-    columns, (height, width) = _columns(count, columns), size
-    row = height + gap + (_line_height(width) if labelled else 0)
-    return math.ceil(count / columns) * row - gap, columns * (width + gap) - gap
+    columns, (row, column) = _columns(count, columns), _cell(size, labelled)
+    return math.ceil(count / columns) * row - GAP, columns * column - GAP
+
+
+def _cell(size: Size, labelled: bool) -> Size:
+    """(height, width) of a picture of ``size`` with its label and the gap."""
+    return size[0] + GAP + (_points(size[1]) * 3 // 2 if labelled else 0), size[1] + GAP
 
 
 def _columns(count: int, columns: int | None) -> int:
@@ -340,12 +300,8 @@ def _columns(count: int, columns: int | None) -> int:
 
 
 def _points(width: int) -> int:
-    """Font size of the labels below pictures of this width."""
+    """Font size of the labels below pictures of this width; a line is half as much again."""
     return max(9, min(width // 10, 14))
-
-
-def _line_height(width: int) -> int:
-    return _points(width) * 3 // 2
 
 
 def _shortened(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:

@@ -10,14 +10,9 @@ from typing import Any
 
 
 class Interrupt:
-    """Records whether the user has asked a run to end.
+    """Records whether the user has asked a run to end: ``requested`` is True after the first Ctrl-C."""
 
-    Attributes:
-        requested: True after the first Ctrl-C.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
+    requested = False
 
     def request(self, _number: int = signal.SIGINT, _frame: Any = None) -> None:
         """Ask for the end; raises ``KeyboardInterrupt`` the second time."""

@@ -28,69 +28,51 @@ from .versions import versions
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Settings resolved for one network.
-
-    Attributes:
-        settings: the user's choices.
-        stages: sizes and steps, from coarse to fine.
-        network_size: the only size that the network takes, or ``None`` if it takes the picture's.
-        shapes: of the layers' outputs at the final size.
-        channel_noise: amount of random scaling of the network's channels.
-        slots: number of pictures in the network at once.
-    """
+    """Settings resolved for one network."""
 
     settings: Settings
     stages: tuple[Stage, ...]
-    network_size: Size | None
-    shapes: Mapping[str, LayerShape]
+    network_size: Size | None  # the only size that the network takes, or None if it takes the picture's
+    shapes: Mapping[str, LayerShape]  # of the layers' outputs at the final size
     channel_noise: float
-    slots: int
+    slots: int  # number of pictures in the network at once
 
     @classmethod
     def of(cls, settings: Settings, prepared: Prepared) -> Plan:
-        """Resolve settings for a network.
-
-        Raises:
-            ValueError: settings that do not work with this network; the message names valid ones.
-        """
-        given, size = prepared.given, settings.final_size(prepared.given)
-        if settings.img_param is not None and settings.img_param.channels != given.channels:
-            raise ValueError(
-                f"the parameterisation has {settings.img_param.channels} channels, {type(prepared.shadow).__name__} "
-                f"takes {given.channels}: write channels={given.channels}"
-            )
-        seen = settings.seen_size(size)
-        network_size = prepared.probe.network_size(seen) if settings.layers else None
-        probed = prepared.probe.at(network_size or seen) if settings.layers else None
-        shapes = probed.layers if probed is not None else {}
-        settings.objective.bound(shapes, shapes)  # raises if the layer does not have the channel or position
+        """Resolve settings for a network; raises ``ValueError`` if they do not work with it."""
+        given, probe, param, coupled = prepared.given, prepared.probe, settings.img_param, settings.objective.coupled
+        name = type(prepared.shadow).__name__
+        if param is not None and param.channels != given.channels:
+            want = given.channels
+            raise ValueError(f"img_param has {param.channels} channels, {name} takes {want}: write channels={want}")
+        size = settings.final_size(given)
+        network_size = probe.network_size(settings.seen_size(size)) if settings.layers else None
+        probed = prepared.probed(network_size or settings.seen_size(size))
+        settings.objective.bound(probed.layers, probed.layers)  # raises if the layer has no such channel or position
         stages = settings.stages or default_stages(
             size,
-            keeps_size=network_size is not None
-            or (settings.img_param is not None and settings.img_param.holds_picture),
-            works_at=lambda size: not settings.layers or prepared.probe.works_at(settings.seen_size(size)),
+            keeps_size=network_size is not None or (param is not None and param.holds_picture),
+            works_at=lambda size: not settings.layers or probe.works_at(settings.seen_size(size)),
         )
         for stage in settings.stages or ():
             if network_size is None and settings.layers:  # raises if a stage is too small
-                network_size = prepared.probe.network_size(settings.seen_size(stage.size))
+                network_size = probe.network_size(settings.seen_size(stage.size))
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
-        if settings.transform and probed is not None:
-            settings = _within_reach(settings, probed)
-        noise = 0.0
-        if settings.transform and probed is not None:
-            noise = settings.channel_noise if settings.channel_noise is not None else _noise_for(len(probed.weighted))
-        slots = settings.batch or (64 if given.device.type == "cuda" else 8)
-        if settings.objective.coupled:
-            slots = settings.count
-        if probed is not None and probed.alone:
-            if settings.objective.coupled and slots > 1:
+        settings, noise = _within_reach(settings, probed), 0.0
+        # The noise of all layers adds up to the same amount. Found empirically.
+        default_noise = min(0.1, 0.6 / math.sqrt(max(len(probed.weighted), 1)))
+        if settings.transform and settings.layers:
+            noise = settings.channel_noise if settings.channel_noise is not None else default_noise
+        slots = settings.count if coupled else settings.batch or (64 if given.device.type == "cuda" else 8)
+        if min(slots, settings.count) > 1 and probe.alone:
+            if coupled:
                 raise ValueError(
-                    f"{settings.objective!r} compares the pictures of a batch, and {type(prepared.shadow).__name__} "
-                    "takes one image at a time: choose another objective"
+                    f"{settings.objective!r} compares the pictures of a batch, and {name} takes one image at a time: "
+                    "choose another objective"
                 )
             slots = 1
-        plan = cls(settings, tuple(stages), network_size, shapes, noise, slots)
+        plan = cls(settings, stages, network_size, probed.layers, noise, slots)
         plan.check_optimiser()
         return plan
 
@@ -105,25 +87,20 @@ class Plan:
         return self.settings.relu_softness if self.settings.transform else 0.0
 
     def optimiser(self, param: Param) -> torch.optim.Optimizer:
-        """A new optimiser for a parameterisation.
-
-        Raises:
-            ValueError: the optimiser has no weight decay, but ``wd`` is not 0.
-        """
+        """A new optimiser for a parameterisation; raises ``ValueError`` if ``wd`` is given but has no effect."""
         settings = self.settings
         options = {"lr": settings.lr * param.lr_scale, "weight_decay": settings.wd}
         if "weight_decay" not in inspect.signature(settings.optim).parameters:  # LBFGS
             if settings.wd:
-                name = getattr(settings.optim, "__name__", settings.optim)
-                raise ValueError(f"wd={settings.wd}: {name} has no weight decay")
+                raise ValueError(f"wd={settings.wd}: {_name(settings.optim)} has no weight decay")
             del options["weight_decay"]
         return settings.optim(param.parameters(), **options)
 
     def check_optimiser(self) -> None:
-        """Raise ``ValueError`` where the optimiser cannot take a step of the parameterisation."""
-        param = self.settings.img_param
+        """Raise ``ValueError`` if the optimiser cannot take a step of the parameterisation."""
         if self.settings.optim is adam:
             return
+        param = self.settings.img_param
         param = PixelParam(2) if param is None else copy.deepcopy(param.take([0]))
         for parameter in param.parameters():
             parameter.grad = torch.zeros_like(parameter)
@@ -131,8 +108,7 @@ class Plan:
         try:
             optimiser.step(lambda: torch.zeros(()))  # type: ignore[arg-type, return-value]
         except Exception as error:  # any type: it may be of the user's own making
-            name = getattr(self.settings.optim, "__name__", self.settings.optim)
-            raise ValueError(f"optim {name} cannot take a step: {error}") from error
+            raise ValueError(f"optim {_name(self.settings.optim)} cannot take a step: {error}") from error
 
     def labels(self, pictures: Sequence[int]) -> list[str]:
         """The label of each picture if the objective makes several: the name of its channel, or the objective."""
@@ -141,63 +117,42 @@ class Plan:
             return []
         return [_label(objective.take([picture]), self.shapes) for picture in pictures]
 
-    @property
-    def steps(self) -> int:
-        """Number of steps of one picture, over all stages."""
-        return sum(stage.steps for stage in self.stages)
-
     def shown_size(self, size: Size) -> Size:
         """The size at which the network gets a picture of ``size``."""
         return self.network_size or self.settings.seen_size(size)
 
-    def seeds(self) -> list[int]:
-        """A seed for each picture: pictures with different objectives have the same seed, as if drawn alone."""
-        return [self.settings.seed + twin for twin in self.settings.objective.twins(self.settings.count)]
-
-    def start(self, pictures: Sequence[int], seeds: Sequence[int], given: NetworkInput) -> Param:
-        """The initial parameterisation of some pictures; a copy if the settings have one."""
-        if self.settings.img_param is not None:
-            return copy.deepcopy(self.settings.img_param.take(list(pictures)))
-        own = [seeds[picture] for picture in pictures]
-        return ImageParam(self.settings.final_size(given), len(own), channels=given.channels, seed=own)
-
     def to_data(self, given: NetworkInput, dtype: torch.dtype, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Everything that decides the pictures, as JSON data: the settings with resolved values in place of defaults.
 
-        Args:
-            given: the network's input.
-            dtype: in which the network computes.
-            tensors: as for ``Settings.to_data``.
+        ``dtype`` is that in which the network computes; ``tensors`` is as for ``Settings.to_data``.
         """
-        precision = {kind: name for name, kind in PRECISIONS.items()}.get(dtype, "auto")
-        return replace(
+        resolved = replace(
             self.settings,
             stages=self.settings.stages or self.stages,  # thresh cuts those that were given
             channel_noise=self.channel_noise,
-            precision=precision,
+            precision={kind: name for name, kind in PRECISIONS.items()}.get(dtype, "auto"),
             batch=self.slots,
             mean=given.mean,
             std=given.std,
-        ).to_data(tensors)
+        )
+        return resolved.to_data(tensors)
 
     def describe(self, prepared: Prepared, dtype: torch.dtype) -> dict[str, Any]:
         """A readable description of everything that made a picture, as JSON data."""
-        settings, given = self.settings, prepared.given
-        param = (
-            repr(settings.img_param) if settings.img_param else _noise_text(settings.final_size(given), given.channels)
-        )
+        settings, given, kind = self.settings, prepared.given, type(prepared.shadow).__name__
+        noise = _noise_text(settings.final_size(given), given.channels).replace("batch=1", f"batch={settings.count}")
         return {
-            "network": type(prepared.shadow).__name__,
-            "kind": type(prepared.shadow).__name__,
+            "network": kind,
+            "kind": kind,
             "objective": repr(settings.objective),
-            "param": param if settings.img_param else param.replace("batch=1", f"batch={settings.count}"),
+            "param": repr(settings.img_param) if settings.img_param else noise,
             "stages": [[list(stage.size), stage.steps] for stage in self.stages],
             "thresh": list(settings.thresh or ()),
             "transforms": repr(settings.transforms) if settings.transform else None,
             "channel_noise": self.channel_noise,
             "relu_softness": self.relu_softness,
             "precision": str(dtype).removeprefix("torch."),
-            "optim": getattr(settings.optim, "__name__", repr(settings.optim)),
+            "optim": _name(settings.optim),
             "lr": settings.lr,
             "wd": settings.wd,
             "seed": settings.seed,
@@ -213,6 +168,10 @@ class Plan:
         }
 
 
+def _name(optim: Any) -> str:
+    return getattr(optim, "__name__", None) or repr(optim)
+
+
 @lru_cache(maxsize=64)
 def _noise_text(size: Size, channels: int) -> str:
     return repr(ImageParam(size, channels=channels))
@@ -220,19 +179,24 @@ def _noise_text(size: Size, channels: int) -> str:
 
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
     if isinstance(objective, Batch):
-        return printable(repr(objective.objectives[0]))
-    if not isinstance(objective, Channel):
-        return printable(repr(objective))
-    layer, channel = objective.layers[0], objective.channel
-    channel = channel[0] if isinstance(channel, tuple) else channel
-    names = shapes[layer].names
-    return printable(
-        channel if isinstance(channel, str) else names[channel] if names else f"{layer}:{channel}".lstrip(":")
-    )
+        objective = objective.objectives[0]
+    elif isinstance(objective, Channel):
+        layer, channel = objective.layers[0], objective.channel
+        channel = channel[0] if isinstance(channel, tuple) else channel
+        names = shapes[layer].names
+        if names and not isinstance(channel, str):
+            channel = names[channel]
+        return printable(channel if isinstance(channel, str) else f"{layer}:{channel}".lstrip(":"))
+    return printable(repr(objective))
 
 
 def _within_reach(settings: Settings, probed: Probed) -> Settings:
-    """The settings without what this network keeps out; warns of it."""
+    """The settings without what cannot be done with this network; warns of it."""
+    if not settings.transform:
+        return settings
+    if settings.compile and not settings.transforms.traceable:
+        warnings.warn("compile=True: only transforms of optvis can be compiled: the step runs uncompiled", stacklevel=5)
+        settings = replace(settings, compile=False)
     if probed.checkpointed:
         warnings.warn(
             "the network computes activations again in the backward pass (torch.utils.checkpoint), out of reach of "
@@ -246,8 +210,3 @@ def _within_reach(settings: Settings, probed: Probed) -> Settings:
             f"TorchScript compiled {parts}: channel noise and soft ReLU gradients do not reach into it", stacklevel=5
         )
     return settings
-
-
-def _noise_for(depth: int) -> float:
-    """The default channel noise: the noise of ``depth`` layers adds up to the same amount. Found empirically."""
-    return min(0.1, 0.6 / math.sqrt(max(depth, 1)))

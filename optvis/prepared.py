@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from .network import Extra, Forward, NetworkInput, Probe, Probed, fast_first_con
 from .network.overrides import Overrides
 from .network.precision import choose_precision
 from .network.shadow import hooks_of, scripted_parts
+from .rng import Rng
 
 State = tuple[tuple[object, ...], tuple[float, ...]]
 
@@ -62,9 +64,14 @@ class Prepared:
         self.state = state_of(network)
         self.shadow = shadow(network).to(given.device)
         self.fingerprint = fingerprint_of(self.shadow)
-        self.scripted = scripted_parts(self.shadow)
-        _refuse_scripted(self.layers, self.scripted)
-        self.probe = Probe(self.shadow, self.layers, given, extra, channel_axis)
+        for part in scripted_parts(self.shadow):
+            for layer in self.layers:
+                if layer != part and (not part or layer.startswith(f"{part}/")):
+                    raise ValueError(
+                        f"layer {layer!r} is within {part or 'the network'!r}, which TorchScript compiled and whose "
+                        "layers cannot be read: give the network it was made from"
+                    )
+        self.probe = Probe(self.shadow, self.layers, given, extra, channel_axis, single=True)
         self.compiler = Compiler()
         self._ready: dict[str, Ready] = {}
 
@@ -74,7 +81,7 @@ class Prepared:
 
     def probed(self, size: Size) -> Probed:
         """The probe's results for an image of ``size`` (height, width); empty if there are no layers."""
-        return self.probe.at(size) if self.layers else Probed({}, (), False, False, False)
+        return self.probe.at(size) if self.layers else Probed()
 
     def ready(self, precision: str, size: Size) -> Ready:
         """The working copy in a precision, which is checked against the shadow on an image of ``size``.
@@ -93,30 +100,23 @@ class Prepared:
             return Ready(Forward(self.shadow, given, self.extra, dtype), Overrides({}))
         probed = self.probe.at(size)
         calls = {layer: shape.calls for layer, shape in probed.layers.items()}
-        image = torch.randn(
-            1, given.channels, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
-        ).to(given.device)
-        plain = Forward(self.shadow, given, self.extra, given.dtype)
+        image = Rng([0]).normal(given.channels, *size).to(given.device)
 
-        def look(network: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> Mapping[str, Tensor]:
-            generator = torch.Generator().manual_seed(0) if probed.random else None
-            forward = replace(plain, network=network, dtype=dtype, memory_format=memory_format, generator=generator)
-            return forward.run(image, self.layers, calls).seen
+        def forward(network: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> Forward:
+            return Forward(network, given, self.extra, dtype, memory_format).seeded(0, probed.random)
 
-        network, dtype, memory_format = working_copy(self.shadow, self.layers, look, given.device, precision)
-        generator = torch.Generator() if probed.random else None
-        forward = replace(plain, network=network, dtype=dtype, memory_format=memory_format, generator=generator)
+        def look(*copy: Any) -> Mapping[str, Tensor]:
+            return forward(*copy).run(image, self.layers, calls).seen
+
+        copy = working_copy(self.shadow, self.layers, look, given.device, precision)
         # What is computed again on the way back is out of reach of overrides, and has to be the same.
-        return Ready(forward, Overrides({}) if probed.checkpointed else fast_first_conv(network))
+        return Ready(forward(*copy), Overrides({}) if probed.checkpointed else fast_first_conv(copy[0]))
 
 
 def state_of(network: nn.Module) -> State:
     """A value that changes with the network: its modules with their options and hooks, and its weights."""
     inner = unwrap(network)
-    modules = []
-    for module in inner.modules():
-        after, before = hooks_of(module)
-        modules.append((id(module), *after, *before, *_options(module)))
+    modules = [(id(module), *hooks_of(module), *_options(module)) for module in inner.modules()]
     tensors = _tensors(inner)
     places = [(id(tensor), tensor.device, tensor.dtype, tensor.shape) for tensor in tensors]
     # Torch's version counters miss some changes of weights in place.
@@ -128,14 +128,13 @@ def state_of(network: nn.Module) -> State:
 def fingerprint_of(network: nn.Module) -> str:
     """A hash of the norms of a network's weights; the same on any machine."""
     with torch.inference_mode(False), torch.no_grad():
-        norms = [float(t.norm() if t.is_floating_point() else t.sum()) for t in _tensors(network)]
+        norms = [float(t.norm() if t.is_floating_point() else t.sum()) for t in _tensors(unwrap(network))]
     return hashlib.sha256(",".join(f"{value:.4g}" for value in norms).encode()).hexdigest()[:16]
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:
     """Parameters and buffers that have values."""
-    inner = unwrap(network)
-    tensors = (*inner.parameters(), *inner.buffers())
+    tensors = (*network.parameters(), *network.buffers())
     return [tensor for tensor in tensors if not is_lazy(tensor) and tensor.numel() and not tensor.is_meta]
 
 
@@ -154,28 +153,15 @@ def _checksum(values: Tensor) -> Tensor:
     """A number that depends on the values of a tensor and their order: a dot product with fixed random numbers."""
     if values.is_complex():
         values = torch.view_as_real(values)
-    if values.dtype != torch.float64:
-        values = values.float()
-    values, weights = values.reshape(-1), _checksum_weights(values.device, values.dtype)
+    values = (values if values.dtype == torch.float64 else values.float()).reshape(-1)
+    weights = _checksum_weights(values.device, values.dtype)
     rows, rest = divmod(len(values), len(weights))
-    total = (values[len(values) - rest :] @ weights[:rest]).double()
-    if not rows:
-        return total
-    return total + _checksum((values[: len(values) - rest].view(rows, -1) @ weights).double())
+    start = len(values) - rest
+    total = (values[start:] @ weights[:rest]).double()
+    return total + _checksum((values[:start].view(rows, -1) @ weights).double()) if rows else total
 
 
 @lru_cache
 def _checksum_weights(device: torch.device, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return (torch.rand(2**12, generator=generator, dtype=torch.float64, device="cpu") - 0.5).to(device, dtype)
-
-
-def _refuse_scripted(layers: Sequence[str], scripted: Sequence[str]) -> None:
-    """Raise ``ValueError`` if a layer is within a part that TorchScript compiled."""
-    for layer in layers:
-        for part in scripted:
-            if layer != part and (not part or layer.startswith(f"{part}/")):
-                raise ValueError(
-                    f"layer {layer!r} is within {part or 'the network'!r}, which TorchScript compiled and whose layers "
-                    "cannot be read: give the network it was made from"
-                )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
 
 from torch import nn
 
 from .checks import as_list, as_whole
-from .engine import OptVis
+from .engine import OPTIONS, OptVis
 from .network import unwrap
 from .prepared import fingerprint_of
 from .result import read_settings, read_tensors
@@ -25,10 +25,9 @@ def redraw(
     weights: str | os.PathLike[str] | None = None,
     verbose: bool | str = True,
 ) -> Visualisation:
-    """Draw a saved picture again; on the same machine with the same versions it is bit-equal.
+    """Draw a saved picture again, with all steps; on the same machine with the same versions it is bit-equal.
 
-    If the run was interrupted, the pictures of the file are drawn with all steps. Pictures that were drawn in a batch
-    with others are drawn without these, which may change the last bits.
+    Pictures that were drawn in a batch with others are drawn without these, which may change the last bits.
 
     Args:
         path: a PNG that ``Visualisation.save`` wrote.
@@ -48,7 +47,10 @@ def redraw(
         raise ValueError(f"{str(path)!r} carries no plan of a visualisation: it cannot be drawn again")
     settings = Settings.from_data(plan, read_tensors(path))
     if network is None:
-        network = _load(path, about, weights)
+        name = about.get("network")
+        if not isinstance(name, str) or name == about.get("kind"):
+            raise ValueError(f"{str(path)!r} was drawn from a {name} made in Python: give it, redraw(path, network)")
+        network = load_network(name, weights or about.get("weights"))
     kind = type(unwrap(network)).__name__
     if kind != about.get("kind"):
         raise ValueError(f"{str(path)!r} was drawn from a {about.get('kind')}, not from a {kind}: give that network")
@@ -58,11 +60,8 @@ def redraw(
     pictures = [as_whole("picture", one, 0, settings.count - 1) for one in pictures]
     if len(pictures) < settings.count:
         settings = settings.take(pictures)
-    return OptVis(network, **settings.of_network()).vis(**settings.of_run(), verbose=verbose)
-
-
-def _load(path: str | os.PathLike[str], about: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> nn.Module:
-    name = about.get("network")
-    if not isinstance(name, str) or name == about.get("kind"):
-        raise ValueError(f"{str(path)!r} was drawn from a {name} made in Python: give it, redraw(path, network)")
-    return load_network(name, weights or about.get("weights"))
+    run = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    own = {name: run.pop(name) for name in ("objective", *OPTIONS) if name in run}
+    size = run.pop("size")
+    start = size if settings.img_param is None else settings.img_param
+    return OptVis(network, **own).vis(**{**run, "img_param": start}, verbose=verbose)

@@ -22,12 +22,7 @@ PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 
 
 class Result(ABC):
-    """The base of ``Visualisation`` and ``Attribution``.
-
-    Attributes:
-        endings: the endings of the files that it can be saved to.
-        settings: everything that decided it, as JSON data.
-    """
+    """The base of ``Visualisation`` and ``Attribution``, which can be saved to files with one of ``endings``."""
 
     endings: ClassVar[tuple[str, ...]] = PICTURES
     settings: dict[str, Any]
@@ -44,17 +39,8 @@ class Result(ABC):
     def facts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What a PNG contains besides the settings, to be read back: JSON data, and tensors by name."""
 
-    @abstractmethod
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a file, completely or not at all."""
-
     def _write(self, path: str | os.PathLike[str], **how: Any) -> Path:
-        """Write the kind of file that the ending says; a picture is drawn as ``sheet`` draws it.
-
-        Raises:
-            ValueError: an unknown ending, or a picture too large for the format.
-            OSError: the path cannot be written; the message says why, and which PNG was written instead.
-        """
+        """Write the kind of file that the ending says; a picture is drawn as ``sheet`` draws it."""
         path = check_path(path, self.endings)
         ending = path.suffix.lower()
         if ending in PICTURES:
@@ -89,7 +75,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not an image, or contains no settings.
+        ValueError: the file is not an image, is damaged, or contains no settings.
     """
     return _read_json(path, "optvis", "settings")
 
@@ -99,31 +85,24 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read_json(path, "optvis-result", "result")
 
 
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors in a saved PNG, none if it has none; raises as ``read_settings``."""
+    try:
+        text = _text(path, "optvis-tensors")
+        return {} if text is None else safetensors.torch.load(base64.b64decode(text, validate=True))
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise ValueError(f"the tensors in {str(path)!r} are damaged: {error}") from error
+
+
 def _read_json(path: str | os.PathLike[str], key: str, what: str) -> dict[str, Any]:
     text = _text(path, key)
     try:
-        found = json.loads(text) if text is not None else None
+        found = json.loads(text or "null")
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise ValueError(f"{str(path)!r} carries no {what} of optvis: only its .png files do")
     return found
-
-
-def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors in a saved PNG.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not an image, or its tensors are damaged.
-    """
-    text = _text(path, "optvis-tensors")
-    if text is None:
-        return {}
-    try:
-        return safetensors.torch.load(base64.b64decode(text, validate=True))
-    except Exception as error:  # safetensors raises an error of its own
-        raise ValueError(f"the tensors in {str(path)!r} are damaged: {error}") from error
 
 
 def _text(path: str | os.PathLike[str], key: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class Rng:
         taken = copy.copy(self)
         streams = [self.streams[i] for i in pictures]
         used = sorted(set(streams))
-        taken.follow([_same_generator(self.generators[i]) for i in used], [used.index(i) for i in streams])
+        taken.follow([self.generators[i].clone_state() for i in used], [used.index(i) for i in streams])
         return taken
 
     @classmethod
@@ -87,7 +88,7 @@ class Rng:
 
     def normal(self, *shape: int) -> Tensor:
         """``[N, *shape]``, normal with mean 0 and standard deviation 1."""
-        return self.draw(_normal, shape)
+        return self.draw(partial(torch.randn, dtype=torch.float32), shape)
 
     def draw(self, one: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         """``[N, *shape]``, where ``one(shape, generator=..., device=...)`` draws the numbers of one stream."""
@@ -95,16 +96,6 @@ class Rng:
         if len(drawn) == 1:
             return drawn[0].expand(self.count, *shape)
         return torch.stack(drawn)[self._stream]
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float32, device=device)
-
-
-def _same_generator(generator: torch.Generator) -> torch.Generator:
-    same = torch.Generator(generator.device)
-    same.set_state(generator.get_state())
-    return same
 
 
 def fresh(image: Tensor) -> Rng:

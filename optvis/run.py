@@ -12,13 +12,12 @@ from torch import Tensor
 
 from .checks import Size
 from .network import isolated
-from .objectives import Objective
 from .objectives.algebra import IMAGE
 from .params import Param
 from .plan import Plan
 from .prepared import Prepared, Ready
 from .rng import Rng
-from .scheduler import CHECK, Group, Turn, joined, silent_pictures
+from .scheduler import CHECK, Group, Scheduler, Turn, joined, silent_pictures
 from .tiles import in_tiles
 from .transforms import Compose
 from .visualisation import Visualisation
@@ -29,17 +28,16 @@ UNSEEN = 2**33
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A plan with a prepared network.
-
-    Attributes:
-        plan: the resolved settings.
-        prepared: the prepared network.
-        ready: its working copy.
-    """
+    """A plan with a prepared network, its working copy and the scheduler of its pictures."""
 
     plan: Plan
     prepared: Prepared
     ready: Ready
+    scheduler: Scheduler
+
+    @property
+    def device(self) -> torch.device:  # noqa: D102
+        return self.prepared.given.device
 
     def turn(self, size: Size, groups: Sequence[Group]) -> Turn:
         """A turn of these pictures; their objective is bound to the layer shapes at their size."""
@@ -52,12 +50,7 @@ class Run:
         return Turn(size, groups, objective, probed, Rng.join([group.rng for group in groups]))
 
     def exact_scores(self, turn: Turn, rng: Rng | None = None) -> Tensor:
-        """``[N]`` scores of the pictures of a turn, without channel noise and with exact gradients.
-
-        Args:
-            turn: the pictures.
-            rng: random numbers for the transforms; ``None`` for no transforms.
-        """
+        """``[N]`` scores without channel noise and with exact gradients; without ``rng`` also without transforms."""
         transforms = Compose() if rng is None else self.plan.transforms
 
         def score(images: Tensor, rng: Rng) -> Tensor:
@@ -73,10 +66,10 @@ class Run:
         turn.record(self.plan.settings.thresh or ())
         if self.plan.settings.leave is None or not any(group.age % CHECK == 0 for group in turn.groups):
             return
-        with isolated(self.prepared.given.device), torch.no_grad():
-            rng = Rng([UNSEEN] * len(turn.scores), self.prepared.given.device)
+        with isolated(self.device), torch.no_grad():
+            rng = Rng([UNSEEN] * len(turn.scores), self.device)
             scores = (self.exact_scores(turn, rng) + self.exact_scores(turn, rng)) / 2
-        for group, unseen in zip(turn.groups, scores.split([len(group) for group in turn.groups]), strict=True):
+        for group, unseen in turn.by_group(scores):
             if group.age % CHECK == 0:
                 group.unseen.append(unseen)
 
@@ -85,19 +78,21 @@ class Run:
         pictures, param, history, frames = joined(turn.groups)
         return Visualisation(param, turn.scores, history, frames, self._about(pictures, len(history)))
 
-    def result(self, groups: Sequence[Group], slots: int, interrupted: bool = False) -> Visualisation:
-        """The pictures of some groups, with their exact scores; warns of pictures whose gradient stayed zero.
-
-        Raises:
-            KeyboardInterrupt: there are no groups, because the run was interrupted before its first step.
-            RuntimeError: a score is not finite.
-        """
-        if not groups:
+    def result(self, groups: Sequence[Group], interrupted: bool = False) -> Visualisation:
+        """The pictures of some groups, with their exact scores; warns of pictures whose gradient stayed zero."""
+        if not groups:  # interrupted before the first step
             raise KeyboardInterrupt
-        with isolated(self.prepared.given.device):
+        with isolated(self.device):
             pictures, param, history, frames = joined(groups)
-            scores, silent = self._final_scores(pictures, param, slots)
-        _warn_of_silent(self.plan.settings.objective, silent)
+            scores, silent = self._final_scores(pictures, param)
+        if silent:
+            names = ", ".join(repr(self.plan.settings.objective.take([i])) for i in silent[:8])
+            warnings.warn(
+                f"{names}{', …' if len(silent) > 8 else ''}: never fired, so the gradient was zero and the picture "
+                "shows nothing. Try another seed=, more steps, the layer before its ReLU, or a photograph as the start "
+                "(img_param=ImageFile(path))",
+                stacklevel=3,
+            )
         if self.plan.settings.compile and self.prepared.compiler.failure:
             warnings.warn(f"compile=True: {self.prepared.compiler.failure}: the step ran uncompiled", stacklevel=3)
         param.holds_picture = True
@@ -110,13 +105,13 @@ class Run:
         }
         return Visualisation(param, scores, history, frames, about, tensors)
 
-    def _final_scores(self, pictures: Sequence[int], param: Param, slots: int) -> tuple[Tensor, list[int]]:
+    def _final_scores(self, pictures: Sequence[int], param: Param) -> tuple[Tensor, list[int]]:
         """``[N]`` scores without transforms, and the pictures whose exact gradient is zero."""
         scores, silent = [], []
-        for some in torch.arange(len(pictures)).split(slots):
-            part = param.take(some.tolist())
-            own = [pictures[i] for i in some.tolist()]
-            turn = self.turn(param.size, [Group(own, part, Rng([0] * len(own), self.prepared.given.device))])
+        for some in torch.arange(len(pictures)).split(self.scheduler.slots):
+            own, part = [pictures[i] for i in some], param.take(some.tolist())
+            group = Group(own, part, Rng([0] * len(own), self.device), self.plan.optimiser)
+            turn = self.turn(param.size, [group])
             turn.forget_gradients()
             turn.scores = self.exact_scores(turn)
             turn.check_finite()
@@ -130,18 +125,10 @@ class Run:
         about = plan.describe(self.prepared, self.ready.forward.dtype)
         if len(pictures) < plan.settings.count:
             about["objective"] = repr(plan.settings.objective.take(pictures))
-        about["steps"] = steps
-        about["labels"] = plan.labels(pictures)
-        about["pictures"] = list(pictures)
-        about["compile_seconds"] = round(self.prepared.compiler.seconds, 1) if plan.settings.compile else None
-        return about
-
-
-def _warn_of_silent(objective: Objective, silent: Sequence[int]) -> None:
-    if silent:
-        names = ", ".join(repr(objective.take([i])) for i in silent[:8]) + (", …" if len(silent) > 8 else "")
-        warnings.warn(
-            f"{names}: never fired, so the gradient was zero and the picture shows nothing. Try another seed=, more "
-            "steps, the layer before its ReLU, or a photograph as the start (img_param=ImageFile(path))",
-            stacklevel=4,
-        )
+        return {
+            **about,
+            "steps": steps,
+            "labels": plan.labels(pictures),
+            "pictures": list(pictures),
+            "compile_seconds": round(self.prepared.compiler.seconds, 1) if plan.settings.compile else None,
+        }

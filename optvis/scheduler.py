@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,38 +40,29 @@ def plateau(_picture: int, scores: Sequence[float]) -> bool:
     return max(scores[-last:]) - before <= 0.02 * abs(before)
 
 
+@dataclass(eq=False)
 class Group:
-    """Pictures that entered a stage together, with their parameterisation, random numbers, optimiser and records.
+    """Pictures that entered a stage together: their numbers, parameterisation, random numbers and records."""
 
-    Attributes:
-        pictures: their numbers.
-        param: their parameterisation.
-        rng: their random numbers.
-        optimiser: of the current stage; ``None`` while they wait for it.
-        age: number of steps in this stage.
-        history: ``[k]`` scores of each step, over all stages.
-        frames: ``{step: [k, C, H, W]}``.
-        unseen: ``[k]`` scores under transforms that no step uses, at each check in this stage.
-        silent: True while the gradient of some picture may be zero.
-    """
-
-    def __init__(self, pictures: Sequence[int], param: Param, rng: Rng) -> None:
-        self.pictures, self.param, self.rng = list(pictures), param, rng
-        self.optimiser: torch.optim.Optimizer | None = None
-        self.age = 0
-        self.history: list[Tensor] = []
-        self.frames: dict[int, Tensor] = {}
-        self.unseen: list[Tensor] = []
-        self.silent = True
+    pictures: Sequence[int]
+    param: Param
+    rng: Rng
+    optimise: Callable[[Param], torch.optim.Optimizer]
+    optimiser: torch.optim.Optimizer | None = None  # of the current stage; None while they wait for it
+    age: int = 0  # number of steps in this stage
+    history: list[Tensor] = field(default_factory=list)  # [k] scores of each step, over all stages
+    frames: dict[int, Tensor] = field(default_factory=dict)  # {step: [k, C, H, W]}
+    unseen: list[Tensor] = field(default_factory=list)  # [k] scores of ``Run.record`` in this stage
+    silent: bool = True  # while the gradient of some picture may be zero
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def enter(self, size: Size, optimiser: Callable[[Param], torch.optim.Optimizer]) -> None:
+    def enter(self, size: Size) -> None:
         """Begin a stage."""
         if self.param.size != size:
             self.param = self.param.grow(size)
-        self.optimiser, self.age, self.unseen = optimiser(self.param), 0, []
+        self.optimiser, self.age, self.unseen = self.optimise(self.param), 0, []
 
     def leaving(self, stage: Stage, until: Until | None) -> list[int]:
         """Positions within the group of the pictures that have finished a stage."""
@@ -81,50 +73,42 @@ class Group:
         scores = torch.stack(self.unseen, 1).tolist()
         return [i for i, picture in enumerate(self.pictures) if until(picture, scores[i])]
 
-    def take(self, which: Sequence[int], optimiser: Callable[[Param], torch.optim.Optimizer]) -> Group:
+    def take(self, which: Sequence[int]) -> Group:
         """Some of the pictures, by their positions within the group."""
         if len(which) == len(self):
             return self
-        which, taken = list(which), copy.copy(self)
-        taken.pictures = [self.pictures[i] for i in which]
-        taken.param, taken.rng = self.param.take(which), self.rng.take(which)
-        taken.history = [scores[which] for scores in self.history]
-        taken.frames = {step: images[which] for step, images in self.frames.items()}
-        taken.unseen = [scores[which] for scores in self.unseen]
+        which = list(which)
+        taken = replace(
+            self,
+            pictures=[self.pictures[i] for i in which],
+            param=self.param.take(which),
+            rng=self.rng.take(which),
+            history=[scores[which] for scores in self.history],
+            frames={step: images[which] for step, images in self.frames.items()},
+            unseen=[scores[which] for scores in self.unseen],
+        )
         if self.optimiser is not None:
-            taken.optimiser = optimiser(taken.param)
-            _hand_over(self.optimiser, self.param, taken.optimiser, taken.param, which)
+            taken.optimiser = self.optimise(taken.param)
+            for a, b in zip(self.param.parameters(), taken.param.parameters(), strict=True):
+                state = self.optimiser.state.get(a, {})
+                if all(isinstance(value, (Tensor, int, float)) for value in state.values()):  # others are dropped
+                    taken.optimiser.state[b] = {
+                        key: value[which] if isinstance(value, Tensor) and value.shape == a.shape else copy.copy(value)
+                        for key, value in state.items()
+                    }
         return taken
 
 
-def _hand_over(
-    old: torch.optim.Optimizer, old_param: Param, new: torch.optim.Optimizer, new_param: Param, which: list[int]
-) -> None:
-    """Copy one optimiser's state of some pictures to another; state that is not separate by picture is dropped."""
-    for a, b in zip(old_param.parameters(), new_param.parameters(), strict=True):
-        state = old.state.get(a, {})
-        if all(isinstance(value, (Tensor, int, float)) for value in state.values()):
-            new.state[b] = {
-                key: value[which] if isinstance(value, Tensor) and value.shape == a.shape else copy.copy(value)
-                for key, value in state.items()
-            }
-
-
+@dataclass(eq=False)
 class Turn:
-    """The pictures in the slots, which take steps together.
+    """The pictures in the slots, which take steps together, with their objective bound to the layers at their size."""
 
-    Attributes:
-        size: (height, width) of the pictures.
-        groups: their groups.
-        objective: their objective, bound to the layer shapes at this size.
-        probed: the probe's results at this size.
-        rng: their random numbers.
-        scores: ``[N]``, of the last step.
-    """
-
-    def __init__(self, size: Size, groups: Sequence[Group], objective: Objective, probed: Probed, rng: Rng) -> None:
-        self.size, self.groups, self.objective, self.probed, self.rng = size, groups, objective, probed, rng
-        self.scores = torch.empty(0)
+    size: Size
+    groups: Sequence[Group]
+    objective: Objective
+    probed: Probed
+    rng: Rng
+    scores: Tensor = field(default_factory=lambda: torch.empty(0))  # [N], of the last step
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -167,13 +151,17 @@ class Turn:
                     )
                 parameter.grad = changed
 
+    def by_group(self, scores: Tensor) -> Iterator[tuple[Group, Tensor]]:
+        """Each group with its part of ``[N]`` scores."""
+        return zip(self.groups, scores.split([len(group) for group in self.groups]), strict=True)
+
     def record(self, thresh: Sequence[int]) -> None:
         """Record the scores of a step, and keep frames at the steps of ``thresh``."""
         self.scores = self.scores.detach()
         if self.scores.device.type == "cpu" or any(group.age % CHECK == 0 for group in self.groups):
             self.check_finite()  # waits for a GPU, and so is not done in every step
         plain = not self.opens_relus
-        for group, scores in zip(self.groups, self.scores.split([len(group) for group in self.groups]), strict=True):
+        for group, scores in self.by_group(self.scores):
             group.history.append(scores)
             group.age += 1
             if group.silent and plain:
@@ -198,18 +186,18 @@ def silent_pictures(param: Param) -> list[int]:
     return [i for i, top in enumerate(torch.stack(gradients).amax(0).tolist()) if top == 0]
 
 
+@dataclass(eq=False)
 class _Queue:
-    """The groups that wait for a stage, and those that are active in it."""
+    """A stage with the pictures that are not yet made, the groups that wait for it, and those that are active in it."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.waiting: list[Group] = []
-        self.active: list[Group] = []
+    stage: Stage
+    unmade: range
+    waiting: list[Group] = field(default_factory=list)
+    active: list[Group] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        """Number of pictures in all groups."""
-        return sum(map(len, (*self.waiting, *self.active)))
+        return len(self.unmade) + sum(map(len, (*self.waiting, *self.active)))
 
 
 class Scheduler:
@@ -217,15 +205,7 @@ class Scheduler:
 
     A picture leaves a stage after the stage's steps, or as soon as ``until`` returns True, and the next one takes its
     slot. The last stage with a full batch goes first, so that pictures finish early. Pictures are created only when
-    there is a slot for them, so that memory does not grow with their number.
-
-    Args:
-        count: number of pictures.
-        begin: creates the group of some pictures, before the first stage.
-        stages: sizes and numbers of steps.
-        slots: number of pictures at once.
-        until: lets a picture leave a stage early; ``None`` for never.
-        optimiser: creates an optimiser for a parameterisation.
+    there is a slot for them, by ``begin``, so that memory does not grow with their number.
     """
 
     def __init__(
@@ -235,38 +215,49 @@ class Scheduler:
         stages: Sequence[Stage],
         slots: int,
         until: Until | None,
-        optimiser: Callable[[Param], torch.optim.Optimizer],
     ) -> None:
-        self.slots, self.until, self._begin, self._optimiser = slots, until, begin, optimiser
-        self._queues = [_Queue(stage) for stage in stages]
+        self.slots, self.until, self._begin = slots, until, begin
+        self._queues = [_Queue(stage, range(0 if i else count)) for i, stage in enumerate(stages)]
         self._current = self._queues[0]
-        self._unmade = [range(i, min(i + slots, count)) for i in reversed(range(0, count, slots))]
         self._done: list[Group] = []
         self.at_work: list[Group] = []
 
-    def turns(self) -> Iterator[tuple[Size, Sequence[Group]]]:
-        """Yield the size of the next stage and the groups that take a step in it; call ``release`` after the step."""
-        while True:
-            queue = self._due()
-            if queue is None:
-                return
-            self._fill(queue)
-            self._current, self.at_work = queue, list(queue.active)
-            yield queue.stage.size, self.at_work
+    def due(self) -> tuple[Size, Sequence[Group]] | None:
+        """The size of the next stage and the groups that take a step in it; call ``release`` after the step."""
+        filled = [queue for queue in self._queues if queue.count]
+        if not filled:
+            return None
+        full = [queue for queue in filled if queue.count >= self.slots]
+        queue = self._current = full[-1] if full else filled[0]
+        free = self.slots - sum(map(len, queue.active))
+        while free > 0 and (queue.waiting or queue.unmade):
+            if queue.waiting:
+                group = queue.waiting.pop(0)
+            else:
+                group, queue.unmade = self._begin(queue.unmade[:free]), queue.unmade[free:]
+            if len(group) > free:
+                queue.waiting.insert(0, group.take(range(free, len(group))))
+                group = group.take(range(free))
+            if group.optimiser is None:
+                group.enter(queue.stage.size)
+            queue.active.append(group)
+            free -= len(group)
+        self.at_work = list(queue.active)
+        return queue.stage.size, self.at_work
 
     def release(self) -> None:
         """After a step, move the pictures that have finished their stage to the next one."""
         queue, stay = self._current, []
+        further = self._queues[self._queues.index(queue) + 1 :]
         for group in queue.active:
             leaving = group.leaving(queue.stage, self.until)
-            if leaving:
-                gone = group.take(leaving, self._optimiser)
-                gone.optimiser = None
-                at = self._queues.index(queue) + 1
-                (self._done if at == len(self._queues) else self._queues[at].waiting).append(gone)
             left = [i for i in range(len(group)) if i not in leaving]
+            if leaving:
+                gone = group.take(leaving)
+                gone.optimiser = None
+                (further[0].waiting if further else self._done).append(gone)
             if left:
-                stay.append(group.take(left, self._optimiser))
+                stay.append(group.take(left))
         queue.active = stay
 
     def shrink(self) -> bool:
@@ -284,31 +275,6 @@ class Scheduler:
         done, self._done = self._done, []
         return done
 
-    def _due(self) -> _Queue | None:
-        filled = [queue for queue in self._queues if self._count(queue)]
-        full = [queue for queue in filled if self._count(queue) >= self.slots]
-        return full[-1] if full else filled[0] if filled else None
-
-    def _count(self, queue: _Queue) -> int:
-        unmade = sum(map(len, self._unmade)) if queue is self._queues[0] else 0
-        return queue.count + unmade
-
-    def _fill(self, queue: _Queue) -> None:
-        free = self.slots - sum(map(len, queue.active))
-        while free > 0:
-            if not queue.waiting and self._unmade and queue is self._queues[0]:
-                queue.waiting.append(self._begin(self._unmade.pop()))
-            if not queue.waiting:
-                return
-            first = queue.waiting.pop(0)
-            if len(first) > free:
-                queue.waiting.insert(0, first.take(range(free, len(first)), self._optimiser))
-                first = first.take(range(free), self._optimiser)
-            if first.optimiser is None:
-                first.enter(queue.stage.size, self._optimiser)
-            queue.active.append(first)
-            free -= len(first)
-
 
 def joined(groups: Sequence[Group]) -> tuple[list[int], Param, Tensor, dict[int, Tensor]]:
     """All pictures of several groups in the order of their numbers: numbers, parameterisation, history and frames.
@@ -317,18 +283,12 @@ def joined(groups: Sequence[Group]) -> tuple[list[int], Param, Tensor, dict[int,
     """
     pictures = [picture for group in groups for picture in group.pictures]
     order = sorted(range(len(pictures)), key=pictures.__getitem__)
-    param = Param.join([group.param for group in groups])
     steps = max(len(group.history) for group in groups)
-    history = torch.cat([_padded(group, steps) for group in groups], 1)
+    history = torch.full((steps, len(pictures)), math.nan, dtype=torch.float32, device="cpu")
+    for group, part in zip(groups, history.split([len(group) for group in groups], 1), strict=True):
+        if group.history:
+            part[: len(group.history)] = torch.stack(group.history)
     kept = set.intersection(*(set(group.frames) for group in groups))
     frames = {step: torch.cat([group.frames[step] for group in groups])[order] for step in sorted(kept)}
-    if order != sorted(order):
-        param, history = param.take(order), history[:, order]
-    return sorted(pictures), param, history, frames
-
-
-def _padded(group: Group, steps: int) -> Tensor:
-    if not group.history:
-        return torch.full((steps, len(group)), math.nan)
-    history = torch.stack(group.history).float().cpu()
-    return torch.cat([history, history.new_full((steps - len(history), len(group)), math.nan)])
+    param = Param.join([group.param for group in groups]).take(order)
+    return sorted(pictures), param, history[:, order], frames

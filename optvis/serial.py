@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,9 @@ def to_data(value: Any, tensors: dict[str, Tensor]) -> Any:
     """JSON data from objectives, parameterisations, transforms, tensors, numbers, strings and tuples of these.
 
     An object is described by the arguments of its constructor, which it keeps as attributes; a parameterisation that
-    is no longer its initial noise also by its state. Values that JSON cannot hold, for example functions, are described
-    by their ``repr``, and ``from_data`` refuses them.
-
-    Args:
-        value: the value to write; lists and tuples are both read back as tuples.
-        tensors: tensors are added to it, copied to the CPU, under the names that the data uses; equal tensors once.
-
-    Raises:
-        ValueError: NaN or infinity.
+    is no longer its initial noise also by its state. Tensors are added to ``tensors``, copied to the CPU, under the
+    names that the data uses. Values that JSON cannot hold, for example functions, are described by their ``repr``, and
+    ``from_data`` refuses them. Raises ``ValueError`` on NaN and infinity.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -49,7 +43,10 @@ def to_data(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, float):
         return _finite(value)
     if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta:
-        return {"tensor": _store(value, tensors)}
+        name = _digest(value)
+        if name not in tensors:
+            tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
     if isinstance(value, (list, tuple)):
         return [to_data(one, tensors) for one in value]
     if isinstance(value, dict) and all(isinstance(key, str) and key not in _RESERVED for key in value):
@@ -64,15 +61,10 @@ def to_data(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def from_data(data: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value that ``to_data`` wrote, bit-equal.
+    """The value that ``to_data`` wrote, bit-equal, with tuples for lists.
 
-    Args:
-        data: as read from JSON.
-        tensors: as ``to_data`` filled it.
-
-    Raises:
-        ValueError: data that ``to_data`` did not write, a class that is not loaded (the message names the nearest), or
-            something that a file cannot hold.
+    Raises ``ValueError`` on data that ``to_data`` did not write, a class that is not loaded, or something that a file
+    cannot hold.
     """
     if data is None or isinstance(data, (bool, str, int)):
         return data
@@ -121,13 +113,6 @@ def _state(value: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {"state": {name: to_data(tensor, tensors) for name, tensor in state.items()}, **held}
 
 
-def _store(tensor: Tensor, tensors: dict[str, Tensor]) -> str:
-    name = _digest(tensor)
-    if name not in tensors:
-        tensors[name] = tensor.detach().cpu().contiguous().clone()
-    return name
-
-
 def _digest(tensor: Tensor) -> str:
     """A hash of a tensor's type, shape and bits."""
     flat = tensor.detach().cpu().resolve_conj().contiguous().flatten()
@@ -141,15 +126,11 @@ def _finite(number: float) -> float:
     return float(number)
 
 
-# Classes by name
-
-
-def _loaded(bases: tuple[type, ...] = BASES) -> Iterator[type]:
+def _loaded(bases: Iterable[type] = BASES) -> Iterator[type]:
     for base in bases:
         kinds: list[type] = base.__subclasses__()
-        for kind in kinds:
-            yield kind
-            yield from _loaded((kind,))
+        yield from kinds
+        yield from _loaded(kinds)
 
 
 def _name_of(kind: type) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from .checks import Size, as_count, as_flag, as_function, as_list, as_number, as_size, as_whole, shown
+from .checks import Size, as_count, as_flag, as_function, as_kind, as_number, as_size, as_whole, shown
 from .network import Extra, NetworkInput
 from .network.precision import PRECISIONS
 from .objectives import Objective
@@ -16,7 +17,7 @@ from .objectives.algebra import IMAGE
 from .params import Param
 from .scheduler import Until, plateau
 from .serial import from_data, to_data
-from .stages import plan_stages, plan_thresh
+from .stages import Stage, plan_stages, plan_thresh
 from .tiles import tile_size
 from .transforms import Compose, standard
 
@@ -56,9 +57,9 @@ class Settings:
     channel_noise: float | None = None
     relu_softness: float = SOFTNESS
     img_param: Param | None = None
-    size: Any = None
-    stages: Any = None
-    thresh: Any = None
+    size: Size | None = None
+    stages: tuple[Stage, ...] | None = None
+    thresh: tuple[int, ...] | None = None
     transform: bool = True
     lr: float = 0.1
     wd: float = 0.0
@@ -70,61 +71,30 @@ class Settings:
     tile: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.objective, Objective):
-            raise TypeError(f"an objective is one such as Channel('features/18', 12), not {shown(self.objective)}")
-        if not isinstance(self.transforms, Compose):
-            raise TypeError(f"transforms are a Compose, not {shown(self.transforms)}")
-        checked: dict[str, Any] = {
-            "relu_softness": as_number("relu_softness", self.relu_softness, 0),
-            "lr": as_number("lr", self.lr, 0),
-            "wd": as_number("wd", self.wd, 0),
-            "seed": as_whole("seed", self.seed, 0, 2**62),
-        }
-        if self.size is not None:
-            checked["size"] = as_size(self.size)
-        if self.thresh is not None:
-            checked["thresh"] = plan_thresh(self.thresh)
-        if self.channel_noise is not None:
-            checked["channel_noise"] = as_number("channel_noise", self.channel_noise, 0, 1, ends="[)")
-        for name in ("transform", "compile"):
-            checked[name] = as_flag(name, getattr(self, name))
-        as_function("optim", self.optim, "an optimiser's class, such as torch.optim.Adam")
-        for change in as_list("grad_tfms", self.grad_tfms, "functions from a gradient to a gradient"):
-            as_function("grad_tfms", change, "functions from a gradient to a gradient")
-        for name in ("batch", "tile"):
-            if getattr(self, name) is not None:
-                checked[name] = as_count(name, getattr(self, name))
-        if self.stages is not None:
-            checked["stages"] = tuple(plan_stages(self.stages))
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-        if self.img_param is not None and not isinstance(self.img_param, Param):
-            raise TypeError(f"img_param is a parameterisation such as ImageParam(224), not {shown(self.img_param)}")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in _CHECKS and (value is not None or f.default is not None):
+                object.__setattr__(self, f.name, _CHECKS[f.name](f.name, value))
         if not isinstance(self.precision, str) or self.precision not in (*PRECISIONS, "auto"):
             raise ValueError(f"precision {shown(self.precision)}: choose 'auto', 'fp32', 'bf16' or 'fp16'")
-        if (
-            self.until is not None
-            and not callable(self.until)
-            and not (isinstance(self.until, str) and self.until == "plateau")
-        ):
-            raise ValueError(
-                f"until={shown(self.until)}: choose 'plateau', a function of a picture and its scores, or None"
-            )
-        if self.until is not None and self.thresh:
-            raise ValueError("until lets each picture end at its own step, thresh sets the last step of all: give one")
-        if self.until is not None and self.objective.coupled:
-            raise ValueError(f"until lets pictures leave one by one, and {self.objective!r} scores them by each other")
+        if self.until is not None:
+            if not callable(self.until) and not (isinstance(self.until, str) and self.until == "plateau"):
+                raise ValueError(
+                    f"until={shown(self.until)}: choose 'plateau', a function of a picture and its scores, or None"
+                )
+            if self.thresh:
+                raise ValueError("until lets each picture end at its own step, thresh ends all at one: give one")
+            if self.objective.coupled:
+                raise ValueError(f"until lets pictures leave one by one, {self.objective!r} needs them together")
         if self.tile is not None and self.objective.placed:
-            raise ValueError(
-                f"{self.objective!r} depends on absolute position, which is lost in tiles: leave tile= out"
-            )
-        if self.objective.pictures is not None and self.img_param is not None:
-            asked, found = self.objective.pictures, self.img_param.batch
-            if asked != found:
+            raise ValueError(f"{self.objective!r} depends on absolute position, lost in tiles: leave tile= out")
+        asked, size = self.objective.pictures, self.size
+        if self.img_param is not None:
+            size, found = self.img_param.size, self.img_param.batch
+            if asked not in (None, found):
                 raise ValueError(
                     f"the objective makes {asked} pictures, the parameterisation has {found}: write batch={asked}"
                 )
-        size = self.size if self.img_param is None else self.img_param.size
         if size is not None and self.stages is not None and self.stages[-1].size != size:
             raise ValueError(
                 f"the stages end at {self.stages[-1].size}, the parameterisation has {size}: let both be the same size"
@@ -135,9 +105,9 @@ class Settings:
 
         Functions, which JSON cannot hold, are described by name and cannot be read back.
         """
-        data = {f.name: to_data(getattr(self, f.name), tensors) for f in fields(self) if f.name not in _BY_NAME}
-        stages = self.stages and [[list(stage.size), stage.steps] for stage in self.stages]
-        return {**data, "stages": stages, "optim": _optimiser_name(self.optim)}
+        data = {f.name: to_data(getattr(self, f.name), tensors) for f in fields(self)}
+        name = getattr(self.optim, "__name__", "")
+        return {**data, "optim": name} if _OPTIMISERS.get(name) is self.optim else data
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Settings:
@@ -146,32 +116,20 @@ class Settings:
         Raises:
             ValueError: data that it did not write, or a function, which a file cannot hold.
         """
-        known = {f.name for f in fields(cls)}
-        strange = sorted(data.keys() - known)
-        if strange:
-            raise ValueError(f"settings hold {strange[0]!r}, which this version of optvis does not know")
-        missing = sorted({"objective", "transforms"} - data.keys())
-        if missing:
-            raise ValueError(f"settings hold no {missing[0]!r}")
-        given = {name: from_data(value, tensors) for name, value in data.items() if name not in _BY_NAME}
-        stages = data.get("stages")
-        if stages is not None:
-            stages = tuple(plan_stages(stages))
-        return cls(**{**given, "stages": stages, "optim": _optimiser_of(data.get("optim", "adam"))})
+        for name in sorted(data.keys() - {f.name for f in fields(cls)}):
+            raise ValueError(f"settings hold {name!r}, which this version of optvis does not know")
+        for name in sorted({"objective", "transforms"} - data.keys()):
+            raise ValueError(f"settings hold no {name!r}")
+        optim = data.get("optim", "adam")
+        if not isinstance(optim, str) or optim not in _OPTIMISERS:
+            raise ValueError(f"drawn with an optimiser that a file cannot hold: {optim!r}")
+        given = {name: from_data(value, tensors) for name, value in data.items() if name != "optim"}
+        return cls(**given, optim=_OPTIMISERS[optim])
 
     def take(self, pictures: Sequence[int]) -> Settings:
         """The settings of only some of the pictures."""
-        param = None if self.img_param is None else self.img_param.take(list(pictures))
+        param = None if self.img_param is None else self.img_param.take(pictures)
         return replace(self, objective=self.objective.take(pictures), img_param=param)
-
-    def of_network(self) -> dict[str, Any]:
-        """The arguments of ``OptVis``."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in _OF_NETWORK}
-
-    def of_run(self) -> dict[str, Any]:
-        """The arguments of ``OptVis.vis``."""
-        run = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_OF_NETWORK, "size")}
-        return {**run, "img_param": self.size if self.img_param is None else self.img_param}
 
     @property
     def leave(self) -> Until | None:
@@ -196,35 +154,39 @@ class Settings:
         """(height, width) of the finished picture in pixels."""
         if self.img_param is not None:
             return self.img_param.size
-        if self.stages:
-            size: Size = self.stages[-1].size
-            return size
-        return self.size or given.default_size
+        return self.stages[-1].size if self.stages else self.size or given.default_size
 
 
-def as_transforms(transforms: Any) -> Compose:
-    """Transforms from a callable, a list of them, or ``None`` for the default."""
-    if transforms is None:
-        return standard()
-    return Compose(list(transforms) if isinstance(transforms, (list, tuple)) else [transforms])
+def _several(value: Any) -> tuple[Any, ...]:
+    """A tuple from one thing, several, or ``None`` for none."""
+    return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-_BY_NAME = ("optim", "stages")
-_OF_NETWORK = ("objective", "transforms", "optim", "grad_tfms", "mean", "std", "extra_inputs", "channel_axis",
-               "channel_noise", "relu_softness")  # fmt: skip
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "objective": lambda _, value: as_kind(value, Objective, "an objective is one such as Channel('features/18', 12)"),
+    "transforms": lambda _, value: standard() if value is None else Compose(_several(value)),
+    "optim": lambda name, value: as_function(name, value, "an optimiser's class, such as torch.optim.Adam"),
+    "grad_tfms": lambda name, value: tuple(
+        as_function(name, one, "functions from a gradient to a gradient") for one in _several(value)
+    ),
+    "extra_inputs": lambda _, value: (value,) if isinstance(value, torch.Tensor) else value,
+    "channel_noise": partial(as_number, low=0, high=1, ends="[)"),
+    "relu_softness": partial(as_number, low=0),
+    "img_param": lambda _, value: as_kind(value, Param, "img_param is a parameterisation such as ImageParam(224)"),
+    "size": lambda _, value: as_size(value),
+    "stages": lambda _, value: plan_stages(value),
+    "thresh": lambda _, value: plan_thresh(value),
+    "transform": as_flag,
+    "lr": partial(as_number, low=0),
+    "wd": partial(as_number, low=0),
+    "seed": partial(as_whole, low=0, high=2**62),
+    "batch": as_count,
+    "compile": as_flag,
+    "tile": as_count,
+}
 
-
-def _optimiser_name(optim: Callable[..., torch.optim.Optimizer]) -> Any:
-    if optim is adam:
-        return "adam"
-    name = getattr(optim, "__name__", "")
-    return name if getattr(torch.optim, name or "-", None) is optim else {"callable": repr(optim)}
-
-
-def _optimiser_of(name: Any) -> Callable[..., torch.optim.Optimizer]:
-    if name == "adam":
-        return adam
-    found = getattr(torch.optim, name, None) if isinstance(name, str) else None
-    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-        raise ValueError(f"drawn with an optimiser that a file cannot hold: {name!r}")
-    return found
+_OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": adam,
+    **{name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)},
+}
+"""Those that a file can hold."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -34,20 +34,16 @@ def in_tiles(see: ScoreFunction, tile: int, shift: bool) -> ScoreFunction:
         def compute(image: Tensor) -> tuple[Tensor, Tensor]:
             image = image.roll(rolled, (-2, -1)) if shift else image
             scores, gradient = image.new_zeros(len(image)), torch.zeros_like(image)
-            for rows, columns in _cut(size, tile_size(size, tile)):
-                part = image[..., rows, columns]
+            height, width = tile_size(size, tile)
+            for top, left in product(range(0, size[0], height), range(0, size[1], width)):
+                place = (..., slice(top, top + height), slice(left, left + width))
+                part = image[place]
                 share = part[0, 0].numel() / image[0, 0].numel()
                 some, slope = scores_and_gradient(see, part, rng)
                 scores += share * some
-                gradient[..., rows, columns] = share * slope
+                gradient[place] = share * slope
             return scores, gradient.roll([-n for n in rolled], (-2, -1)) if shift else gradient
 
         return along_with_gradient(image, compute)
 
     return look
-
-
-def _cut(size: Size, tile: Size) -> Iterator[tuple[slice, slice]]:
-    for top in range(0, size[0], tile[0]):
-        for left in range(0, size[1], tile[1]):
-            yield slice(top, top + tile[0]), slice(left, left + tile[1])

@@ -7,6 +7,7 @@ moves pixels is a ``Warp``, and ``Compose`` joins neighbouring warps into **one*
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -30,11 +31,9 @@ class Transform:
         raise NotImplementedError
 
     def __call__(self, image: Tensor, rng: Rng | None = None) -> Tensor:
-        """Change images ``[N, C, H, W]``.
+        """Change float images ``[N, C, H, W]``, by default with new random numbers for each call.
 
-        Args:
-            image: float images.
-            rng: random numbers for them; by default new ones for each call. Torch's global state is never used.
+        Torch's global random state is never used.
         """
         return self.apply(image, fresh(image) if rng is None else rng)
 
@@ -55,9 +54,7 @@ class Warp(Transform):
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         """``[N, 3, 3]``, from points (x, y, 1) of the new image to points of the old one, in pixels from the centre.
 
-        Args:
-            rng: random numbers for N images.
-            size: (height, width) of the old image.
+        ``size`` is the (height, width) of the old image.
         """
         raise NotImplementedError
 
@@ -66,19 +63,14 @@ class Warp(Transform):
         return size
 
     def apply(self, image: Tensor, rng: Rng) -> Tensor:
-        size = (image.shape[-2], image.shape[-1])
-        return resample(image, self.matrix(rng, size), self.out_size(size), self.fill)
+        return _warped(image, rng, [self])
 
 
 def resample(image: Tensor, matrix: Tensor, size: Size, fill: Fill = "reflect") -> Tensor:
-    """One bilinear resampling of ``[N, C, H, W]`` onto a canvas of ``size``.
+    """One bilinear resampling of ``[N, C, H, W]`` onto a canvas of ``size`` (height, width).
 
-    Args:
-        image: float images.
-        matrix: ``[N, 3, 3]`` or ``[N, 2, 3]``, from points (x, y, 1) of the canvas to points of the image, in pixels
-            from the centre.
-        size: (height, width) of the canvas.
-        fill: the values outside of the image: its mirror image, its border, mid-grey or black.
+    ``matrix`` ``[N, 3, 3]`` or ``[N, 2, 3]`` maps points (x, y, 1) of the canvas to points of the image, in pixels from
+    the centre. Outside of the image is its mirror image, its border, mid-grey or black, as ``fill`` says.
     """
     theta = matrix[:, :2].to(image.dtype).clone()
     theta *= theta.new_tensor([[size[1], size[0], 2.0]]) / theta.new_tensor([[image.shape[-1]], [image.shape[-2]]])
@@ -89,12 +81,28 @@ def resample(image: Tensor, matrix: Tensor, size: Size, fill: Fill = "reflect") 
     return F.grid_sample(image, grid, padding_mode=mode, align_corners=False)
 
 
-def _matrix(rows: Sequence[Sequence[Tensor | float]], like: Tensor) -> Tensor:
+def _warped(image: Tensor, rng: Rng, warps: Sequence[Warp], size: Size | None = None) -> Tensor:
+    """Several warps in one resampling, which also resizes to ``size`` if that is given."""
+    canvas: Size = (image.shape[-2], image.shape[-1])
+    matrix = None
+    for warp in warps:
+        step = warp.matrix(rng, canvas)
+        matrix = step if matrix is None else matrix @ step
+        canvas = warp.out_size(canvas)
+    assert matrix is not None
+    if size is not None:
+        matrix = matrix * matrix.new_tensor([canvas[1] / size[1], canvas[0] / size[0], 1.0])
+    return resample(image, matrix, size or canvas, warps[0].fill)
+
+
+def _matrix(x_row: Sequence[Tensor | float], y_row: Sequence[Tensor | float], like: Tensor) -> Tensor:
     """``[N, 3, 3]`` from two rows of numbers and ``[N]`` tensors."""
-    cells = [
-        [c if isinstance(c, Tensor) else torch.full_like(like, c) for c in row] for row in (*rows, (0.0, 0.0, 1.0))
-    ]
-    return torch.stack([torch.stack(row, -1) for row in cells], -2)
+    cells = [c if isinstance(c, Tensor) else torch.full_like(like, c) for c in (*x_row, *y_row, 0.0, 0.0, 1.0)]
+    return torch.stack(cells, -1).view(-1, 3, 3)
+
+
+def _shift(x: Tensor, y: Tensor) -> Tensor:
+    return _matrix((1.0, 0.0, x), (0.0, 1.0, y), x)
 
 
 def _fraction(name: str, value: float, high: float = 1.0, ends: str = "[]") -> float:
@@ -113,8 +121,8 @@ class Pad(Warp):
 
     @override
     def matrix(self, rng: Rng, size: Size) -> Tensor:
-        one = torch.ones(rng.count, dtype=torch.float32, device=rng.device)
-        return _matrix([(one, 0.0, 0.0), (0.0, 1.0, 0.0)], one)
+        zero = torch.zeros(rng.count, dtype=torch.float32, device=rng.device)
+        return _shift(zero, zero)
 
     def out_size(self, size: Size) -> Size:
         return size[0] + 2 * round(self.amount * size[0]), size[1] + 2 * round(self.amount * size[1])
@@ -128,7 +136,7 @@ class Jitter(Warp):
 
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         x, y = rng.uniform(-self.amount, self.amount, 2).unbind(1)
-        return _matrix([(1.0, 0.0, x * size[1]), (0.0, 1.0, y * size[0])], x)
+        return _shift(x * size[1], y * size[0])
 
 
 class RandomScale(Warp):
@@ -143,7 +151,7 @@ class RandomScale(Warp):
     @override
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         back = 1 / rng.uniform(self.low, self.high)
-        return _matrix([(back, 0.0, 0.0), (0.0, back, 0.0)], back)
+        return _matrix((back, 0.0, 0.0), (0.0, back, 0.0), back)
 
 
 class RandomRotate(Warp):
@@ -156,7 +164,7 @@ class RandomRotate(Warp):
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         angle = rng.uniform(-self.degrees, self.degrees) * (math.pi / 180)
         cos, sin = angle.cos(), angle.sin()
-        return _matrix([(cos, -sin, 0.0), (sin, cos, 0.0)], cos)
+        return _matrix((cos, -sin, 0.0), (sin, cos, 0.0), cos)
 
 
 class Crop(Warp):
@@ -170,8 +178,7 @@ class Crop(Warp):
         x, y = rng.uniform(0.0, 1.0, 2).unbind(1)
         # Whole pixels, so that the window is cropped without resampling.
         left, top = (x * (size[1] - out[1] + 1)).floor(), (y * (size[0] - out[0] + 1)).floor()
-        shift_x, shift_y = left - (size[1] - out[1]) / 2, top - (size[0] - out[0]) / 2
-        return _matrix([(1.0, 0.0, shift_x), (0.0, 1.0, shift_y)], x)
+        return _shift(left - (size[1] - out[1]) / 2, top - (size[0] - out[0]) / 2)
 
     def out_size(self, size: Size) -> Size:
         return max(round(self.amount * size[0]), 1), max(round(self.amount * size[1]), 1)
@@ -186,7 +193,7 @@ class Flip(Warp):
     @override
     def matrix(self, rng: Rng, size: Size) -> Tensor:
         sign = 1 - 2 * (rng.uniform(0.0, 1.0) < self.probability).float()
-        return _matrix([(sign, 0.0, 0.0), (0.0, 1.0, 0.0)], sign)
+        return _matrix((sign, 0.0, 0.0), (0.0, 1.0, 0.0), sign)
 
 
 class Blur(Transform):
@@ -270,50 +277,36 @@ class Compose(Transform):
         return all(isinstance(transform, Transform) for transform in self.transforms)
 
     def __call__(self, image: Tensor, rng: Rng | None = None, size: Size | None = None) -> Tensor:
-        """Change images ``[N, C, H, W]`` and, with ``size`` (height, width), resize them.
-
-        If the last transform is a warp, its resampling also does the resizing.
-        """
+        """Change images ``[N, C, H, W]`` and resize them to ``size`` (height, width), if that is given."""
         return self.apply(image, fresh(image) if rng is None else rng, size)
 
     def apply(self, image: Tensor, rng: Rng, size: Size | None = None) -> Tensor:
-        i = 0
-        while i < len(self.transforms):
-            if not isinstance(self.transforms[i], Warp):
-                transform = self.transforms[i]
-                if isinstance(transform, Transform):
-                    image = _checked(transform(image, rng), transform, image)
-                else:
-                    with OwnRandom(rng.generators[0]):
-                        changed = transform(image)
-                    image = _checked(changed, transform, image)
-                i += 1
-                continue
-            canvas = (image.shape[-2], image.shape[-1])
-            first, matrix = self.transforms[i], None
-            while i < len(self.transforms) and isinstance(self.transforms[i], Warp):
-                step = self.transforms[i].matrix(rng, canvas)
-                matrix = step if matrix is None else matrix @ step
-                canvas = self.transforms[i].out_size(canvas)
-                i += 1
-            assert matrix is not None
-            if size is not None and i == len(self.transforms):
-                zoom = [canvas[1] / size[1], canvas[0] / size[0], 1.0]
-                matrix, canvas = matrix * matrix.new_tensor(zoom), size
-            image = resample(image, matrix, canvas, first.fill)
+        left = len(self.transforms)
+        for warps, group in itertools.groupby(self.transforms, lambda transform: isinstance(transform, Warp)):
+            some = list(group)
+            left -= len(some)
+            if warps:
+                image = _warped(image, rng, some, None if left else size)
+            else:
+                for transform in some:
+                    image = _changed(image, rng, transform)
         return image if size is None or tuple(image.shape[-2:]) == size else resize(image, size)
 
     def __repr__(self) -> str:
         return f"Compose([{', '.join(map(repr, self.transforms))}])"
 
 
-def _checked(changed: Any, transform: Any, image: Tensor) -> Tensor:
-    """What a transform made of an image; raises ``TypeError`` where it is none."""
+def _changed(image: Tensor, rng: Rng, transform: Callable[..., Any]) -> Tensor:
+    """Apply a transform; raises ``TypeError`` if it returns no images."""
+    if isinstance(transform, Transform):
+        changed: Any = transform(image, rng)
+    else:
+        with OwnRandom(rng.generators[0]):
+            changed = transform(image)
     if not isinstance(changed, Tensor) or changed.dim() != 4 or changed.shape[:2] != image.shape[:2]:
         found = list(changed.shape) if isinstance(changed, Tensor) else shown(changed)
-        raise TypeError(
-            f"the transform {transform!r} gave {found} for {list(image.shape)}: it must give images [N, C, H, W]"
-        )
+        shape = list(image.shape)
+        raise TypeError(f"the transform {transform!r} gave {found} for {shape}: it must give images [N, C, H, W]")
     return changed
 
 

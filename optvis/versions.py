@@ -2,16 +2,20 @@
 
 import platform
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 
 def versions() -> dict[str, str]:
     """The versions of optvis, torch and Python."""
-    return {"optvis": _own(), "torch": torch.__version__, "python": platform.python_version()}
+    return {"optvis": own_version(), "torch": torch.__version__, "python": platform.python_version()}
 
 
 @cache
-def _own() -> str:
-    return version("optvis")  # reads a file, and so is cached
+def own_version() -> str:
+    """The version of the installed package; ``"unknown"`` in a checkout that was never installed."""
+    try:
+        return version("optvis")  # reads a file, and so is cached
+    except PackageNotFoundError:
+        return "unknown"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from torch import Tensor
 
 from .checks import as_list
 from .display import has_screen, notebook_display
-from .files import check_picture_size
+from .files import FORMATS, check_picture_size
 from .images import grid, grid_places, read_image, to_pil
 from .network import isolated
 from .params import PixelParam
-from .result import PICTURES, Result, read_facts, read_settings, read_tensors
+from .result import Result, read_facts, read_settings, read_tensors
 
 
+@dataclass(eq=False, repr=False)
 class Visualisation(Result):
     """The result of a run.
 
@@ -35,23 +37,14 @@ class Visualisation(Result):
         tensors: the tensors that the settings name: vectors of directions, photographs.
     """
 
-    endings = (*PICTURES, ".gif", ".npy")
+    endings = FORMATS
 
-    def __init__(
-        self,
-        param: Any,
-        scores: Tensor,
-        history: Tensor,
-        frames: dict[int, Tensor] | None = None,
-        settings: Mapping[str, Any] | None = None,
-        tensors: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        self.param = param
-        self.scores = scores
-        self.history = history
-        self.frames = frames or {}
-        self.settings = dict(settings or {})
-        self.tensors = dict(tensors or {})
+    param: Any
+    scores: Tensor
+    history: Tensor
+    frames: dict[int, Tensor] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> Tensor:
@@ -80,23 +73,21 @@ class Visualisation(Result):
 
     def described(self, **more: Any) -> Visualisation:
         """A copy with further settings."""
-        return Visualisation(
-            self.param, self.scores, self.history, self.frames, {**self.settings, **more}, self.tensors
-        )
+        return replace(self, settings={**self.settings, **more})
 
     def split(self) -> Iterator[Visualisation]:
         """Yield a visualisation for each picture."""
         for i, picture in enumerate(self.pictures):
-            settings = {**self.settings, "labels": list(self.labels[i : i + 1]), "pictures": [picture]}
-            frames = {step: images[i : i + 1] for step, images in self.frames.items()}
-            yield Visualisation(
-                self.param.take([i]), self.scores[i : i + 1], self.history[:, i : i + 1], frames, settings, self.tensors
+            yield replace(
+                self.described(labels=list(self.labels[i : i + 1]), pictures=[picture]),
+                param=self.param.take([i]),
+                scores=self.scores[i : i + 1],
+                history=self.history[:, i : i + 1],
+                frames={step: images[i : i + 1] for step, images in self.frames.items()},
             )
 
     def __repr__(self) -> str:
-        scores = ", ".join(f"{score:.4g}" for score in self.scores.tolist()[:4]) + (
-            ", …" if len(self.scores) > 4 else ""
-        )
+        scores = ", ".join(f"{score:.4g}" for score in self.scores.tolist()[:4]) + ", …" * (len(self) > 4)
         return f"Visualisation(images={list(self.images.shape)}, scores=[{scores}], steps={len(self.history)})"
 
     def to_pil(self) -> list[Image.Image]:
@@ -106,34 +97,31 @@ class Visualisation(Result):
     def grid(self, columns: int | None = None, labels: Sequence[str] | None = None) -> Image.Image:
         """All pictures in one, row by row.
 
-        Args:
-            columns: pictures in a row; by default the number near a square grid that leaves the fewest empty cells.
-            labels: a line below each picture; ``()`` for none, by default ``self.labels`` for several pictures.
+        By default it is near a square, in the shape that leaves the fewest empty cells, and several pictures have their
+        ``labels`` below them; ``()`` is for none.
         """
-        labels = (
-            (self.labels if len(self) > 1 else ()) if labels is None else as_list("labels", labels, "a list of texts")
-        )
+        if labels is None:
+            labels = self.labels if len(self) > 1 else ()
+        labels = as_list("labels", labels, "a list of texts")
         if len(labels) not in (0, len(self)):
             raise ValueError(f"{len(labels)} labels for {len(self)} pictures: give one for each, or none")
         return grid(self.to_pil(), columns, labels)
 
     def show(self) -> None:
         """Show the pictures in a notebook or in the system's viewer; without a screen, print a hint."""
-        shell = notebook_display()
-        if shell is not None:
-            shell(self.grid())
-            return
-        if not has_screen():
+        display = notebook_display()
+        if display is not None:
+            display(self.grid())
+        elif has_screen():
+            self.grid().show()
+        else:
             print("no screen to show pictures on: use .save('picture.png')")
-            return
-        self.grid().show()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the pictures, several as one grid. The file is written completely or not at all.
 
-        Args:
-            path: ``.png`` (contains settings and scores, see ``load``), ``.webp``, ``.jpg``, ``.gif`` (the frames, then
-                the finished picture) or ``.npy`` (``[N, C, H, W]`` float32).
+        The ending is ``.png`` (contains settings and scores, see ``load``), ``.webp``, ``.jpg``, ``.gif`` (the frames,
+        then the finished picture) or ``.npy`` (``[N, C, H, W]`` float32).
 
         Raises:
             ValueError: an unknown ending, or a grid too large for the format.
@@ -174,24 +162,21 @@ class Visualisation(Result):
             ValueError: the file is damaged, or was not written by ``save``.
         """
         settings, facts, tensors = read_settings(path), read_facts(path), read_tensors(path)
-        scores: Any = facts.get("scores")
-        shape: Any = facts.get("shape")
         try:
-            count, channels, height, width = (int(n) for n in shape)
+            count, channels, height, width = (int(n) for n in facts["shape"])
             sheet = read_image(path)[0]
-            labelled = count > 1 and bool(settings.get("labels"))
             across = width if channels in (1, 3) else width * channels
-            places = grid_places(count, (height, across), None, labelled) if count > 1 else [(0, 0)]
+            places = grid_places(count, (height, across), None, count > 1 and bool(settings.get("labels")))
             pictures = [sheet[:, y : y + height, x : x + across] for x, y in places]
             if channels not in (1, 3):
                 pictures = [one.mean(0).reshape(height, channels, width).movedim(1, 0) for one in pictures]
             images = torch.stack([picture[:1] if channels == 1 else picture for picture in pictures])
             param = PixelParam((height, width), count, channels, decorrelate=False).encode(images)
-            kept = torch.tensor([float(score) for score in scores])
+            scores = torch.tensor([float(score) for score in facts["scores"]])
             for name in ("labels", "pictures"):
                 settings[name] = as_list(name, settings.get(name, range(count) if name == "pictures" else ()), "a list")
-            if len(kept) != count or len(settings["pictures"]) != count or len(settings["labels"]) not in (0, count):
+            if len(scores) != count or len(settings["pictures"]) != count or len(settings["labels"]) not in (0, count):
                 raise ValueError(f"scores, labels and numbers are not those of {count} pictures")
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} holds no visualisation that can be read: {error}") from error
-        return cls(param, kept, torch.zeros(0, count), None, settings, tensors)
+        return cls(param, scores, torch.zeros(0, count), settings=settings, tensors=tensors)

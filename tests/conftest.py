@@ -10,6 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: see the README
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.update({"OMP_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {})  # a process for each core
 
 import signal
 
@@ -18,7 +19,20 @@ from torch import nn
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
 
+MOST_WORKERS = 8
+"""Each loads torch, timm and transformers, and holds about 2 GiB."""
+
 SHARED = Path(os.environ.get("OPTVIS_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """All tests together run on all cores; named files run in one process, which starts sooner. ``-n`` has its say."""
+    asked = getattr(config.option, "numprocesses", 0)  # 0 where pytest-xdist is missing, None where no -n was given
+    together = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
+    if asked is None and together and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.option.numprocesses = min(os.cpu_count() or 1, MOST_WORKERS)
+        config.option.dist = "worksteal"  # neighbours stay in one process as long as both have work
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,26 @@ class Small(nn.Module):
         return self.classifier(self.relu(self.features(x)).mean((2, 3)))
 
 
+class Counting(nn.Module):
+    """Mixed into a network; notes the number of images of each forward pass, its shadows' included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = Kept()
+
+    def forward(self, x: Tensor) -> Any:
+        self.seen.append(len(x))
+        return super().forward(x)
+
+
+class CountingTiny(Counting, Tiny):
+    pass
+
+
+class CountingSmall(Counting, Small):
+    pass
+
+
 def vit(**options: Any) -> nn.Module:
     """Torchvision's ViT for 32 px: 16 patches and a class token, 16 channels."""
     sizes = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_networks import Kept, Tiny, seeded
+from small_networks import CountingTiny, Tiny, seeded
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -107,18 +107,8 @@ def test_images_of_several_sizes_are_taken_in_their_order(network: Tiny) -> None
     assert torch.allclose(torch.cat([part["head"] for part in found]), each, atol=1e-6)
 
 
-class Noting(Tiny):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[int] = Kept()
-
-    def forward(self, x: Tensor) -> Any:
-        self.seen.append(len(x))
-        return super().forward(x)
-
-
 def test_no_more_than_a_batch_is_read_ahead() -> None:
-    network, drawn = seeded(Noting), []
+    network, drawn = seeded(CountingTiny), []
 
     def endless() -> Any:
         while True:

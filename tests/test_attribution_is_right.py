@@ -173,6 +173,7 @@ SINGLE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "network", "mean"),
     [*(("gradcam", network, 0.85) for network in REAL), ("layercam", "mobilenet_v2", 0.62)],
@@ -215,6 +216,7 @@ def likeness(network: nn.Module, photograph: Path, name: str) -> list[float]:
     return [float(one.spearman) for one in found[1:]]
 
 
+@pytest.mark.slow
 def test_gradients_forget_with_the_network_and_guided_backprop_does_not(shared: Path, real_network: Load) -> None:
     """ResNet-18, goldfinch; likeness after fc, layer4, layer3 (and on to layer2, layer1, conv1):
 
@@ -248,6 +250,7 @@ def test_deeplift_adds_up_to_the_difference(network: str, shared: Path, real_net
         assert float(found.values.sum()) == pytest.approx(expected, rel=0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "photograph", "kind"),
     [*((network, "goldfinch.jpg", 11) for network in REAL), ("mobilenet_v2", "zebra.jpg", 340)],

@@ -189,11 +189,14 @@ def steps(maps: Tensor, size: Any) -> Tensor:
     return scaled(F.interpolate(scaled(maps.relu())[:, None], size, mode="bilinear", align_corners=False)[:, 0])
 
 
-@pytest.mark.parametrize("name", GRAD_CAM)
+@pytest.mark.rivals
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "fullgrad" else name for name in GRAD_CAM]
+)
 def test_the_same_as_pytorch_grad_cam(
     name: str, case: tuple[nn.Module, list[str], list[Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reference = pytest.importorskip("pytorch_grad_cam")
+    reference = pytest.importorskip("pytorch_grad_cam", reason="needs grad-cam: optvis[rivals]")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     network, layers, photographs = case
@@ -214,9 +217,10 @@ def test_the_same_as_pytorch_grad_cam(
             assert off.max() < 1e-4
 
 
+@pytest.mark.rivals
 @pytest.mark.parametrize("name", TORCH_CAM)
 def test_the_same_as_torch_cam(name: str, case: tuple[nn.Module, list[str], list[Path]]) -> None:
-    methods: Any = pytest.importorskip("torchcam.methods")
+    methods: Any = pytest.importorskip("torchcam.methods", reason="needs torchcam: optvis[rivals]")
     network, layers, photographs = case
     if name == "cam" and not hasattr(network, "fc"):
         pytest.skip("torch-cam's CAM looks for one fully connected layer")

@@ -22,6 +22,7 @@ def drawn(network: torch.nn.Module, **options: Any) -> Visualisation:
     return OptVis(network, wish).vis(ImageParam(16, 5, seed=[0] * 5), STAGES, batch=2, lr=0.05, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler at hand: Inductor needs g++")
 def test_compiled_steps_draw_the_same_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch import _inductor

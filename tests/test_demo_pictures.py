@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from optvis import Class, OptVis
@@ -25,6 +26,7 @@ def judged(images: torch.Tensor) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_every_pattern_is_recognised() -> None:
     pictures = OptVis.from_layer(demo_network(), "pattern", channel=list(PATTERNS)).vis(verbose=False)
     assert [pattern for pattern, _ in judged(pictures.images)] == list(PATTERNS)
@@ -35,6 +37,7 @@ def test_every_colour_is_recognised() -> None:
     assert [colour for _, colour in judged(pictures.images)] == list(COLOURS)
 
 
+@pytest.mark.slow
 def test_every_pair_of_pattern_and_colour_is_recognised() -> None:
     """All 96, where the sum of two outputs alone gives up the pattern for the colour in two or three."""
     wishes = [Class("pattern", pattern) + Class("colour", colour) for pattern, colour in PAIRS]

@@ -299,6 +299,7 @@ def test_after_a_whole_run_the_scores_of_a_batch_are_those_drawn_alone(network: 
     assert batch.scores[3].item() == pytest.approx(alone.scores.item(), rel=0.02)
 
 
+@pytest.mark.slow
 def test_after_a_whole_run_on_real_weights_too(real_network: Callable[[str], nn.Module]) -> None:
     network = real_network("squeezenet1_0")
     batch = OptVis.from_layer(network, "features/5", range(8)).vis(ImageParam(32, 8, seed=[0] * 8))

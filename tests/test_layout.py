@@ -98,8 +98,15 @@ class Fixed(Tokens):
         return self.mixed(super().arrange(x) + self.position)
 
 
-def probed(network: nn.Module, *layers: str, size: tuple[int, int] = SIZE, **options: Any) -> Probed:
-    return Probe(shadow(network), layers, NetworkInput.of(network), **options).at(size)
+def prober(network: nn.Module, *layers: str, **options: Any) -> Probe:
+    """A probe that was used at ``SIZE``."""
+    probe = Probe(shadow(network), layers, NetworkInput.of(network), **options)
+    probe.at(SIZE)
+    return probe
+
+
+def probed(network: nn.Module, *layers: str, **options: Any) -> Probed:
+    return prober(network, *layers, **options).at(SIZE)
 
 
 def shape_of(network: nn.Module, layer: str = "out", **options: Any) -> LayerShape:
@@ -256,7 +263,7 @@ class OneByOne(Features):
 @pytest.mark.parametrize("kind", [BatchNormed, Asserting, OneByOne])
 def test_they_are_shown_one_image_at_a_time(kind: type[Features]) -> None:
     network = seeded(kind)
-    assert probed(network, "out").alone
+    assert prober(network, "out").alone
     options: dict[str, Any] = {"stages": [(32, 4)], "transform": False}
     optvis = OptVis.from_layer(network, "out", [0, 1, 2])
     result = optvis.vis(ImageParam(32, 3, seed=[0] * 3), batch=3, **options)
@@ -269,7 +276,7 @@ def test_they_are_shown_one_image_at_a_time(kind: type[Features]) -> None:
 
 @pytest.mark.parametrize("kind", [Features, ChannelsLast, TimeFirst, Windows, Tokens])
 def test_others_are_shown_many(kind: type[Features]) -> None:
-    assert not probed(seeded(kind), "out").alone
+    assert not prober(seeded(kind), "out").alone
 
 
 # Recomputed in the backward pass

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from odd_networks import ARCHITECTURES, check
+from odd_networks import ARCHITECTURES, QUICK, check
 
-NAMES = [
-    pytest.param(name, marks=pytest.mark.slow if architecture.slow else ())
-    for name, architecture in ARCHITECTURES.items()
-]
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES]
 
 
 def test_there_are_many() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_networks import Kept, Small, seeded
-from torch import Tensor, nn
+from small_networks import CountingSmall, Small, seeded
+from torch import nn
 
 from optvis import ImageParam, OptVis, TotalVariation, Visualisation
 from optvis.prepared import Prepared, state_of
@@ -19,21 +19,9 @@ PASSES = 5 + 1
 """The steps, and a look at the finished picture."""
 
 
-class Counting(Small):
-    """Notes every forward pass, its shadows' included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[int] = Kept()
-
-    def forward(self, x: Tensor) -> Any:
-        self.seen.append(len(x))
-        return super().forward(x)
-
-
 @pytest.fixture
 def network() -> Any:
-    return seeded(Counting)
+    return seeded(CountingSmall)
 
 
 def draw(optvis: OptVis, **options: Any) -> Visualisation:
@@ -89,7 +77,7 @@ def other_data(network: Any) -> None:
 
 
 def loaded(network: Any) -> None:
-    network.load_state_dict(seeded(Counting, seed=5).state_dict())
+    network.load_state_dict(seeded(CountingSmall, seed=5).state_dict())
 
 
 def another_parameter(network: Any) -> None:
@@ -209,10 +197,10 @@ def another_hook(network: Any) -> None:
 
 @pytest.mark.parametrize("change", [an_option, a_forward, another_hook, *CHANGES], ids=lambda change: change.__name__)
 def test_the_state_tells_networks_apart(change: Callable[[Any], None]) -> None:
-    network: Any = seeded(Counting)
+    network: Any = seeded(CountingSmall)
     network.handle = network.features[1].register_forward_hook(lambda *_: None)
     before = state_of(network)
-    assert state_of(network) == before != state_of(seeded(Counting))
+    assert state_of(network) == before != state_of(seeded(CountingSmall))
     change(network)
     assert state_of(network) != before
 
@@ -251,6 +239,6 @@ def test_a_scripted_part_is_refused_inside_and_drawn_as_a_whole() -> None:
 def test_it_holds_what_it_was_made_from(network: Any) -> None:
     optvis = OptVis.from_layer(network, "features/3", 0)
     prepared = Prepared(network, ["features/3"], optvis.input, (), None)
-    assert prepared.holds(network) and not prepared.holds(seeded(Counting))
+    assert prepared.holds(network) and not prepared.holds(seeded(CountingSmall))
     in_place(network)
     assert not prepared.holds(network)

@@ -29,6 +29,7 @@ def places(network: nn.Module, images: Tensor) -> list[int]:
     return [int((row > row[index]).sum()) for row, index in zip(logits, CLASSES, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "first", "five"),
     [("mobilenet_v2", 5, 7), ("squeezenet1_0", 3, 5)],
@@ -45,6 +46,7 @@ def test_class_pictures_are_recognised(
     assert sum(place < 1 for place in found) >= first and sum(place < 5 for place in found) >= five, found
 
 
+@pytest.mark.slow
 def test_silent_channels_draw(real_network: Callable[[str], nn.Module], photographs: list[Path]) -> None:
     network = real_network("squeezenet1_0")
     with torch.no_grad(), Tap(network, ["features/12"]) as tap:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_networks import Kept, Tiny, random_states, seeded, snapshot
+from small_networks import CountingTiny, random_states, seeded, snapshot
 from torch import Tensor
 
 from optvis import CPPNParam, ImageParam, OptVis, Visualisation
@@ -25,21 +25,9 @@ def own_pace(picture: int, scores: Sequence[float]) -> bool:
     return len(scores) > picture % 3
 
 
-class Counting(Tiny):
-    """Notes how many images each forward pass sees."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[int] = Kept()
-
-    def forward(self, x: Tensor) -> Any:
-        self.seen.append(len(x))
-        return super().forward(x)
-
-
 @pytest.fixture
-def network() -> Counting:
-    return seeded(Counting)
+def network() -> CountingTiny:
+    return seeded(CountingTiny)
 
 
 def check_same(streamed: Sequence[Visualisation], whole: Visualisation, bits_of_scores: bool = True) -> None:
@@ -63,7 +51,7 @@ def check_same(streamed: Sequence[Visualisation], whole: Visualisation, bits_of_
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, None])
-def test_the_pictures_are_those_of_vis_in_order(network: Counting, batch: int | None) -> None:
+def test_the_pictures_are_those_of_vis_in_order(network: CountingTiny, batch: int | None) -> None:
     optvis = OptVis.from_layer(network, "second", range(7))
     options: dict[str, Any] = {"stages": STAGES, "batch": batch, "seed": 3}
     streamed = list(optvis.stream(**options))
@@ -72,7 +60,7 @@ def test_the_pictures_are_those_of_vis_in_order(network: Counting, batch: int | 
 
 
 @pytest.mark.parametrize("batch", [2, 3])
-def test_with_until_too(network: Counting, batch: int) -> None:
+def test_with_until_too(network: CountingTiny, batch: int) -> None:
     optvis, start = OptVis.from_layer(network, "second", range(7)), ImageParam(24, 7, seed=[0] * 7)
     options: dict[str, Any] = {"stages": [(16, 64), (24, 64)], "batch": batch, "until": own_pace}
     streamed = list(optvis.stream(start, **options))
@@ -81,7 +69,7 @@ def test_with_until_too(network: Counting, batch: int) -> None:
 
 
 @pytest.mark.parametrize("make", [ImageParam, CPPNParam])
-def test_a_parameterisation_and_frames_go_with_their_pictures(network: Counting, make: Any) -> None:
+def test_a_parameterisation_and_frames_go_with_their_pictures(network: CountingTiny, make: Any) -> None:
     start = make(24, 4)
     optvis = OptVis.from_layer(network, "second", 1)
     options: dict[str, Any] = {"stages": STAGES, "batch": 2, "thresh": (2, 8)}
@@ -92,13 +80,13 @@ def test_a_parameterisation_and_frames_go_with_their_pictures(network: Counting,
         assert all(torch.equal(result.frames[step], whole.frames[step][i : i + 1]) for step in result.frames)
 
 
-def test_labels_and_numbers_are_of_one_picture(network: Counting) -> None:
+def test_labels_and_numbers_are_of_one_picture(network: CountingTiny) -> None:
     results = list(OptVis.from_layer(network, "second", [5, 2]).stream(stages=STAGES))
     assert [result.labels for result in results] == [("second:5",), ("second:2",)]
     assert [result.settings["pictures"] for result in results] == [[0], [1]]
 
 
-def test_the_first_result_comes_after_a_small_share_of_the_work(network: Counting) -> None:
+def test_the_first_result_comes_after_a_small_share_of_the_work(network: CountingTiny) -> None:
     optvis = OptVis.from_layer(network, "second", [i % 8 for i in range(40)])
     optvis.shapes()  # so that the looks at the network beforehand are done
     network.seen.clear()
@@ -111,14 +99,14 @@ def test_the_first_result_comes_after_a_small_share_of_the_work(network: Countin
 
 @pytest.mark.parametrize(("batch", "until"), [(2, None), (4, None), (3, own_pace)])
 def test_pictures_are_made_when_they_are_due(
-    network: Counting, batch: int, until: Any, monkeypatch: pytest.MonkeyPatch
+    network: CountingTiny, batch: int, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     counts: list[int] = []
     made = Group.__init__
 
-    def noted(group: Group, *args: Any) -> None:
-        made(group, *args)
+    def noted(group: Group, *args: Any, **options: Any) -> None:
+        made(group, *args, **options)
         alive.add(group.param)
         counts.append(sum(param.batch for param in alive))
 
@@ -132,23 +120,23 @@ def test_pictures_are_made_when_they_are_due(
 
 
 @pytest.mark.parametrize("until", [None, own_pace])
-def test_no_more_wait_than_two_batches(network: Counting, until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_wait_than_two_batches(network: CountingTiny, until: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: list[int] = []
-    turns = Scheduler.turns
+    due = Scheduler.due
 
     def watched(scheduler: Scheduler) -> Any:
-        for turn in turns(scheduler):
-            waiting.append(sum(queue.count for queue in scheduler._queues))
-            yield turn
+        turn = due(scheduler)
+        waiting.append(sum(len(group) for queue in scheduler._queues for group in (*queue.waiting, *queue.active)))
+        return turn
 
-    monkeypatch.setattr(Scheduler, "turns", watched)
+    monkeypatch.setattr(Scheduler, "due", watched)
     stages = [(8, 24), (16, 24), (24, 24)] if until else [(8, 3), *STAGES]
     optvis = OptVis.from_layer(network, "second", [i % 8 for i in range(30)])
     assert len(list(optvis.stream(stages=stages, batch=3, until=until))) == 30
     assert max(waiting) <= 2 * 3 * (1 if until is None else len(stages))
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(network: Counting) -> None:
+def test_memory_does_not_grow_with_the_number_of_pictures(network: CountingTiny) -> None:
     def most(count: int) -> int:
         optvis, peak = OptVis.from_layer(network, "second", [i % 8 for i in range(count)]), 0
         gc.collect()
@@ -164,7 +152,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(network: Counting) -> 
     assert 0 < most(64) < 1.2 * few
 
 
-def test_an_abandoned_stream_leaves_nothing_behind(network: Counting) -> None:
+def test_an_abandoned_stream_leaves_nothing_behind(network: CountingTiny) -> None:
     def state() -> tuple[Any, ...]:
         return snapshot(network), random_states(), torch.is_grad_enabled(), signal.getsignal(signal.SIGINT)
 
@@ -183,7 +171,7 @@ def test_an_abandoned_stream_leaves_nothing_behind(network: Counting) -> None:
     assert torch.equal(first.images, next(optvis.stream(stages=STAGES, batch=2)).images)
 
 
-def test_other_runs_may_go_on_between_two_results(network: Counting) -> None:
+def test_other_runs_may_go_on_between_two_results(network: CountingTiny) -> None:
     optvis = OptVis.from_layer(network, "second", range(4))
     alone = [result.images for result in optvis.stream(stages=STAGES, batch=2)]
     one, other = optvis.stream(stages=STAGES, batch=2), optvis.stream(stages=STAGES, batch=2)
@@ -192,7 +180,7 @@ def test_other_runs_may_go_on_between_two_results(network: Counting) -> None:
         assert torch.equal(next(other).images, expected)
 
 
-def test_arguments_are_checked_before_the_first_step(network: Counting) -> None:
+def test_arguments_are_checked_before_the_first_step(network: CountingTiny) -> None:
     optvis = OptVis.from_layer(network, "second", range(4))
     with pytest.raises(ValueError, match="batch 0"):
         next(optvis.stream(batch=0))
@@ -215,7 +203,7 @@ def interrupting(at: int) -> Any:
 
 
 @pytest.mark.parametrize(("at", "finished"), [(1, 0), (9, 0), (10, 2), (11, 2), (20, 4), (30, 6)])
-def test_ctrl_c_gives_what_is_finished_and_then_is_raised(network: Counting, at: int, finished: int) -> None:
+def test_ctrl_c_gives_what_is_finished_and_then_is_raised(network: CountingTiny, at: int, finished: int) -> None:
     handler = signal.getsignal(signal.SIGINT)
     optvis = OptVis.from_layer(network, "second", range(6), transforms=[interrupting(at)])
     results: list[Visualisation] = []

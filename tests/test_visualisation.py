@@ -30,7 +30,7 @@ def result(
     images = 0.5 + 0.4 * torch.sin(y + 2 * x + 0.2 * places)
     param = PixelParam(size, batch, channels).encode(images)
     coarse = torch.zeros(batch, channels, size[0] // 2, size[1] // 2)
-    kept = {9: images * 0.5, 4: coarse} if frames else None
+    kept = {9: images * 0.5, 4: coarse} if frames else {}
     return Visualisation(
         param,
         torch.arange(float(batch)),

@@ -15,41 +15,29 @@ from ..network.layout import BATCH_NORM
 class AloneForward(Forward):
     """A ``Forward`` that runs the network on one image at a time."""
 
-    def run(
-        self,
-        inputs: Tensor,
-        layers: Sequence[str],
-        calls: Mapping[str, int] | None = None,
-        missing_ok: bool = False,
-        leaves: bool = False,
-    ) -> Pass:
+    def run(self, inputs: Tensor, *how: Any, **more: Any) -> Pass:
         """As ``Forward.run``; for several images, gradients with respect to the layers are not available."""
         if len(inputs) == 1:
-            return super().run(inputs, layers, calls, missing_ok, leaves)
-        passes: list[Pass] = []
-        for i in range(len(inputs)):
-            alone = self.take([i], len(inputs))
-            passes.append(Forward.run(alone, inputs[i : i + 1], layers, calls, missing_ok, leaves))
-        first = passes[0]
-        seen = {layer: joined([one.seen[layer] for one in passes]) for layer in first.seen}
-        return Pass(inputs, joined([one.output for one in passes]), seen, first.calls)
+            return super().run(inputs, *how, **more)
+        alone = [self.take([i], len(inputs)) for i in range(len(inputs))]
+        passes = [Forward.run(one, inputs[i : i + 1], *how, **more) for i, one in enumerate(alone)]
+        seen = {layer: joined([one.seen[layer] for one in passes]) for layer in passes[0].seen}
+        return Pass(inputs, joined([one.output for one in passes]), seen, passes[0].calls)
 
 
-def forward_of(network: nn.Module, given: NetworkInput, extra: Extra) -> Forward:
+def forward_of(network: nn.Module, given: NetworkInput, extra: Extra | Tensor) -> Forward:
     """A ``Forward`` over a shadow of a network; one image at a time if a batch norm has no running statistics."""
-    forward = Forward.of(network, given, extra)
     coupled = any(
-        isinstance(module, BATCH_NORM) and getattr(module, "running_mean", None) is None
-        for module in forward.network.modules()
+        isinstance(module, BATCH_NORM) and getattr(module, "running_mean", None) is None for module in network.modules()
     )
-    return AloneForward.of(network, given, extra) if coupled else forward
+    kind = AloneForward if coupled else Forward
+    return kind.of(network, given, (extra,) if isinstance(extra, Tensor) else extra)
 
 
 def joined(outputs: Sequence[Any]) -> Any:
-    """The output of a network for a batch, from its outputs for each image alone.
+    """The output for a batch, from those for each image; raises ``ValueError`` where its first axis is not the batch.
 
-    Raises:
-        ValueError: the first axis of an output is not the batch.
+    Lists, as detectors put them out, hold a part for each image.
     """
     first = outputs[0]
     if isinstance(first, Tensor):

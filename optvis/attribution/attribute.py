@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from ..checks import as_flag, as_list, shown
 from ..network import Forward, NetworkInput, Pass, find_layer, isolated, unwrap
-from ..network.addresses import IMAGE, layers_of
+from ..network.addresses import layers_of
 from ..network.forward import note_quiet
 from ..network.inputs import channel_names
 from ..objectives import Batch, Objective
@@ -27,6 +28,7 @@ from .target_layer import check_maps, first_pass, last_map, shapes_of
 from .targets import Target, class_index, logits, of_classes
 
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
+_PLAIN = (bool, int, float, str, type(None))
 _FLAGS = ("each", "aug_smooth", "eigen_smooth")
 
 
@@ -94,27 +96,28 @@ def attribute(
         raise ValueError(f"{way.name} works on the image itself, not at layer {wanted[0]!r}: leave layer= out")
     if eigen_smooth and not way.summed:
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
-    extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
     with isolated(given.device):
         inputs = read_inputs(image, given.channels, given.size)
-        forward = forward_of(network, given, extra)
+        forward = forward_of(network, given, extra_inputs)
         explained, contexts, layers = _prepared(forward, inputs.images.to(given.device), target, way, wanted)
         if aug_smooth and explained.placed:
             raise ValueError(
                 f"aug_smooth mirrors the images, and {explained.labels[0]!r} depends on the position in them: leave "
                 "aug_smooth out"
             )
-        maps: list[list[Tensor]] = []
+        places = [[name] for name in layers] or [[]]  # a method that works on pixels gets no layer
+        maps = []
         for context in contexts:
-            views = _views(context, layers) if aug_smooth else iter([(context, False)])
-            maps.append(_maps(way, views, layers, eigen_smooth, options))
+            maps.append(_maps(way, context, places, aug_smooth, eigen_smooth, options))
         scores = torch.cat([context.scores for context in contexts]).cpu()
         if explained.objective is None:  # whole passes were made
             note_quiet(network, forward)
     settings = {
         "network": type(unwrap(network)).__name__,
         "method": way.name,
-        "options": {name: value if _plain(value) else repr(value) for name, value in options.items()},
+        "options": {
+            key: one if isinstance(one, bool | int | float | str | None) else repr(one) for key, one in options.items()
+        },
         "aug_smooth": aug_smooth,
         "eigen_smooth": eigen_smooth,
         "mean": list(given.mean),
@@ -122,8 +125,8 @@ def attribute(
         "versions": versions(),
     }
     results = [
-        Attribution(torch.cat(values), inputs, explained, scores, {**settings, "layer": [] if name is None else [name]})
-        for values, name in zip(zip(*maps, strict=True), layers or (None,), strict=True)
+        Attribution(torch.cat(values), inputs, explained, scores, {**settings, "layer": place})
+        for place, *values in zip(places, *maps, strict=True)
     ]
     if each:
         return results
@@ -144,11 +147,8 @@ def Gradcam(
 def _wanted(network: nn.Module, layer: Layers) -> tuple[str, ...]:
     if layer is None:
         return ()
-    layers = (
-        [layer]
-        if isinstance(layer, (str, nn.Module))
-        else as_list("layer", layer, "an address, a module or a list of these")
-    )
+    alone = isinstance(layer, (str, nn.Module))
+    layers: list[Any] = [layer] if alone else as_list("layer", layer, "an address, a module or a list of these")
     if not layers:
         raise ValueError("an empty list of layers: give at least one, or None for the last with a map")
     return tuple(dict.fromkeys(find_layer(network, one) for one in layers))
@@ -165,100 +165,82 @@ def _prepared(
     heard = [] if alone else list(layers)
     if way.layer and not layers and len(images) == 1:
         heard = [name for name in layers_of(forward.network) if name]
-    context, first = _with_target(forward, images, target, heard, leaves=bool(layers))
+    explained, first = _explained(forward, images, target, heard, leaves=bool(layers))
+    shapes = shapes_of(forward, images, explained.layers)
+    if explained.objective is not None:
+        explained = replace(explained, objective=explained.objective.bound(shapes, shapes))
+    context = Context.of(forward, images, explained, shapes)
     if way.layer:
         if layers:
             found = shapes_of(forward, images, layers, first)
         else:
             found = dict([last_map(context, first if len(images) == 1 else None)])
-        context = replace(context, shapes={**context.shapes, **found})
+        context = replace(context, shapes={**shapes, **found})
         layers = tuple(found)
         check_maps(context, layers)
     if alone:
-        return context.target, [context.take([i]).with_evidence(layers) for i in range(len(images))], layers
-    return context.target, [context.with_evidence(layers, first)], layers
+        return explained, [context.take([i]).with_evidence(layers) for i in range(len(images))], layers
+    return explained, [context.with_evidence(layers, first)], layers
 
 
-def _with_target(
+def _explained(
     forward: Forward, images: Tensor, target: Any, layers: Sequence[str], leaves: bool
-) -> tuple[Context, Pass | None]:
-    """A context with its target, and the pass that found the target (``None`` for an objective).
-
-    ``layers`` and ``leaves`` are those of ``first_pass``.
-    """
+) -> tuple[Target, Pass | None]:
+    """The target, and the pass that found it, of ``layers`` and with ``leaves``; ``None`` for an objective."""
     count = len(images)
     if isinstance(target, (Tensor, np.ndarray)):
         if target.ndim > 1 or (isinstance(target, Tensor) and target.is_meta):
             raise ValueError(f"target {shown(target)}: give the number of a class, or one for each image")
         target = target.tolist()
-    target = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
-    if isinstance(target, list) and len(target) != count:
-        raise ValueError(f"{len(target)} targets for {count} images: give one for each, or one for all")
-    listed = target if isinstance(target, list) else [target] * count
-    if isinstance(target, Objective) or (listed and all(isinstance(one, Objective) for one in listed)):
-        objective: Objective = target if isinstance(target, Objective) else Batch(tuple(listed))
-        return _with_objective(forward, images, objective, tuple(map(repr, listed))), None
+    several = isinstance(target, Sequence) and not isinstance(target, str)
+    listed = list(target) if several else [target] * count
+    if len(listed) != count:
+        raise ValueError(f"{len(listed)} targets for {count} images: give one for each, or one for all")
+    if listed and all(isinstance(one, Objective) for one in listed):
+        objective = Batch(tuple(listed)) if several else target
+        objective = objective.located(lambda layer: find_layer(forward.network, layer))
+        if objective.pictures not in (None, count):
+            raise ValueError(f"{objective!r} is for {objective.pictures} images, not {count}")
+        return Target(tuple(map(repr, listed)), objective=objective), None
     first = first_pass(forward, images, layers, leaves)
     if callable(target):
         explained = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
         explained.checked(first.output, count)
-    else:
-        explained = _classes(forward.network, first.output, listed)
-    return Context.of(forward, images, explained), first
-
-
-def _with_objective(forward: Forward, images: Tensor, objective: Objective, labels: tuple[str, ...]) -> Context:
-    objective = objective.located(lambda layer: find_layer(forward.network, layer))
-    if objective.pictures not in (None, len(images)):
-        raise ValueError(f"{objective!r} is for {objective.pictures} images, not {len(images)}")
-    shapes = shapes_of(forward, images, [layer for layer in objective.layers if layer != IMAGE])
-    return Context.of(forward, images, Target(labels, objective=objective.bound(shapes, shapes)), shapes)
-
-
-def _classes(network: nn.Module, output: Any, listed: Sequence[Any]) -> Target:
-    """The target for a list of one class for each image; ``None`` stands for the class with the highest output."""
-    outputs = logits(output)
-    if len(outputs) != len(listed):
+        return explained, first
+    outputs = logits(first.output)
+    if len(outputs) != count:
         raise ValueError(
-            f"the network puts out {list(outputs.shape)} for {len(listed)} images, which has no row of classes for "
+            f"the network puts out {list(outputs.shape)} for {count} images, which has no row of classes for "
             "each: give a target that is a function of its output, such as optvis.attribution.targets.box"
         )
-    names = channel_names(network, "", outputs.shape[1])
+    names = channel_names(forward.network, "", outputs.shape[1])
     if all(one is None for one in listed):
         classes = outputs.argmax(1).tolist()
     else:
         classes = [class_index(one, outputs.shape[1], names) for one in listed]
-    return of_classes(classes, [names[c] if names else str(c) for c in classes])
-
-
-def _views(context: Context, layers: Sequence[str]) -> Iterator[tuple[Context, bool]]:
-    """The images and their mirror images, each multiplied by several factors, and whether they are mirrored."""
-    for mirrored in (False, True):
-        images = context.images.flip(-1) if mirrored else context.images
-        for strength in (0.9, 1.0, 1.1):
-            view = Context.of(context.forward, images, context.target, context.shapes, strength)
-            yield view.with_evidence(layers) if layers else view, mirrored
+    return of_classes(classes, [names[c] if names else str(c) for c in classes]), first
 
 
 def _maps(
     way: Method,
-    views: Iterator[tuple[Context, bool]],
-    layers: Sequence[str],
+    context: Context,
+    places: Sequence[Sequence[str]],
+    smooth: bool,
     principal: bool,
     options: Mapping[str, Any],
 ) -> list[Tensor]:
-    """For each layer the mean over the views, ``[N, C, h, w]``, float32, on the CPU."""
-    totals: list[Any] = [0] * max(1, len(layers))
-    count = 0
-    for context, mirrored in views:
-        count += 1
-        for i in range(len(totals)):
-            values = way.run(context, layers[i], **options) if way.layer else way.run(context, **options)
+    """For each of ``places`` a map ``[N, C, h, w]``, float32, on the CPU; the mean over several views if ``smooth``."""
+    totals: list[Any] = [0] * len(places)
+    views = list(itertools.product((False, True), (0.9, 1.0, 1.1))) if smooth else [(False, 1.0)]
+    for mirrored, factor in views:
+        view = context
+        if smooth:
+            images = context.images.flip(-1) if mirrored else context.images
+            view = Context.of(context.forward, images, context.target, context.shapes, factor)
+            view = view.with_evidence([name for place in places for name in place]) if way.layer else view
+        for i, place in enumerate(places):
+            values = way.run(view, *place, **options)
             if way.summed:
                 values = first_component(values) if principal else values.sum(1, keepdim=True)
             totals[i] = totals[i] + (values.flip(-1) if mirrored else values).detach().float().cpu()
-    return [total / count for total in totals]
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
+    return [total / len(views) for total in totals]

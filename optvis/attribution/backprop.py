@@ -23,7 +23,7 @@ from .baselines import Baseline, as_baseline, as_distribution
 from .cam import gradcam
 from .captum_bridge import Scores, attributed, captum, one_by_one
 from .context import Context
-from .function_modules import FunctionModules, Rule
+from .function_modules import FunctionModules
 from .registry import method
 from .rules import RelevanceTarget, relevance, relus, rescale
 
@@ -52,7 +52,8 @@ def deeplift(context: Context, baseline: Baseline = "black") -> Tensor:
     """(x - b) times Δy/Δx by the rescale rule. Shrikumar et al., "Learning Important Features", 2017."""
 
     def one(image: Context, start: Tensor) -> Tensor:
-        return attributed(captum("DeepLift")(_by_rule(image, "deeplift", rescale)), image, baselines=start)
+        scores = Scores(image, FunctionModules(image.network, "deeplift", rescale))
+        return attributed(captum("DeepLift")(scores), image, baselines=start)
 
     return one_by_one(context, one, context.forward.normalise(as_baseline(context, baseline)))
 
@@ -62,8 +63,8 @@ def deeplift_shap(context: Context, baselines: Sequence[Baseline] | Tensor = ("b
     """Mean of DeepLIFT over the baselines. Lundberg, Lee, "A Unified Approach", 2017."""
 
     def one(image: Context) -> Tensor:
-        starts = as_distribution(image, baselines)
-        return attributed(captum("DeepLiftShap")(_by_rule(image, "deeplift_shap", rescale)), image, baselines=starts)
+        scores = Scores(image, FunctionModules(image.network, "deeplift_shap", rescale))
+        return attributed(captum("DeepLiftShap")(scores), image, baselines=as_distribution(image, baselines))
 
     return one_by_one(context, one)
 
@@ -76,31 +77,19 @@ def lrp(context: Context, rule: str = "epsilon", epsilon: float = 0.01) -> Tenso
 
     def one(image: Context) -> Tensor:
         calls = FunctionModules(image.network, "lrp", relevance(float(epsilon) if rule == "epsilon" else 0.0))
-        paid = replace(image, target=RelevanceTarget.of(image.target, calls))
-        return attributed(captum("LRP")(_made(Scores(paid, calls), image)), image)
+        paid = replace(image, target=RelevanceTarget(**vars(image.target), calls=calls))
+        return attributed(captum("LRP")(Scores(paid, calls)), image)
 
     return one_by_one(context, one)
 
 
 def _by_relus(context: Context, name: str) -> Scores:
-    """The scores with a module for each ReLU; raises ``ValueError`` if there is none."""
-    scores = _by_rule(context, name, relus)
-    if scores.calls is not None and not len(scores.calls.modules):
+    """The scores with a module for each ReLU."""
+    calls = FunctionModules(context.network, name, relus)
+    scores = Scores(context, calls)
+    if not len(calls.modules):
         raise ValueError(
             f"{name} changes how gradients pass ReLUs, of which {type(context.network).__name__} has none before the "
             "target: choose saliency, which would give the same map, or integrated_gradients"
         )
-    return scores
-
-
-def _by_rule(context: Context, name: str, rule: Rule) -> Scores:
-    """The scores with a module for each call for which ``rule`` gives one."""
-    return _made(Scores(context, FunctionModules(context.network, name, rule)), context)
-
-
-def _made(scores: Scores, context: Context) -> Scores:
-    """The scores, after a first pass that makes the modules of ``calls``."""
-    assert scores.calls is not None
-    with scores.calls.making():
-        scores(context.inputs)
     return scores

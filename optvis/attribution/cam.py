@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import as_whole
 from ..network.addresses import layers_of
 from .context import Context, parts, scoring, scoring_from
+from .plotting import resized, stretched
 from .registry import method
 
 
@@ -109,9 +109,7 @@ def scorecam(context: Context, layer: str, batch_size: int | None = None, verbos
     weights = a.new_empty(a.shape[:2])
     score = scoring(context)
     for i, some in parts(a, batch_size, verbose, "scorecam"):
-        masks = F.interpolate(a[i, some, None], context.images.shape[-2:], mode="bilinear", align_corners=False)
-        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-        masks = (masks - low) / (high - low + 1e-8)
+        masks = stretched(resized(a[i, some, None], context.images.shape[-2:]), 1e-8)
         weights[i, some] = score(i, context.inputs[i].detach() * masks).to(weights)
     return _weighted(weights.softmax(1), a)
 
@@ -168,18 +166,14 @@ def fullgrad(context: Context) -> Tensor:
     ψ takes absolute values, scales them to [0, 1] in each channel, enlarges them to the image and sums them over the
     channels. b are the biases of convolutions and of batch norms (with the running means folded in).
     """
-    biased = {
-        name: module
-        for name, module in layers_of(context.network).items()
-        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)) and _bias(module) is not None
-    }
-    scores, seen = context.run(context.inputs, list(biased))
+    found = {name: _bias(module) for name, module in layers_of(context.network).items()}
+    biases = {name: bias.view(-1, 1, 1) for name, bias in found.items() if bias is not None}
+    scores, seen = context.run(context.inputs, list(biases))
     slopes = torch.autograd.grad(scores.sum(), [context.inputs, *seen.values()], allow_unused=True)
     total = _spread(slopes[0] * context.inputs.detach(), context.images.shape[-2:])
     for name, slope in zip(seen, slopes[1:], strict=True):
-        bias = _bias(biased[name])
-        if slope is not None and bias is not None:
-            total = total + _spread(slope * bias.view(-1, 1, 1), context.images.shape[-2:])
+        if slope is not None:
+            total = total + _spread(slope * biases[name], context.images.shape[-2:])
     return total
 
 
@@ -194,7 +188,4 @@ def _bias(module: nn.Module) -> Tensor | None:
 
 def _spread(maps: Tensor, size: Sequence[int]) -> Tensor:
     """``[N, 1, H, W]``: ψ of maps ``[N, K, h, w]``."""
-    maps = maps.detach().float().abs()
-    low = maps.amin((2, 3), keepdim=True)
-    maps = (maps - low) / ((maps - low).amax((2, 3), keepdim=True) + 1e-7)
-    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False).sum(1, keepdim=True)
+    return resized(stretched(maps.detach().float().abs()), size).sum(1, keepdim=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy
@@ -20,11 +20,7 @@ from .function_modules import FunctionModules
 
 
 def captum(name: str) -> Any:
-    """A class of ``captum.attr`` by name.
-
-    Raises:
-        ImportError: Captum is not installed.
-    """
+    """A class of ``captum.attr`` by name; raises ``ImportError`` if Captum is not installed."""
     try:
         return getattr(importlib.import_module("captum.attr"), name)
     except ImportError as error:
@@ -38,22 +34,24 @@ class Scores(nn.Module):
 
     Args:
         context: the network, the images and the target.
-        calls: the function mode in which the network runs.
+        calls: the function mode in which the network runs; a first pass makes its modules.
         layer: address of a layer whose output passes through ``at_layer``.
     """
 
     def __init__(self, context: Context, calls: FunctionModules | None = None, layer: str | None = None) -> None:
         super().__init__()
         self._context, self.calls, self._layer = [context], calls, layer
-        if calls is not None:
-            self.modules_of_calls = calls.modules
         if layer is not None:
             self.at_layer = nn.Identity()
+        if calls is not None:
+            self.modules_of_calls = calls.modules
+            with calls.making():
+                self(context.inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[M]`` scores of normalised images ``[M, C, H, W]``."""
-        context, reached = self._context[0], self._layer is None
-        if len(inputs) > 1 and isinstance(context.forward, AloneForward) and (self.calls or self._layer is not None):
+        context, calls, reached = self._context[0], self.calls, self._layer is None
+        if len(inputs) > 1 and isinstance(context.forward, AloneForward) and (calls or not reached):
             raise ValueError(
                 f"{type(context.network).__name__} couples the images of a batch (batch norm without statistics), and "
                 "this method needs batches: choose saliency, integrated_gradients, occlusion or a CAM"
@@ -65,16 +63,13 @@ class Scores(nn.Module):
             out: Tensor = self.at_layer(x)
             return out.clone()  # the rest of the network may change it in place
 
-        with ExitStack() as around:
-            if self._layer is not None:
-                around.enter_context(changed_layer(context.network, self._layer, at_layer))
-            if self.calls is not None:
-                around.enter_context(self.calls)
+        layer = nullcontext() if self._layer is None else changed_layer(context.network, self._layer, at_layer)
+        with layer, calls or nullcontext():
             try:
                 scores = context.run(inputs)[0]
             finally:
-                if self.calls is not None and self.calls.refused is not None:
-                    raise self.calls.refused  # the network or the tap may have caught it
+                if calls is not None and calls.refused is not None:
+                    raise calls.refused  # the network or the tap may have caught it
         if not reached:
             raise ValueError(f"layer {self._layer!r} is not called before the target: choose an earlier layer")
         return scores
@@ -89,23 +84,14 @@ def attributed(engine: Any, context: Context, **given: Any) -> Tensor:
 
 
 def one_by_one(context: Context, attribute: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """``attribute(image, *row)`` for each image alone, float32, concatenated along the batch.
+    """``attribute(image, *row)`` for the context of each image and its row of ``rows``, float32, concatenated.
 
     An image's map then does not depend on the other images of the batch. N images take N times as long as one.
-
-    Args:
-        context: of N images.
-        attribute: a function of the context of one image and of that image's row ``[1, ...]`` of each of ``rows``.
-        rows: tensors ``[N, ...]``.
     """
     values = []
     for i in range(len(context.images)):
         values.append(attribute(context.take([i]), *(row[i : i + 1] for row in rows)).float())
     return torch.cat(values)
-
-
-MOST_SEED = 2**32 - 1
-"""The largest seed that NumPy takes."""
 
 
 @contextmanager
@@ -114,7 +100,7 @@ def seeded(seed: int) -> Iterator[None]:
 
     Captum draws from both, in torch's default type, and takes no generator.
     """
-    as_whole("seed", seed, 0, MOST_SEED)
+    as_whole("seed", seed, 0, 2**32 - 1)  # NumPy takes no larger seed
     numpy_state, dtype = numpy.random.get_state(), torch.get_default_dtype()
     # Where CUDA is not initialised, torch would keep the seed for later.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)

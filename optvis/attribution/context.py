@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +19,12 @@ from .alone import AloneForward
 from .targets import Target
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """The results of one forward pass and its gradient.
+class Evidence(NamedTuple):
+    """The results of one forward pass and its gradient, detached, with the layers' own order of axes and type.
 
     Attributes:
-        scores: ``[N]``, float32, detached.
-        activations: of layers, with the layer's own order of axes and type, detached.
+        scores: ``[N]``, float32.
+        activations: of layers.
         gradients: of the scores with respect to these; ``None`` for a layer that the scores do not depend on.
     """
 
@@ -64,8 +65,7 @@ class Context:
         strength: float = 1.0,
     ) -> Context:
         """A context whose inputs are the normalised images times ``strength``."""
-        inputs = forward.normalise(images)
-        inputs = inputs if strength == 1 else inputs * strength
+        inputs = forward.normalise(images) * strength
         return cls(forward, images, inputs.requires_grad_(), target, shapes or {})
 
     @property
@@ -92,22 +92,18 @@ class Context:
 
         Args:
             inputs: ``[M, C, H, W]``, normalised; M is N or a multiple of it, with the rows of each image adjacent.
-            layers: addresses of layers.
-
-        Returns:
-            ``[M]`` scores, and the outputs of the layers that were called, with the layer's own order of axes and type.
+            layers: addresses of layers; those that are called are returned in their own order of axes and type.
         """
-        objective = self.target.objective
-        named = [layer for layer in objective.layers if layer != IMAGE] if objective is not None else []
+        named = self.target.layers
         wanted = list(dict.fromkeys((*layers, *named)))
         calls: Mapping[str, int] | None = to_the_end(wanted)
-        if objective is not None:
+        if self.target.objective is not None:
             known = all(layer in self.shapes for layer in wanted)
             calls = {layer: self.shapes[layer].calls for layer in wanted} if known else None
         leaves = torch.is_grad_enabled() and not inputs.requires_grad
         passed = self.forward.run(inputs, wanted, calls, missing_ok=True, leaves=leaves)
         activations = {layer: self.shapes[layer].channels_first(passed.seen[layer]) for layer in named}
-        if objective is not None and IMAGE in objective.layers:
+        if self.target.objective is not None and IMAGE in self.target.objective.layers:
             activations[IMAGE] = self.forward.denormalise(inputs)
         scores = self.target(passed.output, activations)
         if len(scores) != len(inputs):
@@ -128,13 +124,8 @@ class Context:
     def with_evidence(self, layers: Sequence[str] = (), first: Pass | None = None) -> Context:
         """The context with the scores of its images, and with activations and gradients of layers.
 
-        Args:
-            layers: addresses of layers.
-            first: an earlier pass of these images through the whole network; its graph is freed. If it captured the
-                layers, no other pass is needed.
-
-        Raises:
-            ValueError: a layer is not called.
+        If ``first``, an earlier pass of these images through the whole network, captured the layers, no other pass is
+        needed; its graph is freed. Raises ``ValueError`` if a layer is not called or no gradient leaves it.
         """
         if first is not None and first.seen.keys() >= set(layers):
             scores, seen = self.target(first.output, {}), {layer: first.seen[layer] for layer in layers}
@@ -171,11 +162,7 @@ class Context:
         return self.as_map(layer, self._known().activations[layer])
 
     def gradients(self, layer: str) -> Tensor:
-        """``[N, K, h, w]``: gradients of the scores with respect to ``activations(layer)``.
-
-        Raises:
-            ValueError: the scores do not depend on the layer.
-        """
+        """``[N, K, h, w]``: gradients of the scores with respect to ``activations(layer)``; ``ValueError`` without."""
         gradient = self._known().gradients[layer]
         if gradient is None:
             raise ValueError(
@@ -184,11 +171,7 @@ class Context:
         return self.as_map(layer, gradient)
 
     def as_map(self, layer: str, activation: Tensor) -> Tensor:
-        """The output of a layer, or a gradient of its shape, as ``[N, K, h, w]``.
-
-        Raises:
-            ValueError: it has no spatial axes.
-        """
+        """A layer's output, or a gradient of its shape, as ``[N, K, h, w]``; ``ValueError`` without spatial axes."""
         shape = self.shapes[layer]
         if not has_extent(shape):
             raise ValueError(f"layer {layer!r} puts out {list(shape.shape)}, which has no spatial axes")
@@ -223,21 +206,20 @@ Scoring = Callable[[int, Tensor], Tensor]
 
 def scoring(context: Context) -> Scoring:
     """A function that scores normalised inputs ``[M, C, H, W]``, without gradients."""
-    quick = context.images.device.type == "cpu"  # channels_last is twice as fast on a CPU
+    plain = forward = context.forward
+    if context.images.device.type == "cpu":
+        forward = replace(plain, memory_format=torch.channels_last)  # twice as fast
 
     @torch.no_grad()
     def score(i: int, inputs: Tensor) -> Tensor:
-        nonlocal quick
-        image = context.take([i])
-        if quick:
-            forward = replace(image.forward, memory_format=torch.channels_last)
-            try:
-                return replace(image, forward=forward).run(inputs)[0]
-            except torch.OutOfMemoryError:
+        nonlocal forward
+        try:
+            return replace(context, forward=forward).take([i]).run(inputs)[0]
+        except RuntimeError as error:
+            if forward is plain or isinstance(error, torch.OutOfMemoryError):
                 raise
-            except RuntimeError:
-                quick = False  # the network may use views that need a contiguous layout
-        return image.run(inputs)[0]
+            forward = plain  # the network may use views that need a contiguous layout
+            return score(i, inputs)
 
     return score
 
@@ -270,11 +252,10 @@ def parts(maps: Tensor, batch_size: int | None, verbose: bool, name: str) -> Ite
 
     A batch has ``batch_size`` channels, by default 4 on a CPU (more do not fit into its caches) and 64 on a GPU.
     """
-    default = 64 if maps.device.type == "cuda" else 4
-    batch_size = default if batch_size is None else as_count("batch_size", batch_size)
-    total = maps.shape[0] * maps.shape[1]
-    with tqdm(total=total, desc=name, disable=None if verbose else True) as bar:
-        for i in range(maps.shape[0]):
-            for some in torch.arange(maps.shape[1]).split(batch_size):
-                yield i, some
-                bar.update(len(some))
+    if batch_size is None:
+        batch_size = 64 if maps.device.type == "cuda" else 4
+    channels = torch.arange(maps.shape[1]).split(as_count("batch_size", batch_size))
+    with tqdm(total=maps.shape[0] * maps.shape[1], desc=name, disable=None if verbose else True) as bar:
+        for i, some in itertools.product(range(len(maps)), channels):
+            yield i, some
+            bar.update(len(some))

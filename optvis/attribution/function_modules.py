@@ -20,8 +20,6 @@ Rule = Callable[[str, list[Tensor], tuple[Any, ...], Mapping[str, Any]], nn.Modu
 ``None`` leaves the call unchanged. A rule raises ``LookupError`` for a call that the method cannot handle.
 """
 
-ALTERNATIVE = "choose a method that takes every network, such as integrated_gradients"
-
 
 class Replacement(nn.Module):
     """A module that computes the call itself. All other modules only carry hooks and a type."""
@@ -38,6 +36,7 @@ class FunctionModules(TorchFunctionMode):
     Attributes:
         modules: of the calls, in the order of the calls.
         refused: the error that was raised for a call without a rule.
+        paused: while True, calls are not replaced.
     """
 
     def __init__(self, network: nn.Module, method: str, rule: Rule) -> None:
@@ -45,18 +44,18 @@ class FunctionModules(TorchFunctionMode):
         self.network, self.method, self.rule = network, method, rule
         self.modules = nn.ModuleList()
         self.refused: ValueError | None = None
+        self.paused = False
         self._names: list[str] = []
         self._inside: list[str] = []  # layers that are running, while modules are made
         self._made = False
         self._turn = 0
-        self._paused = False
 
     @contextmanager
     def making(self) -> Iterator[None]:
         """Within the block the first pass makes the modules."""
         hooks = []
 
-        def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        def leave(*_: Any) -> None:
             self._inside.pop()
 
         try:
@@ -69,15 +68,6 @@ class FunctionModules(TorchFunctionMode):
                 hook.remove()
         self._made = True
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Within the block calls are not replaced."""
-        before, self._paused = self._paused, True
-        try:
-            yield
-        finally:
-            self._paused = before
-
     def __enter__(self) -> FunctionModules:
         self._turn = 0
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -86,72 +76,64 @@ class FunctionModules(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "").strip("_")
-        if self._paused or not name:
+        if self.paused or not name:
             return function(*args, **kwargs)
-        where = [key for key, value in (*enumerate(args), *kwargs.items()) if _is_activation(value)]
-        active: list[Tensor] = [args[key] if isinstance(key, int) else kwargs[key] for key in where]
+        active = {key: value for key, value in (*enumerate(args), *kwargs.items()) if _is_activation(value)}
         try:
-            made = self.rule(name, active, args, kwargs)
+            made = self.rule(name, list(active.values()), args, kwargs)
         except LookupError:
             out = function(*args, **kwargs)
-            if not _any_activation(out):
+            if not any(map(_is_activation, out if isinstance(out, (tuple, list)) else [out])):
                 return out  # a shape, for example
-            self.refused = ValueError(self._refusal(name))
-            raise self.refused from None
+            raise self._refusal(f"{self.method} has no rule for {name!r}{self._where()}") from None
         if made is None:
             return function(*args, **kwargs)
-        module = self._module(name, made)
-        if isinstance(module, Replacement):
-            return module(active[0].clone())
-        return _called(module, function, args, kwargs, where, active)
-
-    def _module(self, name: str, made: nn.Module) -> nn.Module:
-        """The module of the current call."""
         if not self._made:
             self.modules.append(made)
             self._names.append(name)
         elif self._names[self._turn : self._turn + 1] != [name]:
-            self.refused = ValueError(
+            raise self._refusal(
                 f"{type(self.network).__name__} calls different functions in different passes (now {name}), which "
-                f"{self.method} cannot follow: {ALTERNATIVE}"
+                f"{self.method} cannot follow"
             )
-            raise self.refused
         self._turn += 1
-        return self.modules[self._turn - 1]
+        module = self.modules[self._turn - 1]
+        if isinstance(module, Replacement):
+            return module(active[0].clone())
+        return _called(module, function, args, kwargs, active)
 
-    def _refusal(self, name: str) -> str:
-        kind = type(self.network).__name__
-        where = self._inside[-1] if self._inside else None
-        if where is None:
-            return f"{self.method} has no rule for {name!r}, which the target calls: {ALTERNATIVE}"
-        module = self.network.get_submodule(where)
-        at = f"layer {where.replace('.', '/')!r}, a {type(module).__name__}," if where else "it"
-        return f"{self.method} has no rule for {name!r} in {kind} ({at} calls it): {ALTERNATIVE}"
+    def _refusal(self, why: str) -> ValueError:
+        self.refused = ValueError(f"{why}: choose a method that takes every network, such as integrated_gradients")
+        return self.refused
+
+    def _where(self) -> str:
+        """Where the current call is made."""
+        if not self._inside:
+            return ", which the target calls"
+        layer = self._inside[-1]
+        kind = type(self.network.get_submodule(layer)).__name__
+        at = f"layer {layer.replace('.', '/')!r}, a {kind}," if layer else "it"
+        return f" in {type(self.network).__name__} ({at} calls it)"
 
 
 def _called(
-    module: nn.Module,
-    function: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    where: list[Any],
-    active: list[Tensor],
+    module: nn.Module, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], active: Mapping[Any, Tensor]
 ) -> Any:
-    """``function(*args, **kwargs)`` as a call of ``module`` on ``active``, the arguments at the keys ``where``."""
-    in_place: list[int] = []
+    """``function(*args, **kwargs)`` as a call of ``module`` on ``active``, some of the arguments."""
+    in_place: list[Any] = []
 
     def forward(*tensors: Tensor) -> Any:
-        own = [tensor.clone() for tensor in tensors]  # Captum keeps the module's inputs, so they must not change
-        given = dict(zip(where, own, strict=True))
-        positional = [given.get(i, value) for i, value in enumerate(args)]
-        out = function(*positional, **{key: given.get(key, value) for key, value in kwargs.items()})
-        in_place.extend(i for i, tensor in enumerate(own) if tensor is out)
+        # Clones, because Captum keeps the module's inputs, so they must not change.
+        own = {key: tensor.clone() for key, tensor in zip(active, tensors, strict=True)}
+        named = {key: own.get(key, value) for key, value in kwargs.items()}
+        out = function(*(own.get(i, value) for i, value in enumerate(args)), **named)
+        in_place.extend(key for key, tensor in own.items() if tensor is out)
         return out
 
     module.forward = forward  # type: ignore[method-assign]
     try:
         # Clones, because Captum's hooks need separate inputs for separate calls.
-        out = module(*[tensor.clone() for tensor in active])
+        out = module(*[tensor.clone() for tensor in active.values()])
     finally:
         del module.forward
     return active[in_place[0]].copy_(out) if in_place else out
@@ -159,9 +141,3 @@ def _called(
 
 def _is_activation(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.requires_grad
-
-
-def _any_activation(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(_any_activation(part) for part in value)
-    return _is_activation(value)

@@ -61,17 +61,14 @@ def vargrad(context: Context, samples: int = 25, noise: float = 0.15, batch_size
 
 def _under_noise(context: Context, kind: str, samples: int, noise: float, batch_size: int, seed: int) -> Tensor:
     """Gradients under noise, combined by Captum's ``NoiseTunnel``; ``kind`` is its ``nt_type``."""
-    given = {
-        "nt_type": kind,
-        "nt_samples": as_count("samples", samples),
-        "nt_samples_batch_size": as_count("batch_size", batch_size),
-    }
+    given = {"nt_type": kind, "nt_samples": as_count("samples", samples), "abs": False}
+    given["nt_samples_batch_size"] = as_count("batch_size", batch_size)
     as_number("noise", noise, 0)
 
     def one(image: Context) -> Tensor:
         tunnel = captum("NoiseTunnel")(captum("Saliency")(Scores(image)))
         with seeded(seed):
-            return attributed(tunnel, image, stdevs=_deviation(image, noise), abs=False, **given)
+            return attributed(tunnel, image, stdevs=_deviation(image, noise), **given)
 
     return one_by_one(context, one)
 
@@ -135,5 +132,4 @@ def _along_path(context: Context, layer: str, name: str, baseline: Baseline, ste
 @method("layer_gradient_x_activation", layer=True, summed=False)
 def layer_gradient_x_activation(context: Context, layer: str) -> Tensor:
     """Activation times gradient, a ∂y/∂a. As in Captum (``LayerGradientXActivation``)."""
-    scores = Scores(context, layer=layer)
-    return context.as_map(layer, attributed(captum("LayerGradientXActivation")(scores, scores.at_layer), context))
+    return context.gradients(layer) * context.activations(layer)

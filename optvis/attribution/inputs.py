@@ -19,8 +19,6 @@ Picture: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 Part: TypeAlias = tuple[int, int, int, int]
 """A part of an image: (top, left, height, width) in pixels."""
 
-DEFAULT_SIZE = (224, 224)
-
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
@@ -45,6 +43,11 @@ class Inputs:
         return Inputs(tuple(self.originals[i] for i in rows), self.images[rows], tuple(self.parts[i] for i in rows))
 
 
+def whole_images(images: Tensor) -> Inputs:
+    """Images ``[N, C, H, W]`` of which the network gets all."""
+    return Inputs(tuple(images), images, ((0, 0, *images.shape[-2:]),) * len(images))
+
+
 def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | Sequence[int] | None = None) -> Inputs:
     """Images for a network.
 
@@ -64,7 +67,7 @@ def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | S
     given: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
     if not given:
         raise ValueError("no image: the list is empty, give at least one picture")
-    size = DEFAULT_SIZE if size is None else as_size(size)
+    size = as_size(224 if size is None else size)
     originals: list[Tensor] = []
     views: list[Tensor] = []
     parts: list[Part] = []
@@ -77,7 +80,7 @@ def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | S
         originals.extend(pictures)
         views.append(shown)
         parts.extend([part] * len(pictures))
-    sizes = list(dict.fromkeys(f"{view.shape[-2]}x{view.shape[-1]}" for view in views))
+    sizes = dict.fromkeys(f"{view.shape[-2]}x{view.shape[-1]}" for view in views)
     if len(sizes) > 1:
         raise ValueError(
             f"the network would see pictures of different sizes, {' and '.join(sizes)}: tensors and arrays are taken "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,17 +41,15 @@ def integrated_gradients(
     return one_by_one(context, lambda image, start: _path(image, start, steps, batch_size), starts)
 
 
-@dataclass(frozen=True, eq=False)
-class _Point:
-    """A point of the path, 0 the baseline and 1 the image: the normalised image there and its score."""
+class _Point(NamedTuple):
+    """A point of the path, from 0 (the baseline) to 1 (the image): the normalised image there and its score."""
 
     at: float
     inputs: Tensor
     score: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Piece:
+class _Piece(NamedTuple):
     """A piece of the path, its values, and ``off``, the error of their sum against the rise of the score."""
 
     low: _Point
@@ -86,8 +84,7 @@ def _path(image: Context, start: Tensor, steps: int | None, batch_size: int) -> 
     # If the score hardly rises, the bound follows the values, so that rounding errors do not count.
     bound = (TOLERANCE if steps is None else TOLERANCE_OF_GIVEN_STEPS) * max(abs(rise), 0.001 * mass)
     while (off := abs(sum(one.off for one in pieces))) > bound and steps is None and len(pieces) < MOST_PIECES:
-        worst = max(pieces, key=lambda one: abs(one.off))
-        pieces.remove(worst)
+        worst = pieces.pop(max(range(len(pieces)), key=lambda i: abs(pieces[i].off)))
         middle = point((worst.low.at + worst.high.at) / 2)
         pieces += [piece(worst.low, middle, STEPS // 2), piece(middle, worst.high, STEPS // 2)]
     values = torch.stack([one.values for one in pieces]).sum(0)

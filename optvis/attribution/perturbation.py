@@ -17,16 +17,18 @@ Options:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..checks import as_count, as_number, as_size, as_whole, shown
+from ..checks import as_count, as_number, as_size, shown
 from .baselines import Baseline, as_baseline
-from .captum_bridge import MOST_SEED, Scores, attributed, captum, one_by_one, seeded
+from .captum_bridge import Scores, attributed, captum, one_by_one, seeded
 from .context import Context
 from .registry import method
 
@@ -43,22 +45,24 @@ def occlusion(
     batch_size: int = 32,
 ) -> Tensor:
     """Mean of y - y(window covered) over the windows at each pixel. Zeiler, Fergus, "Visualizing ...", 2013."""
-    given = {**_windows(context, window, stride), "perturbations_per_eval": as_count("batch_size", batch_size)}
-    return _computed(context, "Occlusion", baseline, given)
+    channels, height, width = context.images.shape[1:]
+    high, wide = (max(1, height // 8), max(1, width // 8)) if window is None else as_size(window)
+    if high > height or wide > width:
+        raise ValueError(f"window {window!r} is larger than the image of {height} × {width} px")
+    down, across = (max(1, high // 2), max(1, wide // 2)) if stride is None else as_size(stride)
+    if down > high or across > wide:
+        raise ValueError(f"stride {stride!r} would leave gaps between windows of {high} × {wide} px: give less")
+    given = {"sliding_window_shapes": (channels, high, wide), "strides": (channels, down, across)}
+    return _computed(context, captum("Occlusion"), baseline, batch_size, given)
 
 
 @method("feature_ablation", summed=False)
 def feature_ablation(
-    context: Context,
-    baseline: Baseline = "black",
-    segments: Parts = 8,
-    feature_mask: Any = None,
-    batch_size: int = 32,
+    context: Context, baseline: Baseline = "black", segments: Parts = 8, feature_mask: Any = None, batch_size: int = 32
 ) -> Tensor:
     """Fall of the score, y - y(segment covered). As in Captum (``FeatureAblation``)."""
-    mask = _segments(context, segments, feature_mask)
-    given = {"feature_mask": mask, "perturbations_per_eval": as_count("batch_size", batch_size)}
-    return _computed(context, "FeatureAblation", baseline, given)
+    given = {"feature_mask": _segments(context, segments, feature_mask)}
+    return _computed(context, captum("FeatureAblation"), baseline, batch_size, given)
 
 
 @method("lime", summed=False)
@@ -74,12 +78,10 @@ def lime(
 ) -> Tensor:
     """W of min Σz k(z) (y(z) - W z)² + α |W|, k larger nearer to x. Ribeiro et al., "Why Should I Trust You?", 2016."""
     as_number("alpha", alpha, 0)
-    _need_sklearn("lime")
-    from captum._utils.models.linear_model import SkLearnLasso
-
-    given = _random_segments(context, segments, feature_mask, batch_size, samples)
-    seed = as_whole("seed", seed, 0, MOST_SEED)
-    return _computed(context, "Lime", baseline, given, seed, interpretable_model=SkLearnLasso(alpha=alpha))
+    linear = _linear_models("lime")
+    kind = partial(captum("Lime"), interpretable_model=linear.SkLearnLasso(alpha=alpha))
+    given = {"feature_mask": _segments(context, segments, feature_mask), "n_samples": as_count("samples", samples)}
+    return _computed(context, kind, baseline, batch_size, given, partial(seeded, seed))
 
 
 @method("kernel_shap", summed=False)
@@ -93,90 +95,58 @@ def kernel_shap(
     seed: int = 0,
 ) -> Tensor:
     """W of min Σz k(z) (y(z) - W z)², k the Shapley kernel. Lundberg, Lee, "A Unified Approach", 2017."""
-    _need_sklearn("kernel_shap")
-    given = _random_segments(context, segments, feature_mask, batch_size, samples)
-    return _computed(context, "KernelShap", baseline, given, as_whole("seed", seed, 0, MOST_SEED))
-
-
-def _random_segments(context: Context, segments: Parts, mask: Any, batch_size: int, samples: int) -> dict[str, Any]:
-    """Captum's options of a method that draws random z."""
-    return {
-        "feature_mask": _segments(context, segments, mask),
-        "n_samples": as_count("samples", samples),
-        "perturbations_per_eval": as_count("batch_size", batch_size),
-    }
+    _linear_models("kernel_shap")
+    given = {"feature_mask": _segments(context, segments, feature_mask), "n_samples": as_count("samples", samples)}
+    return _computed(context, captum("KernelShap"), baseline, batch_size, given, partial(seeded, seed))
 
 
 def _computed(
-    context: Context, name: str, baseline: Baseline, given: dict[str, Any], seed: int | None = None, **options: Any
+    context: Context,
+    kind: Callable[..., Any],
+    baseline: Baseline,
+    batch_size: int,
+    given: dict[str, Any],
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Tensor:
-    """The values of a method of Captum for each image.
-
-    Args:
-        context: the images and the target.
-        name: of the method's class.
-        baseline: replaces a covered part.
-        given: arguments of its ``attribute``.
-        seed: of the random numbers; ``None`` where none are drawn.
-        options: of the class.
-    """
+    """The values of a class of Captum for each image; ``given`` is for its ``attribute``."""
+    as_count("batch_size", batch_size)
 
     def one(image: Context, start: Tensor) -> Tensor:
-        with nullcontext() if seed is None else seeded(seed):
-            return attributed(captum(name)(Scores(image), **options), image, baselines=start, **given)
+        with around():
+            return attributed(kind(Scores(image)), image, baselines=start, perturbations_per_eval=batch_size, **given)
 
     return one_by_one(context, one, context.forward.normalise(as_baseline(context, baseline)))
 
 
-def _need_sklearn(name: str) -> None:
+def _linear_models(name: str) -> Any:
+    """Captum's module of linear models, which need scikit-learn."""
     try:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise ImportError(f"{name} needs scikit-learn: pip install 'optvis[lime]'") from error
+    return importlib.import_module("captum._utils.models.linear_model")
 
 
 def _segments(context: Context, segments: Parts, mask: Any) -> Tensor:
-    """``[1, C, H, W]`` whole numbers: the segment of each pixel.
-
-    Raises:
-        ValueError: more segments than pixels, a single one, or a mask of another size or type.
-    """
+    """``[1, C, H, W]`` whole numbers: the segment of each pixel."""
     height, width = context.images.shape[-2:]
     device = context.images.device
-    found: Tensor
-    if mask is not None:
-        try:
-            given = torch.as_tensor(mask, device=device)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"feature_mask {shown(mask)}: give whole numbers, [{height}, {width}]") from error
-        if tuple(given.shape) != (height, width) or given.is_floating_point() or given.is_meta:
-            raise ValueError(
-                f"feature_mask has {list(given.shape)} {given.dtype}: give whole numbers, [{height}, {width}]"
-            )
-        found = torch.unique(given, return_inverse=True)[1].view(height, width)
-    else:
+    if mask is None:
         down, across = as_size(segments)
         if down > height or across > width:
             raise ValueError(f"segments {segments!r}: an image of {height} × {width} px has fewer pixels than that")
         rows = torch.arange(height, device=device) * down // height
-        columns = torch.arange(width, device=device) * across // width
-        found = rows[:, None] * across + columns
+        found = rows[:, None] * across + torch.arange(width, device=device) * across // width
+    else:
+        try:
+            found = torch.as_tensor(mask, device=device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"feature_mask {shown(mask)}: give whole numbers, [{height}, {width}]") from error
+        if tuple(found.shape) != (height, width) or found.is_floating_point() or found.is_meta:
+            raise ValueError(
+                f"feature_mask has {list(found.shape)} {found.dtype}: give whole numbers, [{height}, {width}]"
+            )
+        found = torch.unique(found, return_inverse=True)[1].view(height, width)
     if int(found.max()) < 1:
         raise ValueError("a single segment cannot be compared with others: give two or more")
     return found.expand(1, context.images.shape[1], -1, -1)
-
-
-def _windows(context: Context, window: Parts | None, stride: Parts | None) -> dict[str, Any]:
-    """Captum's options for windows and strides.
-
-    Raises:
-        ValueError: a window larger than the image, or a stride larger than the window.
-    """
-    channels, height, width = context.images.shape[1:]
-    high, wide = (max(1, height // 8), max(1, width // 8)) if window is None else as_size(window)
-    if high > height or wide > width:
-        raise ValueError(f"window {window!r} is larger than the image of {height} × {width} px")
-    down, across = (max(1, high // 2), max(1, wide // 2)) if stride is None else as_size(stride)
-    if down > high or across > wide:
-        raise ValueError(f"stride {stride!r} would leave gaps between windows of {high} × {wide} px: give less")
-    return {"sliding_window_shapes": (channels, high, wide), "strides": (channels, down, across)}

@@ -39,7 +39,7 @@ def heat_of(values: Tensor, size: Sequence[int], sign: str, outliers: float = 0.
     if sign == "all":
         greatest = maps.abs().amax((2, 3), keepdim=True)
         return resized(maps / torch.where(greatest == 0, 1, greatest), size)[:, 0].clamp(-1, 1)
-    return _stretched(resized(_stretched(of_sign(maps, sign)), size))[:, 0]
+    return stretched(resized(stretched(of_sign(maps, sign)), size))[:, 0]
 
 
 def of_sign(maps: Tensor, sign: str) -> Tensor:
@@ -54,61 +54,41 @@ def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
 
 
-def _stretched(maps: Tensor) -> Tensor:
-    """``[N, 1, h, w]`` scaled from [min, max] to [0, 1], each by itself."""
+def stretched(maps: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """Maps ``[N, C, h, w]`` scaled from [min, max] to [0, 1], each by itself."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    return (maps - low) / (high - low + 1e-7)
+    return (maps - low) / (high - low + epsilon)
 
 
 def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
-    """A colour map of matplotlib; by default jet, or seismic, with white in its middle, for maps of both signs.
-
-    Raises:
-        ValueError: an unknown name.
-        ImportError: matplotlib is not installed.
-    """
+    """A colour map of matplotlib; by default jet, or seismic, with white in its middle, for maps of both signs."""
     matplotlib = _matplotlib()
-    if cmap is None:
-        cmap = "seismic" if sign == "all" else "jet"
-    known: Any = matplotlib.colormaps
-    found: Any = cmap
-    if not isinstance(cmap, matplotlib.colors.Colormap):
-        found = known[choice("colour map", cmap, list(known))]
+    found: Any = cmap or ("seismic" if sign == "all" else "jet")
+    if not isinstance(found, matplotlib.colors.Colormap):
+        found = matplotlib.colormaps[choice("colour map", found, matplotlib.colormaps)]
     return found  # type: ignore[no-any-return]
 
 
 def draw(
     kind: str, picture: Tensor, heat: Tensor, part: Part, colours: Colormap, sign: str, alpha: float = 0.5
 ) -> Tensor:
-    """A picture combined with its map.
+    """``[3, H, W]`` in [0, 1]: a picture ``[C, H, W]`` combined with the map ``[height, width]`` of a part of it.
 
-    Args:
-        kind: one of ``KINDS``.
-        picture: ``[C, H, W]`` in [0, 1].
-        heat: ``[height, width]`` of the part; in [0, 1], or in [-1, 1] if ``sign`` is ``"all"``.
-        part: the part of the picture that the map covers; the rest is unchanged, or black for ``"masked"``.
-        colours: for the map.
-        sign: of the map.
-        alpha: opacity of the map in an overlay.
-
-    Returns:
-        ``[3, H, W]`` in [0, 1]; ``[3, height, width]`` for a heat map.
+    The rest is unchanged, or black for ``"masked"``; a heat map alone is only as large as the part.
     """
     # Pictures without 3 channels have no colours: the mean of their channels is drawn in grey.
     sheet = picture.clone() if len(picture) == 3 else picture.mean(0, keepdim=True).repeat(3, 1, 1)
     if kind == "original":
         return sheet
-    strength = heat.abs()
+    top, left, height, width = part
+    view, strength = sheet[:, top : top + height, left : left + width], heat.abs()
     if kind == "masked":
-        masked = torch.zeros_like(sheet)
-        _inside(masked, part).copy_(_inside(sheet, part) * strength)
-        return masked
+        return F.pad(view * strength, (left, sheet.shape[2] - left - width, top, sheet.shape[1] - top - height))
     level = (heat + 1) / 2 if sign == "all" else heat
     coloured = torch.from_numpy(colours(level.numpy())[..., :3].astype(np.float32)).movedim(-1, 0)
     if kind == "heat map":
         return coloured
     opacity = strength if kind == "blended" else alpha
-    view = _inside(sheet, part)
     view.copy_(view * (1 - opacity) + coloured * opacity)
     return sheet
 
@@ -116,13 +96,7 @@ def draw(
 def figure_of(
     cells: Sequence[Sequence[tuple[Tensor, str]]], colours: Colormap | None = None, lowest: float = 0
 ) -> Figure:
-    """Pictures in rows, each with a title over it.
-
-    Args:
-        cells: rows of pictures ``[3, H, W]`` in [0, 1] and their titles.
-        colours: adds a colour bar from ``lowest`` to 1.
-        lowest: 0, or -1 for maps of both signs.
-    """
+    """Pictures ``[3, H, W]`` in rows, each with a title over it; ``colours`` adds a colour bar from ``lowest`` to 1."""
     matplotlib = _matplotlib()
     rows, columns = len(cells), max(len(row) for row in cells)
     heights = [max(picture.shape[1] / picture.shape[2] for picture, _ in row) for row in cells]
@@ -165,11 +139,6 @@ def present(figure: Figure) -> None:
         figure._ipython_display_ = again  # type: ignore[attr-defined]
     elif os.environ.get("MPLBACKEND", "").lower() != "agg" and has_screen():
         _picture_of(figure).show()
-
-
-def _inside(picture: Tensor, part: Part) -> Tensor:
-    top, left, height, width = part
-    return picture[:, top : top + height, left : left + width]
 
 
 def _picture_of(figure: Figure) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,15 +24,18 @@ class Method:
         run: ``run(context, layer, **options)`` for a method of a layer, ``run(context, **options)`` otherwise; returns
             signed values ``[N, C, h, w]``.
         layer: True for a method that attributes to a layer.
-        summary: the first paragraph of its docstring: the formula and its source.
         summed: True if the map is the sum of the values over the channels.
     """
 
     name: str
     run: Run
     layer: bool
-    summary: str
     summed: bool
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of its docstring: the formula and its source."""
+        return (inspect.getdoc(self.run) or "").split("\n\n")[0]
 
     def options(self) -> dict[str, Any]:
         """The options of the method and their defaults."""
@@ -62,7 +66,7 @@ def method(name: str, layer: bool = False, summed: bool = True) -> Callable[[Run
     """
 
     def register(run: Run) -> Run:
-        METHODS[name] = Method(name, run, layer, (inspect.getdoc(run) or "").split("\n\n")[0], summed)
+        METHODS[name] = Method(name, run, layer, summed)
         return run
 
     return register
@@ -70,8 +74,6 @@ def method(name: str, layer: bool = False, summed: bool = True) -> Callable[[Run
 
 def find_method(name: str) -> Method:
     """The method of a name, with any hyphens and case; raises ``ValueError``, naming the nearest, if there is none."""
-    spelled = name.lower().replace("-", "_").replace(" ", "_") if isinstance(name, str) else name
     plain = {known.replace("_", ""): known for known in METHODS}
-    if isinstance(spelled, str) and spelled not in METHODS:
-        spelled = plain.get(spelled.replace("_", ""), name)
+    spelled = plain.get(re.sub("[-_ ]", "", name.lower()), name) if isinstance(name, str) else name
     return METHODS[choice("method", spelled, METHODS)]

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -20,10 +21,9 @@ from torch import Tensor
 from ..checks import as_count, as_flag, as_list, as_number, as_size, choice, shown, whole
 from ..images import grid, to_pil
 from ..result import PICTURES, Result, read_facts, read_settings, read_tensors
-from .inputs import Inputs, Part
+from .inputs import Inputs, whole_images
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
 from .targets import Target
-from .values import sound, zeros
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -38,17 +38,13 @@ class Attribution(Result):
     Attributions can be added, subtracted and multiplied elementwise, and multiplied and divided by numbers. If their
     sizes differ, the smaller map is enlarged; a map with one channel is used for each channel of the other.
 
-    Args:
-        values: ``[N, C, h, w]``, signed and unscaled. C is 1 for the map of a layer, and the image's number of channels
-            for a method that works on pixels.
+    Attributes:
+        values: ``[N, C, h, w]``, signed and unscaled, float32, on the CPU; 0 where not finite. C is 1 for the map of a
+            layer, and the image's number of channels for a method that works on pixels.
         inputs: the images.
         target: what was explained; its ``labels`` name it for each image.
         scores: ``[N]``, the target's scores of the images.
         settings: everything that decided the values, as JSON data; includes ``method`` and ``layer``, a list.
-
-    Attributes:
-        values: float32, on the CPU; values that are not finite are 0.
-        inputs, target, scores, settings: as above.
     """
 
     endings = ENDINGS
@@ -67,11 +63,8 @@ class Attribution(Result):
                 f"scores of shape {list(scores.shape)} and {len(target.labels)} labels for {len(values)} images: "
                 "give one for each"
             )
-        self.inputs = inputs
-        self.target = target
-        self.scores = scores
-        self.settings = dict(settings)
-        self.values = sound(values, self.method, target.labels)
+        self.inputs, self.target, self.scores, self.settings = inputs, target, scores, dict(settings)
+        self.values = _sound(values, self.method, target.labels)
 
     @property
     def method(self) -> str:
@@ -96,10 +89,10 @@ class Attribution(Result):
         place = whole(i)
         if place is None or not -len(self) <= place < len(self):
             raise IndexError(f"no image {shown(i)}: there are {len(self)}, numbered 0 to {len(self) - 1}")
-        place %= len(self)
+        rows = [place % len(self)]
         one = copy.copy(self)
-        one.values, one.scores = self.values[[place]], self.scores[[place]]
-        one.inputs, one.target = self.inputs.take([place]), self.target.take([place])
+        one.values, one.scores = self.values[rows], self.scores[rows]
+        one.inputs, one.target = self.inputs.take(rows), self.target.take(rows)
         return one
 
     def __iter__(self) -> Iterator[Attribution]:
@@ -128,7 +121,7 @@ class Attribution(Result):
 
     def __mul__(self, other: Attribution | float) -> Attribution:
         if isinstance(other, Real):
-            return self._scaled(self.values * float(other), f"{float(other):g} * {_factor(self.method)}")
+            return self._derived(self.values * float(other), f"{float(other):g} * {_factor(self.method)}")
         return self._with(other, torch.mul, "{} * {}")
 
     __rmul__ = __mul__
@@ -138,15 +131,20 @@ class Attribution(Result):
             return NotImplemented
         if other == 0:
             raise ZeroDivisionError("an attribution cannot be divided by 0")
-        return self._scaled(self.values / float(other), f"{_factor(self.method)} / {float(other):g}")
+        return self._derived(self.values / float(other), f"{_factor(self.method)} / {float(other):g}")
 
     def __neg__(self) -> Attribution:
-        return self._scaled(-self.values, f"-{_factor(self.method)}")
+        return self._derived(-self.values, f"-{_factor(self.method)}")
 
-    def _scaled(self, values: Tensor, method: str) -> Attribution:
-        made = copy.copy(self)
-        made.settings = {**self.settings, "method": method}
-        made.values = sound(values, method, self.target.labels, zeros(self.values))
+    def _derived(self, values: Tensor, method: str, *others: Attribution, target: Target | None = None) -> Attribution:
+        """This attribution with other values, made of it and of ``others``."""
+        made, both = copy.copy(self), (self, *others)
+        layers = dict.fromkeys(layer for one in both for layer in one.layer)
+        combined = {"method": method, "layer": list(layers), "of": [one.settings for one in both]}
+        made.settings = combined if others else {**self.settings, "method": method}
+        made.target = target or self.target
+        known = torch.stack([_zeros(one.values) for one in both]).any(0)
+        made.values = _sound(values, method, made.target.labels, known)
         return made
 
     def _with(self, other: object, work: Callable[[Tensor, Tensor], Tensor], formula: str) -> Attribution:
@@ -162,19 +160,15 @@ class Attribution(Result):
                 f"{self.method} has {mine[1]} channels, {other.method} {others[1]}: give the same number, or 1"
             )
         size = (max(mine[2], others[2]), max(mine[3], others[3]))
-        made = copy.copy(self)
         left = _factor(self.method) if "*" in formula else self.method
-        made.settings = {
-            "method": formula.format(left, _factor(other.method)),
-            "layer": list(dict.fromkeys((*self.layer, *other.layer))),
-            "of": [self.settings, other.settings],
-        }
-        if self.target.labels != other.target.labels:
-            pairs = zip(self.target.labels, other.target.labels, strict=True)
-            made.target = Target(tuple(a if a == b else formula.format(a, b) for a, b in pairs))
-        values = work(resized(self.values, size), resized(other.values, size))
-        made.values = sound(values, made.method, made.target.labels, zeros(self.values) | zeros(other.values))
-        return made
+        pairs = zip(self.target.labels, other.target.labels, strict=True)
+        labels = tuple(a if a == b else formula.format(a, b) for a, b in pairs)
+        return self._derived(
+            work(resized(self.values, size), resized(other.values, size)),
+            formula.format(left, _factor(other.method)),
+            other,
+            target=None if self.target.labels == other.target.labels else Target(labels),
+        )
 
     # Pictures
 
@@ -204,11 +198,7 @@ class Attribution(Result):
         return heat_of(self.values, size, sign, outliers)
 
     def overlay(
-        self,
-        alpha: float = 0.5,
-        cmap: str | Colormap | None = None,
-        sign: str = "positive",
-        on: str = "original",
+        self, alpha: float = 0.5, cmap: str | Colormap | None = None, sign: str = "positive", on: str = "original"
     ) -> list[Image.Image]:
         """Each picture with its coloured map on top.
 
@@ -272,14 +262,10 @@ class Attribution(Result):
         choice("kind", kind, KINDS)
         choice("sign", sign, SIGNS)
         colours, outliers = colour_map(cmap, sign), 2.0 if self.values.shape[2:] == self.images.shape[2:] else 0.0
-        pictures: Sequence[Tensor] = self.inputs.originals
-        parts: Sequence[Part] = self.inputs.parts
-        if on == "view":
-            pictures = list(self.images)
-            parts = [(0, 0, *picture.shape[-2:]) for picture in pictures]
+        inputs = self.inputs if on == "original" else whole_images(self.images)
         return [
             draw(kind, picture, heat_of(values[None], part[2:], sign, outliers)[0], part, colours, sign, alpha)
-            for picture, values, part in zip(pictures, self.values, parts, strict=True)
+            for picture, values, part in zip(inputs.originals, self.values, inputs.parts, strict=True)
         ]
 
     def save(self, path: str | os.PathLike[str], sign: str = "positive") -> Path:
@@ -306,23 +292,20 @@ class Attribution(Result):
 
     def encoded(self, ending: str) -> bytes:
         """The content of a ``.npy`` or ``.json`` file."""
+        if ending == ".json":
+            about = {**self.facts()[0], "method": self.method, "layer": list(self.layer), "settings": self.settings}
+            return json.dumps(about, ensure_ascii=False, indent=2).encode()
         data = io.BytesIO()
-        if ending == ".npy":
-            np.save(data, self.values.numpy())
-        else:
-            about = {**self._facts(), "method": self.method, "layer": list(self.layer), "settings": self.settings}
-            data.write(json.dumps(about, ensure_ascii=False, indent=2).encode())
+        np.save(data, self.values.numpy())
         return data.getvalue()
 
     def facts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Labels and scores; the values, and the images in 8 bits."""
         images = (self.images * 255).round().to(torch.uint8)
-        return self._facts(), {"values": self.values.contiguous(), "images": images.contiguous()}
-
-    def _facts(self) -> dict[str, Any]:
         # JSON has no NaN.
         scores = [score if math.isfinite(score) else None for score in self.scores.tolist()]
-        return {"labels": list(self.target.labels), "scores": scores}
+        facts = {"labels": list(self.target.labels), "scores": scores}
+        return facts, {"values": self.values.contiguous(), "images": images.contiguous()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Attribution:
@@ -338,9 +321,7 @@ class Attribution(Result):
         try:
             images, labels, scores = tensors["images"].float() / 255, facts["labels"], facts["scores"]
             kept = torch.tensor([math.nan if score is None else float(score) for score in scores])
-            parts = tuple((0, 0, *image.shape[-2:]) for image in images)
-            inputs = Inputs(tuple(images), images, parts)
-            return cls(tensors["values"], inputs, Target(tuple(map(str, labels))), kept, settings)
+            return cls(tensors["values"], whole_images(images), Target(tuple(map(str, labels))), kept, settings)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} holds no attribution that can be read: {error}") from error
 
@@ -383,3 +364,30 @@ def compare(
 def _factor(formula: str) -> str:
     """A formula, in brackets if it is a sum."""
     return f"({formula})" if " + " in formula or " - " in formula or formula.startswith("-") else formula
+
+
+def _zeros(values: Tensor) -> Tensor:
+    """``[N]``: which maps are zero everywhere."""
+    return (values == 0).flatten(1).all(1)
+
+
+def _sound(values: Tensor, method: str, labels: Sequence[str], known: Tensor | None = None) -> Tensor:
+    """The values as float32 on the CPU; warns of maps that are not finite, zero (unless ``known``), or constant."""
+
+    def warn(which: Tensor, message: str) -> None:
+        images = ", ".join(f"image {i} ({labels[i]!r})" for i in which.nonzero()[:, 0].tolist())
+        warnings.warn(f"{method}: {message.format(images)}", stacklevel=4)
+
+    values = values.detach().float().cpu()
+    broken = ~values.isfinite().flatten(1).all(1)
+    if broken.any():
+        values = values.nan_to_num(0, 0, 0)
+        warn(broken, "values that are not finite in {}: they are taken as 0")
+    empty = _zeros(values) if known is None else _zeros(values) & ~known
+    if empty.any():
+        warn(empty, "a map without evidence, zero everywhere, for {}")
+    total = values.sum(1).flatten(1)
+    even = ((total - total[:, :1]).abs().amax(1) <= 1e-5 * total.abs().amax(1)) & (total != 0).any(1)
+    if known is None and total.shape[1] > 1 and even.any():
+        warn(even, "the same value everywhere for {}, which says nothing about positions: try another layer")
+    return values

@@ -7,7 +7,7 @@ arguments; see ``Rule``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -157,31 +157,28 @@ def relevance(epsilon: float) -> Rule:
 class RelevanceTarget(Target):
     """A target for LRP. Its inputs get the relevance input times gradient, so that its own functions need no rules."""
 
-    calls: FunctionModules | None = None
-
-    @classmethod
-    def of(cls, target: Target, calls: FunctionModules) -> RelevanceTarget:
-        """The target with ``calls`` paused while it is computed."""
-        return cls(target.labels, target.score, target.objective, target.classes, calls)
+    calls: FunctionModules = field(kw_only=True)
 
     def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
-        """``[N]`` scores, as ``Target``."""
-        assert self.calls is not None
-        with self.calls.paused():
-            score: list[Tensor] = []
+        """``[N]`` scores, as ``Target``; ``calls`` are paused while they are computed."""
+        score: list[Tensor] = []
 
-            def opened(x: Tensor) -> Tensor:
-                x = x.clone()
-                if x.requires_grad:
-                    x.register_hook(lambda g: g * x.detach() / _off_zero(score[0], x))
-                return x
+        def opened(x: Tensor) -> Tensor:
+            x = x.clone()
+            if x.requires_grad:
+                x.register_hook(lambda g: g * x.detach() / _off_zero(score[0], x))
+            return x
 
+        self.calls.paused = True
+        try:
             tensor = first_tensor(output)
             if self.objective is None and tensor is not None:
                 output = with_first_tensor(output, opened(tensor))
             scores = super().__call__(output, {layer: opened(x) for layer, x in seen.items()})
-            score.append(scores.detach())
-            return scores
+        finally:
+            self.calls.paused = False
+        score.append(scores.detach())
+        return scores
 
 
 def _off_zero(scores: Tensor, like: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -17,16 +17,9 @@ from .context import Context, has_extent
 
 
 def first_pass(forward: Forward, images: Tensor, layers: Sequence[str], leaves: bool = False) -> Pass:
-    """The first pass of images ``[N, C, H, W]`` in [0, 1] through the whole network.
+    """The first pass of images ``[N, C, H, W]`` in [0, 1] through the whole network, which may refuse them.
 
-    Args:
-        forward: runs the network.
-        images: on its device.
-        layers: addresses of the layers to capture; without any, no graph is kept.
-        leaves: True if gradients are needed only up to these layers, which is cheaper.
-
-    Raises:
-        ValueError: the network does not run on these images; the message says which size it takes.
+    It captures ``layers``; without any, no graph is kept, and with ``leaves`` none before them.
     """
     try:
         with torch.set_grad_enabled(bool(layers)):
@@ -42,16 +35,9 @@ def first_pass(forward: Forward, images: Tensor, layers: Sequence[str], leaves: 
 def shapes_of(
     forward: Forward, images: Tensor, layers: Sequence[str], first: Pass | None = None
 ) -> dict[str, LayerShape]:
-    """The shapes of layers' outputs for images of this size.
+    """The shapes of layers' outputs for images ``[N, C, H, W]``.
 
-    Args:
-        forward: runs the network.
-        images: ``[N, C, H, W]``.
-        layers: addresses.
-        first: a pass of these images; layers whose axes are clear from it need no other pass.
-
-    Raises:
-        ValueError: a layer that is not called or has no channels, or the network does not run on these images.
+    Layers whose axes are clear from ``first``, a pass of these images, need no other pass.
     """
     size = (images.shape[-2], images.shape[-1])
     found = {layer: _shape(forward, first, layer, size) for layer in layers} if first is not None else {}
@@ -120,12 +106,8 @@ def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerSha
     Fully connected layers, and attention maps (whose axes are tokens), are chosen only if there is no other: queries,
     keys and values are only a part of a transformer's state at a position.
 
-    Args:
-        context: its first image decides.
-        first: a pass of one image through the whole network that captured all layers; its graph is kept.
-
-    Raises:
-        ValueError: there is no such layer.
+    The first image of the context decides. ``first`` is a pass of it through the whole network that captured all
+    layers; its graph is kept. Raises ``ValueError`` if there is no such layer.
     """
     one = context if len(context.images) == 1 else context.take([0])
     if first is None:
@@ -152,23 +134,24 @@ def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerSha
     raise ValueError(f"no layer of {kind} on which {label!r} depends has spatial axes: choose a pixel method")
 
 
-def _candidates(network: nn.Module, first: Pass) -> Iterator[str]:
+def _candidates(network: nn.Module, first: Pass) -> list[str]:
     """Layers of a pass of one image that may put out a map, the preferred first."""
     layers = layers_of(network)
     tokens = {a.shape[1] for a in first.seen.values() if a.dim() == 3}
-    maps = [name for name, a in first.seen.items() if a.requires_grad and _may_be_map(a)]
-    maps.reverse()
+    maps = [
+        name
+        for name, a in reversed(first.seen.items())
+        if a.requires_grad
+        and a.dim() in (3, 4)
+        and len(a) == 1
+        and sum(length > 1 for length in a.shape[1:]) >= a.dim() - 2
+    ]
 
     def partial(name: str) -> bool:
         activation = first.seen[name]
         return isinstance(layers[name], nn.Linear) or (activation.dim() == 4 and bool(tokens & {*activation.shape[1:]}))
 
-    return iter(sorted(maps, key=partial))
-
-
-def _may_be_map(activation: Tensor) -> bool:
-    sides = sum(length > 1 for length in activation.shape[1:])
-    return activation.dim() in (3, 4) and len(activation) == 1 and sides >= activation.dim() - 2
+    return sorted(maps, key=partial)
 
 
 def _gradient(scores: Tensor, at: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..checks import as_number
 from ..names import index_of
+from ..network.addresses import IMAGE
 from ..network.tap import first_tensor
 from ..objectives import Objective
 
@@ -40,30 +41,34 @@ class Target:
         """True if the score depends on absolute position."""
         return self.objective.placed if self.objective is not None else getattr(self.score, "placed", False)
 
+    @property
+    def layers(self) -> list[str]:
+        """Addresses of the layers that an objective names; the image itself is none."""
+        return [] if self.objective is None else [layer for layer in self.objective.layers if layer != IMAGE]
+
     def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
         """``[N]`` scores, from the network's output and the activations of layers."""
         if self.objective is not None:
-            return _for_rows(self.objective, len(next(iter(seen.values()))))(seen)
+            rows, pictures = len(next(iter(seen.values()))), self.objective.pictures
+            if pictures in (None, rows):
+                return self.objective(seen)
+            # Each image is repeated, and its copies follow each other.
+            return self.objective.take([i for i in range(pictures) for _ in range(rows // pictures)])(seen)
         assert self.score is not None
         scores = self.score(output)
-        if not isinstance(scores, Tensor):
-            try:
-                scores = torch.as_tensor(scores)
-            except (TypeError, ValueError, RuntimeError):
-                raise TypeError(
-                    f"the target gives {scores!r}: it must give one number for each image, a tensor [N]"
-                ) from None
+        try:
+            scores = torch.as_tensor(scores)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"the target gives {scores!r}: it must give one number for each image, a tensor [N]"
+            ) from None
         scores = scores.reshape(1) if scores.dim() == 0 else scores
         if scores.dim() != 1:
             raise ValueError(f"the target gives {list(scores.shape)}: it must give one number for each image, [N]")
         return scores.float()
 
     def checked(self, output: Any, count: int) -> Tensor:
-        """``[N]`` scores from the network's output for ``count`` images.
-
-        Raises:
-            ValueError: not one number for each.
-        """
+        """``[N]`` scores from the network's output; raises ``ValueError`` if they are not one for each image."""
         with torch.no_grad():
             scores = self(output, {})
         if len(scores) != count:
@@ -80,23 +85,14 @@ class Target:
         return Target(labels, narrowed(images) if narrowed is not None else self.score, objective)
 
 
-def _for_rows(objective: Objective, rows: int) -> Objective:
-    """The objective for a batch in which each image is repeated, its copies following each other."""
-    pictures = objective.pictures
-    if pictures is None or pictures == rows:
-        return objective
-    return objective.take([i for i in range(pictures) for _ in range(rows // pictures)])
-
-
 def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
     """The target that is the output of a class, one for each image."""
     index = torch.tensor(list(classes))
 
     def score(output: Any) -> Tensor:
         rows = logits(output)
-        places = index.to(rows.device)
         # A batch may hold many versions of each image, one image's after the other's.
-        places = places.repeat_interleave(rows.shape[0] // len(places)) if len(rows) != len(places) else places
+        places = index.to(rows.device).repeat_interleave(len(rows) // len(index))
         return rows.gather(1, places[:, None])[:, 0]
 
     return Target(tuple(labels), score, classes=tuple(classes))
@@ -114,12 +110,7 @@ def logits(output: Any) -> Tensor:
 
 
 def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int:
-    """The index of a class.
-
-    Raises:
-        ValueError: no such class; the message names the nearest.
-        TypeError: neither a number nor a name.
-    """
+    """The index of a class; raises ``ValueError`` if there is none or there are several, ``TypeError`` on any type."""
     if isinstance(name, str):
         if names is None:
             raise ValueError(
@@ -136,7 +127,12 @@ def class_index(name: int | str, count: int, names: Sequence[str] | None) -> int
 
 def softmax_of(name: int) -> Score:
     """The probability of a class (its output after softmax) instead of its output."""
-    return _named(lambda output: _column(logits(output).softmax(1), name), f"softmax of {name}")
+
+    def score(output: Any) -> Tensor:
+        rows = logits(output).softmax(1)
+        return rows[:, class_index(name, rows.shape[1], None)]
+
+    return _named(score, f"softmax of {name}")
 
 
 def against(one: int, other: int) -> Score:
@@ -144,7 +140,8 @@ def against(one: int, other: int) -> Score:
 
     def score(output: Any) -> Tensor:
         rows = logits(output)
-        return _column(rows, one) - _column(rows, other)
+        plus, minus = (class_index(name, rows.shape[1], None) for name in (one, other))
+        return rows[:, plus] - rows[:, minus]
 
     return _named(score, f"{one} against {other}")
 
@@ -218,10 +215,6 @@ def similarity(embedding: Tensor) -> Score:
 
     several = embedding.dim() == 2
     return _named(score, "similarity", (lambda images: similarity(embedding[list(images)])) if several else None)
-
-
-def _column(rows: Tensor, name: int) -> Tensor:
-    return rows[:, class_index(name, rows.shape[1], None)]
 
 
 def _named(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
-from .scorer import Extra, Map, scoring
+from .scorer import Extra, Map, Scorer, scoring
 
 
 def average_drop(
@@ -33,7 +33,8 @@ def average_drop(
     Raises:
         ValueError: a score is below 0.
     """
-    before, after = _before_and_after(network, attribution, baseline, softmax, batch_size, extra_inputs)
+    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        before, after = _before_and_after(scorer, attribution, baseline)
     if (before < 0).any():
         worst = int(before.argmin())
         raise ValueError(
@@ -55,15 +56,12 @@ def increase_in_confidence(
 
     Chattopadhay et al., "Grad-CAM++", 2018. Arguments as for ``average_drop``.
     """
-    before, after = _before_and_after(network, attribution, baseline, softmax, batch_size, extra_inputs)
+    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        before, after = _before_and_after(scorer, attribution, baseline)
     return (after > before).float()
 
 
-def _before_and_after(
-    network: nn.Module, attribution: Map, baseline: Baseline, softmax: bool, batch_size: int, extra_inputs: Extra
-) -> tuple[Tensor, Tensor]:
-    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images = scorer.images
-        shown = attribution.heatmap().detach().to(images)[:, None]
-        through = torch.lerp(as_baseline(scorer.context, baseline), images, shown)
-        return scorer.once(images), scorer.once(through)
+def _before_and_after(scorer: Scorer, attribution: Map, baseline: Baseline) -> tuple[Tensor, Tensor]:
+    images = scorer.context.images
+    shown = attribution.heatmap().detach().to(images)[:, None]
+    return scorer.once(images), scorer.once(torch.lerp(as_baseline(scorer.context, baseline), images, shown))

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from ..attribution.baselines import Baseline, as_baseline
 from ..checks import as_count
-from .scorer import Extra, Map, importance, ranks, scoring
+from .scorer import Extra, Map, Scorer, importance, scoring
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores by the share of the pixels that were changed.
+    """Scores by the fraction of the pixels that were changed.
 
     Attributes:
-        fractions: ``[K]`` in [0, 1], rising: the fractions of the pixels.
+        fractions: ``[K]`` in [0, 1], rising.
         scores: ``[N, K]``.
-        area: ``[N]``: the area under each curve (trapezoid) over the range of the fractions: its mean height.
+        area: ``[N]``: the area under each curve (trapezoid) divided by the range of the fractions: its mean height.
     """
 
     fractions: Tensor
@@ -56,8 +56,7 @@ def deletion(
         steps: number of steps in which all pixels are removed.
         baseline: what replaces them: ``"black"``, ``"grey"``, ``"white"``, ``"mean"`` (of the network, as in
             the paper), ``"blur"``, or a colour or image in [0, 1].
-        softmax: whether a class's score is its probability (the default) instead of its output; no matter for other
-            targets.
+        softmax: True to score a class by its probability instead of its output.
         sign: which values count: ``"all"`` as they are, ``"absolute"``, ``"positive"`` or ``"negative"``.
         batch_size: number of images in a forward pass.
         extra_inputs: further inputs of the network, as for ``attribute``.
@@ -65,7 +64,8 @@ def deletion(
     Returns:
         A curve with ``steps + 1`` points, from the whole image to none of it.
     """
-    return _stepwise(network, attribution, steps, baseline, softmax, sign, batch_size, extra_inputs, putting_in=False)
+    with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
+        return _stepwise(scorer, importance(attribution, sign), steps, baseline, putting_in=False)
 
 
 def insertion(
@@ -83,31 +83,17 @@ def insertion(
     Petsiuk et al., "RISE", 2018. Arguments as for ``deletion``; the baseline is the image at the start, by default the
     blurred image.
     """
-    return _stepwise(network, attribution, steps, baseline, softmax, sign, batch_size, extra_inputs, putting_in=True)
-
-
-def _stepwise(
-    network: nn.Module,
-    attribution: Map,
-    steps: int,
-    baseline: Baseline,
-    softmax: bool,
-    sign: str,
-    batch_size: int,
-    extra_inputs: Extra,
-    putting_in: bool,
-) -> Curve:
-    as_count("steps", steps)
-    rank = ranks(importance(attribution, sign))
-    pixels = rank[0].numel()
-    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64, device="cpu").round().long()
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images, empty = scorer.images, as_baseline(scorer.context, baseline)
-        rank, marks = rank.to(images.device), counts.to(images.device)
+        return _stepwise(scorer, importance(attribution, sign), steps, baseline, putting_in=True)
 
-        def changed(image: Tensor, step: Tensor) -> Tensor:
-            reached = (rank[image] < marks[step, None, None])[:, None]
-            return torch.where(reached == putting_in, images[image], empty[image])
 
-        scores = scorer.versions(steps + 1, changed)
-    return Curve.of(counts / pixels, scores)
+def _stepwise(scorer: Scorer, important: Tensor, steps: int, baseline: Baseline, putting_in: bool) -> Curve:
+    as_count("steps", steps)
+    images, empty = scorer.context.images, as_baseline(scorer.context, baseline)
+    pixels = important[0].numel()
+    counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64, device="cpu").round().long()
+
+    def changed(image: Tensor, reached: Tensor) -> Tensor:
+        return torch.where(reached == putting_in, images[image], empty[image])
+
+    return Curve.of(counts / pixels, scorer.most_important(important, counts, changed))

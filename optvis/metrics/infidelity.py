@@ -61,7 +61,7 @@ def infidelity(
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand(samples, 1, cells, cells, generator=generator, dtype=torch.float32, device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images, empty = scorer.images, as_baseline(scorer.context, baseline)
+        images, empty = scorer.context.images, as_baseline(scorer.context, baseline)
         height, width = images.shape[-2:]
         # In float64, because the best factor is computed from differences of large sums.
         gone = F.interpolate((drawn < share).double(), (height, width), mode="nearest")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,12 +68,18 @@ def randomisation(
     seed = as_whole("seed", seed, -(2**63), 2**63 - 1)
     cascading, absolute = as_flag("cascading", cascading), as_flag("absolute", absolute)
     working = _copy(unwrap(network))
-    called: dict[str, None] = {}
-    with _noting(working, called):
+    called: dict[str, None] = {}  # addresses, in the order of their calls
+    handles = [
+        module.register_forward_pre_hook(lambda _module, _inputs, name=name: called.setdefault(name))
+        for name, module in layers_of(working).items()
+    ]
+    try:
         original = _values(explain, working, absolute)
+    finally:
+        for handle in handles:
+            handle.remove()
     groups = _groups(working, called)
     marks = _marks(network, groups, layers)
-    as_whole("seed", seed, -(2**63), 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     found = [_likeness(None, original, _values(explain, working, absolute))]
     for i, (_, weights) in enumerate(groups):
@@ -145,31 +150,17 @@ def _copy(network: nn.Module) -> nn.Module:
         ) from error
 
 
-@contextmanager
-def _noting(network: nn.Module, into: dict[str, None]) -> Iterator[None]:
-    """Within the block the addresses of called modules are added to ``into``, in the order of their calls."""
-
-    def note(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda _module, _inputs: into.setdefault(name)
-
-    handles = [module.register_forward_pre_hook(note(name)) for name, module in layers_of(network).items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list[Tensor]]]:
     """What is randomised together, from the output down: a layer, and its weights with those above it."""
     weights: dict[str, list[Tensor]] = {name: [] for name in called}
     seen: set[int] = set()
     for name, module in layers_of(network).items():
         # A module that is never called itself, as in some attentions, is used by the module that contains it.
-        holder = next((above for above in _upwards(name) if above in called), None)
+        while name and name not in called:
+            name = name.rpartition("/")[0]
         for weight in module.parameters(recurse=False):
-            if holder is not None and weight.is_floating_point() and id(weight) not in seen:
-                weights[holder].append(weight)
+            if name in called and weight.is_floating_point() and id(weight) not in seen:
+                weights[name].append(weight)
                 seen.add(id(weight))
     groups: list[tuple[str, list[Tensor]]] = []
     waiting: list[Tensor] = []
@@ -183,14 +174,6 @@ def _groups(network: nn.Module, called: dict[str, None]) -> list[tuple[str, list
     if not groups:
         raise ValueError(f"explain uses no weights of {type(network).__name__}: there is nothing to randomise")
     return groups
-
-
-def _upwards(address: str) -> Iterator[str]:
-    """An address and those of the modules that contain it."""
-    while address:
-        yield address
-        address = address.rpartition("/")[0]
-    yield ""
 
 
 def _marks(

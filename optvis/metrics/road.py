@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ..checks import as_list, as_number, as_whole, choice, real, shown
 from .curves import Curve
-from .scorer import Extra, Map, importance, ranks, scoring
+from .scorer import Extra, Map, importance, scoring
 
-ORDERS = ("most", "least")
 _NEIGHBOURS = torch.tensor([[1.0, 2.0, 1.0], [2.0, 0.0, 2.0], [1.0, 2.0, 1.0]]) / 12
 _TOLERANCE = 1e-5
 _CHECK = 16
@@ -58,22 +57,19 @@ def road(
     noise, seed = as_number("noise", noise, 0), as_whole("seed", seed, -(2**63), 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     important = importance(attribution, sign)
-    rank = ranks(important if choice("order", order, ORDERS) == "most" else -important)
-    pixels = rank[0].numel()
+    important = important if choice("order", order, ("most", "least")) == "most" else -important
+    pixels = important[0].numel()
     # At least one pixel is left to fill in from.
     counts = torch.tensor([min(round(share * pixels), pixels - 1) for share in shares], device="cpu")
     with scoring(network, attribution, softmax, batch_size, extra_inputs) as scorer:
-        images = scorer.images
+        images = scorer.context.images
         drawn = torch.randn(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
-        rank, marks = rank.to(images.device), counts.to(images.device)
 
-        def filled(image: Tensor, step: Tensor) -> Tensor:
-            gone = (rank[image] < marks[step, None, None])[:, None]
+        def filled(image: Tensor, gone: Tensor) -> Tensor:
             smooth = impute(images[image], gone)
             return torch.where(gone, (smooth + noise * drawn).clamp(0, 1), smooth)
 
-        scores = scorer.versions(len(shares), filled)
-    return Curve.of(shares, scores)
+        return Curve.of(shares, scorer.most_important(important, counts, filled))
 
 
 def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
@@ -84,11 +80,8 @@ def impute(images: Tensor, gone: Tensor, most_steps: int = 2000) -> Tensor:
 
     Args:
         images: ``[M, C, H, W]``.
-        gone: ``[M, 1, H, W]``, true where a pixel is to be filled in; false somewhere in each image.
+        gone: ``[M, 1, H, W]``, true where a pixel is to be filled in; ``ValueError`` if it is true everywhere.
         most_steps: of the solver, which stops once the residual is 1e-5 of the right-hand side.
-
-    Raises:
-        ValueError: all pixels of an image are to be filled in.
     """
     if gone.flatten(1).all(1).any():
         raise ValueError("nothing is left of an image: there is no neighbour to fill in from")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from ..attribution.alone import forward_of
 from ..attribution.context import Context
 from ..attribution.plotting import SIGNS, of_sign, resized
+from ..attribution.result import Attribution
 from ..attribution.target_layer import shapes_of
 from ..attribution.targets import Target, logits
 from ..checks import as_count, as_flag, choice, shown
 from ..network import NetworkInput, isolated
-from ..network.addresses import IMAGE
 
 Make = Callable[[Tensor, Tensor], Tensor]
 """From indices of images ``[M]`` and of their versions ``[M]`` to changed images ``[M, C, H, W]`` in [0, 1]."""
@@ -26,35 +26,8 @@ Extra = Sequence[Any] | Mapping[str, Any] | Tensor
 """Further inputs of a network, as ``attribute`` takes them."""
 
 
-class Map(Protocol):
-    """The part of ``Attribution`` that metrics use."""
-
-    @property
-    def values(self) -> Tensor:
-        """``[N, C, h, w]``, signed."""
-
-    @property
-    def images(self) -> Tensor:
-        """``[N, C, H, W]`` in [0, 1], as the network got them."""
-
-    @property
-    def target(self) -> Target:
-        """What was explained."""
-
-    @property
-    def method(self) -> str:
-        """The name of the method."""
-
-    @property
-    def layer(self) -> tuple[str, ...]:
-        """Addresses of the layers."""
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """``mean`` and ``std`` by which the images were normalised, if known."""
-
-    def heatmap(self) -> Tensor:
-        """``[N, H, W]`` in [0, 1]."""
+Map = Attribution
+"""What metrics measure; only its values, images, target, settings, method, layers and ``heatmap`` are used."""
 
 
 def as_map(attribution: Any) -> Map:
@@ -65,16 +38,7 @@ def as_map(attribution: Any) -> Map:
 
 
 def importance(attribution: Map, sign: str = "all") -> Tensor:
-    """``[N, H, W]``: a number for each pixel of the images, float32.
-
-    Args:
-        attribution: its values are summed over the channels, and enlarged if the map is smaller.
-        sign: ``"all"``: values as they are, negative for evidence against the target; ``"absolute"``: absolute values;
-            ``"positive"`` or ``"negative"``: only evidence for or against the target.
-
-    Raises:
-        ValueError: an unknown sign, or values that are NaN or infinite.
-    """
+    """``[N, H, W]``, float32: the values at each pixel of the images, summed over the channels, of one of ``SIGNS``."""
     choice("sign", sign, SIGNS)
     maps = as_map(attribution).values.detach().float().sum(1, keepdim=True)
     if not torch.isfinite(maps).all():
@@ -84,46 +48,41 @@ def importance(attribution: Map, sign: str = "all") -> Tensor:
     return (maps if maps.shape[-2:] == size else resized(maps, size))[:, 0]
 
 
-def ranks(important: Tensor) -> Tensor:
-    """``[N, H, W]`` ranks: 0 for the most important pixel; equal values are ranked from top left to bottom right."""
-    order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places.contiguous()).view_as(important)
-
-
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Scores changed images by the target of an attribution.
-
-    Attributes:
-        context: of the unchanged images.
-        softmax: True to score a class by its probability instead of its output.
-        batch_size: number of images in a forward pass.
-    """
+    """Scores changed images by the target of an attribution; ``context`` is that of the unchanged images."""
 
     context: Context
-    softmax: bool = True
-    batch_size: int = 32
-
-    @property
-    def images(self) -> Tensor:
-        """``[N, C, H, W]`` in [0, 1], with the channels that the network takes."""
-        return self.context.images
+    softmax: bool
+    batch_size: int
 
     @torch.no_grad()
     def versions(self, count: int, make: Make) -> Tensor:
         """``[N, count]`` scores of ``count`` versions of each image, float32, on the CPU."""
-        images = len(self.images)
-        target = self.context.target
+        images, target = len(self.context.images), self.context.target
         # A function of the output, or a further input, may depend on the index of an image: keep the order.
         extra = self.context.forward.extra
         given = extra.values() if isinstance(extra, Mapping) else extra
         own = any(isinstance(one, Tensor) and one.dim() and len(one) == images for one in given)
         by_place = images > 1 and (own or (target.classes is None and target.objective is None))
-        rows = torch.arange(images * count, device=self.images.device)
+        rows = torch.arange(images * count, device=self.context.images.device)
         parts = rows.split(images if by_place else self.batch_size)
         scores = [self._scores(make(part % images, part // images), (part % images).tolist()) for part in parts]
         return torch.cat(scores).view(count, images).mT.contiguous()
+
+    def most_important(self, important: Tensor, counts: Tensor, change: Make) -> Tensor:
+        """``[N, K]`` scores of the images with their ``counts[k]`` most important pixels changed.
+
+        ``change`` gets indices of images ``[M]`` and ``[M, 1, H, W]``, true for these pixels. Of equal ones, those
+        nearest to the top left come first.
+        """
+        order = important.flatten(1).argsort(dim=1, descending=True, stable=True)
+        places = torch.arange(order.shape[1], device=order.device).expand_as(order).contiguous()
+        rank = torch.empty_like(order).scatter_(1, order, places).view_as(important).to(self.context.images.device)
+        counts = counts.to(rank.device)
+        return self.versions(
+            len(counts), lambda image, step: change(image, (rank[image] < counts[step, None, None])[:, None])
+        )
 
     def once(self, images: Tensor) -> Tensor:
         """``[N]`` scores of one version ``[N, C, H, W]`` of each image."""
@@ -141,38 +100,26 @@ class Scorer:
 def scoring(
     network: nn.Module, attribution: Map, softmax: bool = True, batch_size: int = 32, extra_inputs: Extra = ()
 ) -> Iterator[Scorer]:
-    """A ``Scorer`` by the attribution's target; isolated from the caller's torch contexts within the block.
-
-    Raises:
-        ValueError: the images do not fit the network, the attribution combines different targets, or ``batch_size`` is
-            not a positive whole number.
-    """
+    """A ``Scorer`` by the attribution's target; isolated from the caller's torch contexts within the block."""
     as_count("batch_size", batch_size)
     softmax = as_flag("softmax", softmax)
     target = as_map(attribution).target
     if target.score is None and target.objective is None:
         raise ValueError(f"{attribution.method} combines attributions for different targets, which have no one score")
-    mean, std = (_setting(attribution.settings, name) for name in ("mean", "std"))
-    extra = (extra_inputs,) if isinstance(extra_inputs, Tensor) else extra_inputs
-    given = NetworkInput.of(network, mean, std)
+    settings = attribution.settings
+    while settings.get("of"):  # of a combination of attributions, those of the first
+        settings = settings["of"][0]
+    given = NetworkInput.of(network, settings.get("mean"), settings.get("std"))
     with isolated(given.device):
-        forward = forward_of(network, given, extra)
+        forward = forward_of(network, given, extra_inputs)
         images = attribution.images.detach().to(given.device).float()
         if images.shape[1] != given.channels:
             raise ValueError(
                 f"the images have {images.shape[1]} channels, {type(forward.network).__name__} takes {given.channels}: "
                 "give the network that was explained"
             )
-        layers = [] if target.objective is None else [name for name in target.objective.layers if name != IMAGE]
-        shapes = shapes_of(forward, images, layers)
-        yield Scorer(Context.of(forward, images, target, shapes), softmax, batch_size)
-
-
-def _setting(settings: Mapping[str, Any], name: str) -> Any:
-    """A setting; for a combination of attributions, that of the first."""
-    while settings.get("of"):
-        settings = settings["of"][0]
-    return settings.get(name)
+        context = Context.of(forward, images, target, shapes_of(forward, images, target.layers))
+        yield Scorer(context, softmax, batch_size)
 
 
 def _probability(classes: Sequence[int]) -> Callable[[Any], Tensor]:

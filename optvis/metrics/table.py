@@ -27,15 +27,7 @@ METRICS: dict[str, Metric] = {
 }
 """Metrics by name."""
 
-BETTER = {
-    "deletion": "↓",
-    "insertion": "↑",
-    "average_drop": "↓",
-    "increase_in_confidence": "↑",
-    "road": "↓",
-    "infidelity": "↓",
-}
-"""``↑`` where higher is better, ``↓`` where lower is."""
+_BETTER = {**dict.fromkeys(METRICS, "↓"), "insertion": "↑", "increase_in_confidence": "↑"}
 
 Row = dict[str, str | float]
 
@@ -97,7 +89,7 @@ def _named(attributions: Sequence[Map]) -> dict[str, Map]:
 
 
 def _aligned(rows: Sequence[Row]) -> str:
-    heads = [f"{name} {BETTER[name]}" if name in BETTER else name for name in rows[0]]
+    heads = [f"{name} {_BETTER[name]}" if name in _BETTER else name for name in rows[0]]
     cells = [[f"{value:.4f}" if isinstance(value, float) else value for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import nn
@@ -17,23 +18,14 @@ _COMPILED = "_orig_mod"
 
 @dataclass(frozen=True)
 class Address:
-    """A layer and perhaps one of its channels: ``features/18`` or ``features/18:12``.
-
-    Attributes:
-        layer: address of the layer, with slashes; ``""`` is the network's own output.
-        index: the channel's number (negative counts from the end) or name; ``None`` for the whole layer.
-    """
+    """A layer (``""`` is the network's own output) and perhaps one of its channels, by number or name."""
 
     layer: str
     index: int | str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read ``layer`` or ``layer:channel``, with slashes or dots.
-
-        Raises:
-            ValueError: nothing before or after the colon.
-        """
+        """Read ``layer`` or ``layer:channel``, with slashes or dots; raises ``ValueError`` if one of them is empty."""
         layer, colon, channel = text.partition(":")
         layer, channel = layer.strip().strip("/").replace(".", "/"), channel.strip()
         if colon and not (layer and channel):
@@ -42,11 +34,7 @@ class Address:
 
     @classmethod
     def of_layer(cls, text: str) -> Address:
-        """Read the address of a layer without a channel.
-
-        Raises:
-            ValueError: ``text`` also names a channel.
-        """
+        """Read the address of a layer; raises ``ValueError`` if ``text`` also names a channel."""
         address = cls.parse(text)
         if address.index is not None:
             raise ValueError(
@@ -65,33 +53,24 @@ def channel_of(text: str) -> int | str:
 
 
 def unwrap(network: nn.Module) -> nn.Module:
-    """The network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers.
-
-    Raises:
-        TypeError: it is no module.
-    """
+    """The network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` wrappers."""
     if not isinstance(network, nn.Module):
         raise TypeError(f"a network is a torch.nn.Module, not {shown(network)}")
-    while True:
-        if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            network = network.module
-        elif (inner := compiled_module(network)) is not None:
-            network = inner
-        else:
-            return network
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    inner = network.module if isinstance(network, wrappers) else compiled_module(network)
+    return network if inner is None else unwrap(inner)
 
 
 def compiled_module(network: nn.Module) -> nn.Module | None:
     """The module that a ``torch.compile`` wrapper was made from; ``None`` for any other module."""
-    return next((child for name, child in network.named_children() if name == _COMPILED), None)
+    return dict(network.named_children()).get(_COMPILED)
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
     """Every module of a network by its address; the network itself is ``""``."""
-    named = unwrap(network).named_modules()
     return {
         name.replace(f"{_COMPILED}.", "").removesuffix(f".{_COMPILED}").replace(".", "/"): module
-        for name, module in named
+        for name, module in unwrap(network).named_modules()
     }
 
 
@@ -119,21 +98,13 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
     if layer in layers:
         return layer  # also if a module's own name contains a colon
     address = Address.of_layer(layer).layer
-    if address in layers or _is_alias(network, address):
+    with suppress(KeyError):  # also another name of a module, which is listed under its first name
+        module_at(network, address)
         return address
     alike = [name for name in layers if address and name.endswith(address.rsplit("/", 1)[-1])][:3]
     otherwise = f"did you mean {either(alike)}?" if alike else f"its layers begin with {either(list(layers)[1:4])};"
     hint = nearest(address, layers, otherwise, cutoff=0.5)
     raise ValueError(f"no layer {layer!r} in {kind}: {hint} get_layer_names(network) lists all {len(layers) - 1}")
-
-
-def _is_alias(network: nn.Module, address: str) -> bool:
-    """True if the address is another name of a module that ``named_modules`` lists only under its first name."""
-    try:
-        unwrap(network).get_submodule(address.replace("/", "."))
-    except AttributeError:
-        return False
-    return True
 
 
 def module_at(network: nn.Module, address: str) -> nn.Module:

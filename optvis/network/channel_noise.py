@@ -73,13 +73,9 @@ class weighted_channels(Overrides):
 
 
 def random_noise(amount: float, expected: Sequence[int], rng: Rng, dtype: torch.dtype) -> Overrides:
-    """``channel_noise`` for one forward pass, with factors between 1 - ``amount`` and 1 + ``amount``.
+    """``channel_noise`` for one forward pass in a type, with factors between 1 - ``amount`` and 1 + ``amount``.
 
-    Args:
-        amount: 0 for no noise.
-        expected: numbers of channels of the layers, in the order of their calls, as ``weighted_channels`` records them.
-        rng: random numbers of the pictures.
-        dtype: in which the network computes.
+    ``expected`` are the numbers of channels of the layers' calls, as ``weighted_channels`` records them.
     """
     if not amount:
         return Overrides({})

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .inputs import Extra, NetworkInput, with_extra
+from .inputs import Extra, NetworkInput, each_extra, with_extra
 from .own_random import OwnRandom
 from .precision import scaled_gradients
 from .probe import LayerShape
@@ -39,14 +39,12 @@ class Pass(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """A network that is ready to run on images.
+    """A shadow, or a working copy of one, that is ready to run on images.
 
     Attributes:
-        network: a shadow, or a working copy of one.
+        network: it computes in ``dtype``, on inputs in ``memory_format``.
         given: its input: channels, size and normalisation.
         extra: its further inputs.
-        dtype: in which it computes.
-        memory_format: of its input.
         generator: of the random numbers that the network itself draws; ``None`` if it draws none.
     """
 
@@ -60,7 +58,7 @@ class Forward:
     @classmethod
     def of(cls, network: nn.Module, given: NetworkInput, extra: Extra = ()) -> Forward:
         """A shadow of a network, in the network's own precision, which is shown images as they lie in memory."""
-        generator = _seeded() if draws(network) else None
+        generator = None if _QUIET.get(network) == _modules_of(network) else _seeded()
         return cls(shadow(network), given, extra, given.dtype, torch.preserve_format, generator)
 
     def seeded(self, seed: int, random: bool = True) -> Forward:
@@ -84,9 +82,7 @@ class Forward:
             several = isinstance(value, Tensor) and value.dim() and len(value) == count > 1
             return value[list(rows)] if several else value
 
-        if isinstance(self.extra, Mapping):
-            return replace(self, extra={name: own(value) for name, value in self.extra.items()})
-        return replace(self, extra=tuple(map(own, self.extra)))
+        return replace(self, extra=each_extra(own, self.extra))
 
     def run(
         self,
@@ -96,14 +92,9 @@ class Forward:
         missing_ok: bool = False,
         leaves: bool = False,
     ) -> Pass:
-        """One forward pass of normalised images ``[N, C, H, W]``.
+        """One forward pass of normalised images ``[N, C, H, W]`` of any floating-point type.
 
-        Args:
-            inputs: in any floating-point type.
-            layers: addresses of the layers whose outputs are kept.
-            calls: as for ``Tap``; ``to_the_end(layers)`` runs the whole network.
-            missing_ok: layers that are not called are left out instead of being an error.
-            leaves: outputs of layers become leaves if the inputs require no gradient.
+        The others are as for ``Tap``; with ``to_the_end(layers)`` for ``calls`` the whole network is run.
         """
         positional, named = self._inputs(inputs, self.memory_format)
         drawing = nullcontext() if self.generator is None else OwnRandom(self.generator)
@@ -134,21 +125,15 @@ class Forward:
         inputs = inputs.to(self.dtype)
         if memory_format is not torch.preserve_format:
             inputs = inputs.contiguous(memory_format=memory_format)
-        positional, named = with_extra(inputs, self.extra)
 
         def cast(value: Any) -> Any:
             return value.to(self.dtype) if isinstance(value, Tensor) and value.dtype == self.given.dtype else value
 
-        return tuple(map(cast, positional)), {name: cast(value) for name, value in named.items()}
+        return with_extra(inputs, each_extra(cast, self.extra))
 
 
 _QUIET: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 """Networks that were seen to draw no random numbers, with a number that changes with their modules."""
-
-
-def draws(network: nn.Module) -> bool:
-    """False if a whole forward pass of the network was seen to draw no random numbers."""
-    return _QUIET.get(network) != _modules_of(network)
 
 
 def note_quiet(network: nn.Module, forward: Forward) -> None:
@@ -173,8 +158,8 @@ def to_the_end(layers: Sequence[str]) -> dict[str, int]:
 @lru_cache(maxsize=64)
 def _normalisation(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Scale and shift ``[1, C, 1, 1]`` that normalise an image."""
-    deviation = torch.tensor(std, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-    return 1 / deviation, -torch.tensor(mean, dtype=torch.float32, device=device).view(1, -1, 1, 1) / deviation
+    centre, deviation = (torch.tensor(v, dtype=torch.float32, device=device).view(1, -1, 1, 1) for v in (mean, std))
+    return 1 / deviation, -centre / deviation
 
 
 @contextmanager
@@ -184,9 +169,7 @@ def isolated(device: torch.device) -> Iterator[None]:
     These are inference mode, ``no_grad``, autocast and a default device; all of them are settings of the current
     thread only.
     """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         for kind in dict.fromkeys(("cpu", device.type)):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

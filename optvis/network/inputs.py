@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from ..checks import Size, as_numbers
 from .addresses import unwrap
 from .imagenet import CLASSES, IMAGENET_MEAN, IMAGENET_STD, library_of, names_of_outputs, outputs_of
 
+_NO_WEIGHT = torch.empty(0, dtype=torch.float32, device="cpu")
+Numbers = float | Sequence[float] | None
 Extra = Sequence[Any] | Mapping[str, Any]
 """Further inputs of a network after the image: positional ones, or named ones."""
 
@@ -41,27 +43,22 @@ class NetworkInput:
         return self.size or (224, 224)
 
     @classmethod
-    def of(
-        cls,
-        network: nn.Module,
-        mean: float | Sequence[float] | None = None,
-        std: float | Sequence[float] | None = None,
-    ) -> NetworkInput:
+    def of(cls, network: nn.Module, mean: Numbers = None, std: Numbers = None) -> NetworkInput:
         """Read from the first convolution and from timm, torchvision and Hugging Face configurations.
 
         Mean and standard deviation are those of the configuration or of ``network.image_mean`` and ``image_std``.
         Where the network does not say them, ImageNet's are assumed for three channels and 1000 outputs and for the
-        architectures of torchvision, which are mostly trained further from ImageNet's weights; for any other network,
-        mean 0 and standard deviation 1, so that it gets images in [0, 1], as ``ToTensor`` makes them. Apart from
-        networks of 1000 outputs, a warning says once for each network what was assumed.
+        architectures of torchvision and Hugging Face, which are mostly trained further from ImageNet's weights; for
+        any other network, mean 0 and standard deviation 1, so that it gets images in [0, 1], as ``ToTensor`` makes
+        them. A warning says once for each network what was assumed, except for 1000 outputs outside Hugging Face.
 
         Raises:
             ValueError: the number of mean or std values does not fit the network's channels, a mean is not finite, or
                 an std is not positive and finite.
         """
         inner = unwrap(network)
-        weight = next((p for p in inner.parameters() if p.is_floating_point()), None)
-        if weight is not None and weight.is_meta:
+        weight: Tensor = next((p for p in inner.parameters() if p.is_floating_point()), _NO_WEIGHT)
+        if weight.is_meta:
             raise ValueError(f"the weights of {type(inner).__name__} are on the meta device, without values: load them")
         channels = _channels(inner)
         own_mean, own_std, source = _normalisation(inner, channels)
@@ -69,15 +66,9 @@ class NetworkInput:
             _warn_once(inner, source)
         else:
             source = "given"
-        return cls(
-            channels=channels,
-            size=_own_size(inner),
-            mean=as_numbers("mean", own_mean if mean is None else mean, channels, "channels"),
-            std=as_std(own_std if std is None else std, channels),
-            device=torch.device("cpu") if weight is None else weight.device,
-            dtype=torch.float32 if weight is None else weight.dtype,
-            normalisation=source,
-        )
+        mean = as_numbers("mean", own_mean if mean is None else mean, channels, "channels")
+        std = as_std(own_std if std is None else std, channels)
+        return cls(channels, _own_size(inner), mean, std, weight.device, weight.dtype, source)
 
 
 def as_std(std: Any, channels: int) -> tuple[float, ...]:
@@ -89,11 +80,8 @@ def as_std(std: Any, channels: int) -> tuple[float, ...]:
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    for name in ("pretrained_cfg", "default_cfg"):  # timm
-        config = getattr(network, name, None)
-        if config is not None:
-            return config if isinstance(config, dict) else vars(config)
-    return {}
+    config: Any = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None) or {}  # timm
+    return config if isinstance(config, dict) else vars(config)
 
 
 def _channels(network: nn.Module) -> int:
@@ -101,25 +89,24 @@ def _channels(network: nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, nn.PixelUnshuffle) or type(module).__name__ == "SpaceToDepth":
             break  # the first convolution has more input channels than the image
-        if isinstance(module, (nn.Conv2d, nn.LazyConv2d)) or getattr(module, "original_name", "") == "Conv2d":
+        if isinstance(module, nn.Conv2d) or getattr(module, "original_name", "") == "Conv2d":
             taken = getattr(module, "in_channels", None)  # which tracing drops
             return int(module.weight.shape[1] if taken is None else taken) or 3  # type: ignore
     return configured
 
 
 def _own_size(network: nn.Module) -> Size | None:
-    size = getattr(getattr(network, "patch_embed", None), "img_size", None)  # timm's transformers, at any size
-    if size is None:
-        size = _config(network).get("input_size") or getattr(network, "input_size", None)
-    if size is None:
-        size = getattr(network, "image_size", None)  # torchvision's ViT
-    if size is None:
-        size = getattr(getattr(network, "config", None), "image_size", None)  # Hugging Face
+    sizes = (
+        getattr(getattr(network, "patch_embed", None), "img_size", None),  # timm's transformers, at any size
+        _config(network).get("input_size") or getattr(network, "input_size", None),
+        getattr(network, "image_size", None),  # torchvision's ViT
+        getattr(getattr(network, "config", None), "image_size", None),  # Hugging Face
+    )
+    size = next((size for size in sizes if size is not None), None)
     if isinstance(size, int):
         return size, size
-    if isinstance(size, (tuple, list)) and len(size) >= 2 and all(isinstance(n, int) for n in size):
-        return int(size[-2]), int(size[-1])
-    return None
+    known = isinstance(size, (tuple, list)) and len(size) >= 2 and all(isinstance(n, int) for n in size)
+    return (size[-2], size[-1]) if known else None  # type: ignore[index]
 
 
 def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...], str]:
@@ -133,9 +120,10 @@ def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...]
         return *identity, "the network's own layer"  # torchvision's detectors
     if mean is not None and std is not None and len(mean) == len(std) == channels:
         return tuple(float(v) for v in mean), tuple(float(v) for v in std), "the network's"
-    if channels == 3 and outputs_of(network) == CLASSES:
+    library = library_of(network)
+    if channels == 3 and outputs_of(network) == CLASSES and library != "transformers":
         return IMAGENET_MEAN, IMAGENET_STD, "ImageNet's, as the network has 1000 outputs"
-    if channels == 3 and library_of(network) == "torchvision":
+    if channels == 3 and library in ("torchvision", "transformers"):
         return IMAGENET_MEAN, IMAGENET_STD, f"{_ASSUMED} ImageNet's mean and standard deviation"
     return *identity, f"{_ASSUMED} mean 0 and standard deviation 1 (images in [0, 1])"
 
@@ -155,6 +143,13 @@ def _warn_once(network: nn.Module, source: str) -> None:
         )
 
 
+def each_extra(change: Callable[[Any], Any], extra: Extra) -> Extra:
+    """The further inputs with each changed by a function."""
+    if isinstance(extra, Mapping):
+        return {name: change(value) for name, value in extra.items()}
+    return tuple(map(change, extra))
+
+
 def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and named inputs for a batch of images; extra tensors of batch 1 are repeated for each image."""
 
@@ -162,13 +157,10 @@ def with_extra(image: Tensor, extra: Extra) -> tuple[tuple[Any, ...], dict[str, 
         if not isinstance(value, Tensor):
             return value
         value = value.to(image.device)
-        if value.dim() and value.shape[0] == 1 and image.shape[0] > 1:
-            value = value.expand(image.shape[0], *value.shape[1:])
-        return value
+        return value.expand(len(image), *value.shape[1:]) if value.dim() and len(value) == 1 else value
 
-    if isinstance(extra, Mapping):
-        return (image,), {name: fit(value) for name, value in extra.items()}
-    return (image, *(fit(value) for value in extra)), {}
+    fitted = each_extra(fit, extra)
+    return ((image,), dict(fitted)) if isinstance(fitted, Mapping) else ((image, *fitted), {})
 
 
 def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str, ...] | None:

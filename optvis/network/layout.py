@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
+
+from .shadow import hooks_of
 
 _SAME = 0.02
 """The largest difference between an image's activations in a batch and alone, as a fraction of their norm."""
@@ -39,16 +40,13 @@ class Layout(NamedTuple):
                 f"a layer that put out {self.rows} rows an image puts out {len(activation)} now: its number of rows "
                 "depends on the content of the image, so it cannot be drawn"
             )
-        count = len(activation) // self.rows
-        if self.image_major:
-            return activation.reshape(count, self.rows, *activation.shape[1:]).movedim(1, 2)
-        return activation.reshape(self.rows, count, *activation.shape[1:]).movedim(0, 2)
+        rows: Tensor = activation.unflatten(0, (-1, self.rows) if self.image_major else (self.rows, -1))
+        return rows.movedim(1 if self.image_major else 0, 2)
 
     def original(self, activation: Tensor) -> Tensor:
         """The reverse of ``channels_first``."""
         if self.rows > 1:
-            moved = activation.movedim(2, 1 if self.image_major else 0)
-            activation = moved.flatten(0, 1)
+            activation = activation.movedim(2, 1 if self.image_major else 0).flatten(0, 1)
         return activation.movedim((0, 1), (self.batch, self.channel))
 
 
@@ -59,24 +57,12 @@ class Call(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Near(NamedTuple):
-    """The calls of modules up to a layer's own, which is the last of ``before``, and those after it."""
-
-    before: Sequence[Call]
-    after: Sequence[Call]
-
-
 def batch_layout(one: Tensor, two: Tensor, exact: bool) -> tuple[int, int, bool] | None:
     """The batch axis, the number of rows of an image, and whether these are adjacent.
 
-    Args:
-        one: a layer's output for one image.
-        two: its output for a batch of this image and another.
-        exact: False if the network draws random numbers, so that values cannot be compared.
-
-    Returns:
-        ``None`` if the activations of the first image are not found in ``two``: the network's result for an image
-        depends on the other images of the batch.
+    They are found from a layer's output for one image and for this and another one; by shapes alone unless ``exact``,
+    for a network that draws random numbers. ``None`` if the first image's activations are not found in ``two``: the
+    network's result for an image depends on the other images of the batch.
     """
     if one.dim() != two.dim():
         return None
@@ -88,32 +74,27 @@ def batch_layout(one: Tensor, two: Tensor, exact: bool) -> tuple[int, int, bool]
     if not exact:
         return axis, rows, True
     first, both = one.movedim(axis, 0), two.movedim(axis, 0)
-    size = float(first.norm()) + 1e-12
-    if float((both[:rows] - first).norm()) <= _SAME * size:
-        return axis, rows, True
-    if float((both[::2] - first).norm()) <= _SAME * size:
-        return axis, rows, False
+    for found, image_major in ((both[:rows], True), (both[::2], False)):
+        if float((found - first).norm()) <= _SAME * (float(first.norm()) + 1e-12):
+            return axis, rows, image_major
     return None
 
 
-def channel_axis(module: nn.Module, shape: Sequence[int], axes: Sequence[int], near: Near) -> int | None:
+def channel_axis(
+    module: nn.Module, shape: Sequence[int], axes: Sequence[int], before: Sequence[Call], after: Sequence[Call]
+) -> int | None:
     """The channel axis among several axes that do not follow the image's size; ``None`` if it is unclear.
 
     The type of the layer decides: channels are last in a fully connected layer, first in a convolution. Other layers
     have the channel axis of the last module of such a type before them with an output of the same shape, and the
-    number of channels that modules after them take; if these disagree, the axis is unclear.
-
-    Args:
-        module: the layer.
-        shape: of its output for one image.
-        axes: those to choose from.
-        near: the calls of modules before and after the layer's.
+    number of channels that modules after them take; if these disagree, the axis is unclear. The last of the calls
+    ``before`` is the layer's own.
     """
     own = typed_axis(module, shape)
     if own is not None:
         return own if own in axes else None
     large = [axis for axis in axes if shape[axis] > 1]
-    made, taken = _made_axis(shape, axes, near.before), _taken_axis(shape, axes, near.after)
+    made, taken = _made_axis(shape, axes, before), _taken_axis(shape, axes, after)
     if made is not None or taken is not None:
         return made if taken in (None, made) else taken if made is None else None
     if len(large) == 1:
@@ -159,13 +140,23 @@ BATCH_NORM: Any = getattr(nn.modules.batchnorm, "_BatchNorm", (nn.BatchNorm1d, n
 """The base of all batch norms, which has no public name; or the common ones."""
 _INSTANCE_NORM: Any = getattr(nn.modules.instancenorm, "_InstanceNorm", nn.InstanceNorm2d)
 
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _FIRST = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *_CONVOLUTIONS,
     *(nn.GroupNorm, BATCH_NORM, _INSTANCE_NORM, nn.LocalResponseNorm),
     *(nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout2d, nn.PixelShuffle),
     *(nn.PixelUnshuffle, nn.Unfold, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d),
 )
 _LAST = (nn.Linear, nn.Bilinear, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
+
+
+def certain_axis(module: nn.Module, shape: Sequence[int]) -> int | None:
+    """The channel axis of the output of a layer of torch that computes it as torch does; otherwise ``None``."""
+    if "forward" in vars(module) or any(hooks_of(module)):
+        return None
+    if type(module) in _CONVOLUTIONS and len(shape) == module.weight.dim():  # type: ignore[union-attr, operator]
+        return 1
+    return len(shape) - 1 if type(module) is nn.Linear else None
 
 
 def typed_axis(module: nn.Module, shape: Sequence[int]) -> int | None:
@@ -190,23 +181,6 @@ def typed_axis(module: nn.Module, shape: Sequence[int]) -> int | None:
 
 def patch_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
     """The grid of square patches that gives a number of tokens with the fewest further (class, register) tokens."""
-    best: tuple[int, tuple[int, int]] | None = None
-    for patch in range(1, min(size) + 1):
-        grid = (size[0] // patch, size[1] // patch)
-        further = tokens - math.prod(grid)
-        if 0 <= further <= 16 and (best is None or further < best[0]):
-            best = (further, grid)
-    return best[1] if best else None
-
-
-def two_images(image: Tensor) -> Tensor:
-    """``[2, C, H, W]``: an image ``[1, C, H, W]`` and one of noise."""
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    return torch.cat([image, noise.to(image)])
-
-
-def moved_axes(activation: Tensor, shape: tuple[int, ...]) -> list[int]:
-    """The axes on which an activation differs from a shape."""
-    if activation.dim() != len(shape):
-        return []
-    return [axis for axis, (a, b) in enumerate(zip(activation.shape, shape, strict=True)) if a != b]
+    grids = [(size[0] // patch, size[1] // patch) for patch in range(1, min(size) + 1)]
+    fitting = [grid for grid in grids if 0 <= tokens - math.prod(grid) <= 16]
+    return max(fitting, key=math.prod, default=None)

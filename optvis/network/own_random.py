@@ -16,10 +16,7 @@ _WITH_GENERATOR = {
     _aten.randint.low: _aten.randint.low_generator,
     _aten.randperm.default: _aten.randperm.generator,
 }
-_IN_PLACE = {
-    _aten.rand_like.default: "uniform_",
-    _aten.randn_like.default: "normal_",
-}
+_IN_PLACE = {_aten.rand_like.default: "uniform_", _aten.randn_like.default: "normal_"}
 _CHOOSES_KERNEL: Any = getattr(getattr(_aten, "_fused_sdp_choice", None), "default", None)
 """An operator of attention that counts as random, but draws nothing."""
 _RANDINT_LIKE = (_aten.randint_like.default, _aten.randint_like.low_dtype)
@@ -40,15 +37,12 @@ class OwnRandom(TorchDispatchMode):
         self.generator, self.used = generator, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if torch.Tag.nondeterministic_seeded not in func.tags:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags or func is _CHOOSES_KERNEL:
             return func(*args, **kwargs)
         arguments = getattr(getattr(func, "_schema", None), "arguments", ())
-        names = [argument.name for argument in arguments]
-        defaults = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
-        given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
-        if func is _CHOOSES_KERNEL:
-            return func(*args, **kwargs)
+        given = {argument.name: argument.default_value for argument in arguments}
+        given |= {argument.name: value for argument, value in zip(arguments, args, strict=False)} | kwargs
         if not given.get("dropout_p", 1.0) or given.get("training", given.get("train", True)) is False:
             return func(*args, **kwargs)  # attention and dropout that draw nothing
         self.used = True
@@ -63,7 +57,7 @@ class OwnRandom(TorchDispatchMode):
             return made.random_(low, high, generator=self._on(made.device))
         tensor = next((value for value in given.values() if isinstance(value, torch.Tensor)), None)
         generator = self._on(tensor.device if tensor is not None else kwargs.get("device"))
-        if "generator" in names:
+        if "generator" in given:
             return func(*args, **{**kwargs, "generator": generator})
         if func is _aten.native_dropout.default:
             share = 1 - given["p"]

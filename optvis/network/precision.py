@@ -12,18 +12,11 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def choose_precision(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
-    """The type in which a network computes.
+    """The type in which a network computes: that of a name in ``PRECISIONS``, or for ``"auto"`` the fastest.
 
-    Args:
-        name: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bfloat16 for float32 weights if the device computes in
-            it natively (AMX, AVX-512 BF16, Ampere and newer), otherwise the type of the weights. On a CPU, networks
-            with depthwise convolutions also keep their type: there bfloat16 makes them no faster, and the pictures of
-            EfficientNet worse. The choice depends only on machine and network, and so is always the same.
-        device: where it runs.
-        network: the network.
-
-    Raises:
-        ValueError: an unknown precision.
+    This is bfloat16 for float32 weights if the device computes in it natively (AMX, AVX-512 BF16, Ampere and newer),
+    otherwise the type of the weights. On a CPU, networks with depthwise convolutions also keep their type: bfloat16
+    makes them no faster, and the pictures of EfficientNet worse. It depends only on the machine and the network.
     """
     if name in PRECISIONS:
         return PRECISIONS[name]
@@ -62,13 +55,10 @@ class _ScaledUp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         peak = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in gradients]).amax(0)
-        factor = torch.exp2(torch.floor(torch.log2(_PEAK / peak.clamp_min(1e-30))))
+        # The largest gradient is about 1 then: far above underflow in float16, and well below overflow.
+        factor = torch.exp2(torch.floor(torch.log2(1 / peak.clamp_min(1e-30))))
         ctx.factor.append(factor)
         return None, *(gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
-
-
-_PEAK = 1.0
-"""The largest gradient after scaling: well below overflow in float16, and far above underflow."""
 
 
 def scaled_gradients(image: Tensor, activations: Sequence[Tensor]) -> tuple[Tensor, ...]:

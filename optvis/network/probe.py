@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from types import FrameType
+from dataclasses import dataclass, field
+from functools import cached_property
+from traceback import walk_stack
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +15,12 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from ..checks import Size, as_whole
+from ..rng import Rng
+from ..stages import LEAST
+from .addresses import layers_of, module_at
 from .channel_noise import weighted_channels
 from .inputs import Extra, NetworkInput, channel_names, with_extra
-from .layout import Call, Layout, Near, batch_layout, channel_axis, moved_axes, patch_grid, two_images
+from .layout import Call, Layout, batch_layout, certain_axis, channel_axis, patch_grid
 from .memory import out_of_memory
 from .own_random import OwnRandom
 from .shadow import ScriptedPart
@@ -55,68 +59,88 @@ class Probed:
         layers: the shape of each layer's output.
         weighted: numbers of output channels of the convolutions and fully connected layers up to the last layer.
         random: True if the network draws random numbers.
-        alone: True if the network takes no batch, or its result for an image depends on the other images of the batch:
-            it then gets one image at a time.
         checkpointed: True if the network recomputes activations in the backward pass (``torch.utils.checkpoint``),
             where ``Overrides`` have no effect.
         scripted: addresses of called parts that TorchScript compiled, in which ``Overrides`` have no effect.
     """
 
-    layers: Mapping[str, LayerShape]
-    weighted: tuple[int, ...]
-    random: bool
-    alone: bool
-    checkpointed: bool
+    layers: Mapping[str, LayerShape] = field(default_factory=dict)
+    weighted: tuple[int, ...] = ()
+    random: bool = False
+    checkpointed: bool = False
     scripted: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """One forward pass: outputs of the layers, how often they were called, and the calls before and after each."""
+class _Pass(NamedTuple):
+    """One forward pass: outputs of the layers, how often they were called, and ``Probed.weighted``."""
 
     activations: Mapping[str, Tensor]
     calls: Mapping[str, int]
-    near: Mapping[str, Near]
     weighted: tuple[int, ...]
-    traits: _Traits
 
 
-class _Traits(NamedTuple):
-    """What a pass shows of the network itself; as in ``Probed``."""
+@dataclass
+class _Notes:
+    """What the first pass shows of the network.
 
-    random: bool
-    checkpointed: bool
-    scripted: tuple[str, ...]
+    Attributes:
+        calls: of modules, in their order.
+        places: the number of calls up to each layer's.
+        random: as for ``Probed``, like the others.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    random: bool = False
+    checkpointed: bool = False
+    scripted: tuple[str, ...] = ()
+
+    def note(self, module: nn.Module, _given: Any, output: Any) -> None:
+        """Note a call of a module (a forward hook)."""
+        self.checkpointed = self.checkpointed or any(
+            frame.f_code.co_filename == torch.utils.checkpoint.__file__ for frame, _ in walk_stack(None)
+        )
+        tensor = first_tensor(output)
+        if tensor is not None:
+            self.calls.append(Call(module, tuple(tensor.shape)))
 
 
+@dataclass(eq=False)
 class Probe:
     """Finds the shapes of layers' outputs; results are kept for each size.
 
-    Args:
+    Attributes:
         network: a shadow.
         layers: addresses of the layers.
         given: the network's input.
         extra: further inputs of the network, after the image (positional or by name).
         channel_axis: the channel axis, for every layer or by address; found if not given.
+        single: True to leave the pass of two images out if one image shows the batch axis; ``alone`` is asked before
+            the network gets several.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        layers: Sequence[str],
-        given: NetworkInput,
-        extra: Extra = (),
-        channel_axis: int | Mapping[str, int] | None = None,
-    ) -> None:
-        self.network, self.layers, self.given, self.extra = network, layers, given, extra
-        self.channel_axis = _as_axes(channel_axis)
-        self._sizes: dict[Size, Probed | Exception] = {}
-        self._layouts: dict[str, Layout] = {}
-        self._alone = False
-        self._first: _Traits | None = None
+    network: nn.Module
+    layers: Sequence[str]
+    given: NetworkInput
+    extra: Extra = ()
+    channel_axis: int | Mapping[str, int] | None = None
+    single: bool = False
+    _sizes: dict[Size, Probed | Exception] = field(default_factory=dict, init=False)
+    _notes: _Notes = field(default_factory=_Notes, init=False)
+    _passes: dict[Size, _Pass] = field(default_factory=dict, init=False)
 
     def at(self, size: Size) -> Probed:
         """The layers' outputs for an image of ``size`` (height, width); raises the errors of the network."""
+        found = self._result(size)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def works_at(self, size: Size) -> bool:
+        """True if the network runs up to the layers on an image of ``size``."""
+        return isinstance(self._result(size), Probed)
+
+    def _result(self, size: Size) -> Probed | Exception:
         if size not in self._sizes:
             try:
                 self._sizes[size] = self._run(size)
@@ -124,20 +148,7 @@ class Probe:
                 if out_of_memory(error):
                     raise
                 self._sizes[size] = error
-        found = self._sizes[size]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def works_at(self, size: Size) -> bool:
-        """True if the network runs up to the layers on an image of ``size``."""
-        try:
-            self.at(size)
-        except Exception as error:
-            if out_of_memory(error):
-                raise
-            return False
-        return True
+        return self._sizes[size]
 
     def network_size(self, size: Size) -> Size | None:
         """The only size (height, width) that the network takes, or ``None`` if it takes ``size``.
@@ -146,24 +157,22 @@ class Probe:
             ValueError: the network takes neither ``size`` nor a size of its own; if other sizes work, the message
                 names the smallest.
         """
-        if self.works_at(size):
+        error = self._result(size)
+        if isinstance(error, Probed):
             return None
-        error = self._sizes[size]
-        assert isinstance(error, Exception)
         if isinstance(error, UnclearLayout):
             raise error
-        for own in [self.given.size] if self.given.size else [(224, 224), (299, 299), (256, 256), (384, 384), (32, 32)]:
-            if own is not None and own != size and self.works_at(own):
-                larger = (2 * own[0], 2 * own[1])
-                if not self.works_at(larger):
-                    return own
-                smallest = self._smallest(own)
-                if smallest <= min(size):
-                    break  # the size is not the reason
+        sizes = [self.given.size] if self.given.size else [(224, 224), (299, 299), (256, 256), (384, 384), (32, 32)]
+        own = next((own for own in sizes if own != size and self.works_at(own)), None)
+        if own is not None:
+            if not self.works_at((2 * own[0], 2 * own[1])):
+                return own
+            smallest = 2 + bisect_left(range(2, max(own)), True, key=lambda side: self.works_at((side, side)))
+            if smallest > min(size):  # otherwise, the size is not the reason
                 raise ValueError(
-                    f"an image of {size[0]} × {size[1]} px is too small for {_layers(self.layers)} of "
-                    f"{type(self.network).__name__}: the smallest square that works has {smallest} px "
-                    f"({error})"
+                    f"an image of {size[0]} × {size[1]} px is too small for layer "
+                    f"{', '.join(map(repr, self.layers))} of {type(self.network).__name__}: the smallest square that "
+                    f"works has {smallest} px ({error})"
                 ) from error
         if isinstance(error, ValueError):
             raise error
@@ -172,117 +181,104 @@ class Probe:
             f"({self.given.dtype}, {self.given.device}): {error}"
         ) from error
 
-    def _smallest(self, works: Size) -> int:
-        low, high = 1, max(works)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self.works_at((middle, middle)) else (middle, high)
-        return high
+    @cached_property
+    def alone(self) -> bool:
+        """True if the network takes no batch, or its result for an image depends on the other images of the batch.
+
+        It then gets one image at a time. Known after a size was probed; raises ``ValueError`` if the images of a batch
+        cannot be told apart in a layer's output.
+        """
+        return any((self._batch(layer) or [None])[0] != self._layouts[layer].batch for layer in self.layers)
 
     def _run(self, size: Size) -> Probed:
-        seen = self._forward(self._grey(size), self.layers)
-        new = [layer for layer in self.layers if layer not in self._layouts]
-        if new:
-            self._find_layouts(seen, new, size)
-        return self._probed(seen, size)
+        seen = self._passes.get(size)
+        if seen is None or seen.activations.keys() != set(self.layers):
+            seen = self._passes[size] = self._forward(self._grey(size))
+        layers, notes = {}, self._notes
+        for layer, activation in seen.activations.items():
+            layout = self._layouts[layer]
+            layout = layout._replace(rows=activation.shape[layout.batch])
+            shape = tuple(layout.channels_first(activation).shape[1:])
+            grid = patch_grid(shape[1], size) if len(shape) == 2 and layout.rows == 1 else None
+            names = channel_names(self.network, layer, shape[0])
+            layers[layer] = LayerShape(shape, layout, seen.calls[layer], grid, names)
+        # Passes of larger images are no longer needed, and take memory.
+        kept = {other: at for other, at in self._passes.items() if other < size and len(at.activations) == len(layers)}
+        self._passes = kept or {size: seen}
+        return Probed(layers, seen.weighted, notes.random, notes.checkpointed, notes.scripted)
 
-    def _probed(self, seen: _Seen, size: Size) -> Probed:
-        layers = {
-            layer: self._shape(layer, activation, seen.calls[layer], size)
-            for layer, activation in seen.activations.items()
-        }
-        random, checkpointed, scripted = seen.traits
-        return Probed(layers, seen.weighted, random, self._alone, checkpointed, scripted)
-
-    def _shape(self, layer: str, activation: Tensor, calls: int, size: Size) -> LayerShape:
-        layout = self._layouts[layer]
-        layout = layout._replace(rows=activation.shape[layout.batch])
-        shape = tuple(layout.channels_first(activation).shape[1:])
-        grid = patch_grid(shape[1], size) if len(shape) == 2 and layout.rows == 1 else None
-        return LayerShape(shape, layout, calls, grid, channel_names(self.network, layer, shape[0]))
-
-    def _find_layouts(self, seen: _Seen, layers: Sequence[str], size: Size) -> None:
-        """Find the batch and channel axes by passes with one and two images, small ones if the network runs on them."""
-        for layer in layers:
-            if seen.activations[layer].dim() < 2:
+    @cached_property
+    def _layouts(self) -> dict[str, Layout]:
+        """The order of the axes of each layer's output, by the first pass and, if this is not enough, by others."""
+        size, seen = next(iter(self._passes.items()))
+        shapes = {layer: tuple(activation.shape) for layer, activation in seen.activations.items()}
+        batches: dict[str, tuple[int, int, bool]] = {}
+        for layer, shape in shapes.items():
+            if len(shape) < 2:
                 raise UnclearLayout(
-                    f"layer {layer!r} puts out {list(seen.activations[layer].shape)}, which has no channels: choose "
-                    "another layer"
+                    f"layer {layer!r} puts out {list(shape)}, which has no channels: choose another layer"
                 )
-        small, small_size = self._smaller(size)
-        one = seen if small is None else small
-        two = self._try(two_images(self._grey(size if small is None else small_size)))
-        batches = {layer: self._batch(layer, one, two) for layer in layers}
-        windows = [
-            layer for layer, (axis, rows, _) in batches.items() if rows == 1 != seen.activations[layer].shape[axis]
-        ]
-        if windows:  # one window in a small image does not tell how several are ordered
-            two = self._try(two_images(self._grey(size)))
-            batches.update((layer, self._batch(layer, seen, two)) for layer in windows)
-        for layer, (axis, rows, image_major) in batches.items():
-            shape = tuple(seen.activations[layer].shape)
-            moving = [] if small is None else moved_axes(small.activations[layer], shape)
-            channel = self._channel(layer, axis, seen, moving, size)
-            self._layouts[layer] = Layout(axis, channel, rows, image_major)
-        if small is not None:
-            self._sizes[small_size] = self._probed(small, small_size)  # often a coarse stage
+            plain = self.single and shape[0] == 1 and 1 not in shape[1:]
+            batches[layer] = (None if plain else self._batch(layer)) or (0, 1, True)
+        return {
+            layer: Layout(batch, self._channel(layer, shapes[layer], batch, size), rows, image_major)
+            for layer, (batch, rows, image_major) in batches.items()
+        }
 
-    def _smaller(self, size: Size) -> tuple[_Seen | None, Size]:
-        """A pass of a quarter or half of the size, which costs little; ``None`` if the network runs at neither."""
-        for factor in (4, 2):
-            smaller = (size[0] // factor, size[1] // factor)
-            seen = self._try(self._grey(smaller)) if min(smaller) >= _LEAST or (factor == 2 and min(smaller)) else None
-            if seen is not None:
-                return seen, smaller
-        return None, size
-
-    def _try(self, images: Tensor) -> _Seen | None:
-        """A pass; ``None`` if the network does not run on such images."""
+    @cached_property
+    def _pair(self) -> tuple[_Pass, _Pass]:
+        """A pass of one image, and one of it and another; the second is empty if the network takes no batch."""
+        size, one = next(iter(self._passes.items()))
+        grey = self._grey(size)
+        noise = Rng([0]).normal(self.given.channels, *size).to(grey)
         try:
-            seen = self._forward(images, self.layers)
+            return one, self._forward(torch.cat([grey, noise]))
         except Exception as error:
             if out_of_memory(error):
                 raise
-            return None
-        return seen if all(layer in seen.activations for layer in self.layers) else None
+            return one, _Pass({}, {}, ())
 
-    def _batch(self, layer: str, one: _Seen, two: _Seen | None) -> tuple[int, int, bool]:
-        """The batch axis, the number of rows of an image, and whether these are adjacent."""
-        shape = list(one.activations[layer].shape)
-        found = None
-        if two is not None and two.calls[layer] == one.calls[layer]:
-            found = batch_layout(one.activations[layer], two.activations[layer], exact=not one.traits.random)
-        if found is None and (shape[0] != 1 or _mixes(two, layer, shape)):
-            also = f" and {list(two.activations[layer].shape)} for two" if two is not None else ""
+    def _batch(self, layer: str) -> tuple[int, int, bool] | None:
+        """As ``batch_layout``; ``None`` if the network has to be given one image at a time."""
+        one, two = self._pair
+        single, both = one.activations[layer], two.activations.get(layer)
+        if both is not None and two.calls[layer] == one.calls[layer]:
+            found = batch_layout(single, both, exact=not self._notes.random)
+            if found is not None:
+                return found
+        shape, shape_of_both = list(single.shape), list(both.shape) if both is not None else []
+        doubled = sum(n == 2 * m for n, m in zip(shape_of_both, shape, strict=False))
+        if shape[0] != 1 or doubled > 1:  # it compares the images with each other if several axes follow their number
+            also = f" and {shape_of_both} for two" if both is not None else ""
             raise UnclearLayout(
                 f"layer {layer!r} puts out {shape} for one image{also}, in which the images cannot be told apart: "
                 "choose another layer"
             )
-        if found is None:
-            self._alone = True
-        return found or (0, 1, True)
+        return None
 
-    def _channel(self, layer: str, batch: int, seen: _Seen, moving: Sequence[int], size: Size) -> int:
-        """The channel axis; ``moving`` are the axes that are known to follow the image's size."""
-        shape = tuple(seen.activations[layer].shape)
-        rank = len(shape)
-        given = self.channel_axis.get(layer) if isinstance(self.channel_axis, Mapping) else self.channel_axis
+    def _channel(self, layer: str, shape: tuple[int, ...], batch: int, size: Size) -> int:
+        """The channel axis of a layer's output at a size."""
+        rank, given = len(shape), self.channel_axis
+        given = given.get(layer) if isinstance(given, Mapping) else given
         axes = [axis for axis in range(rank) if axis != batch]
         if given is not None:
+            given = as_whole(f"channel_axis of {layer!r}", given, -64, 63)
             if not -rank <= given < rank or given % rank == batch:
                 raise UnclearLayout(
                     f"channel_axis {given} of layer {layer!r}: its output {list(shape)} has the axes "
                     f"{', '.join(map(str, axes))} to choose from"
                 )
             return given % rank
-        if len(axes) == 1:
-            return axes[0]
-        moving = moving or self._moving(layer, shape, size)
+        module = module_at(self.network, layer)
+        certain = certain_axis(module, shape)
+        if certain is not None and certain in axes:
+            return certain
+        moving = self._moving(layer, shape, size) if len(axes) > 1 else set()
         still = [axis for axis in axes if axis not in moving]
         if len(still) == 1:
             return still[0]
-        module = self.network.get_submodule(layer.replace("/", "."))
-        found = channel_axis(module, shape, still or axes, seen.near[layer])
+        calls, place = self._notes.calls, self._notes.places[layer]
+        found = channel_axis(module, shape, still or axes, calls[:place], calls[place:])
         if found is None:
             raise UnclearLayout(
                 f"layer {layer!r} ({type(module).__name__}) puts out {list(shape)}, and which axis holds the channels "
@@ -290,54 +286,55 @@ class Probe:
             )
         return found
 
-    def _moving(self, layer: str, shape: tuple[int, ...], size: Size) -> list[int]:
-        """Axes that follow the size of the image; none if the network runs at no other size."""
-        for other in ((size[0] * 2, size[1] * 2), (size[0] + 32, size[1] + 32)):
-            try:
-                moved = moved_axes(self._forward(self._grey(other), [layer]).activations[layer], shape)
-            except Exception:
-                continue  # the network takes a single size, or memory ran out
-            if moved:
-                return moved
-        return []
+    def _moving(self, layer: str, shape: tuple[int, ...], size: Size) -> set[int]:
+        """The axes of a layer's output that follow the size of the image; none if the network runs at no other size.
+
+        A small image costs little, and a coarse stage needs a pass anyway. Large ones are used only if no axis moves.
+        """
+        moving: set[int] = set()
+        for other in _other_sizes(size):
+            if len(moving) >= (len(shape) - 2 if other < size else 1):
+                continue
+            if other not in self._passes:
+                try:
+                    self._passes[other] = self._forward(self._grey(other), partly=True)
+                except Exception:  # the network takes a single size, or memory ran out
+                    self._passes[other] = _Pass({}, {}, ())
+            activation = self._passes[other].activations.get(layer)
+            if activation is not None and activation.dim() == len(shape):
+                moving |= {axis for axis, length in enumerate(activation.shape) if length != shape[axis]}
+        return moving
 
     def _grey(self, size: Size) -> Tensor:
         return torch.zeros(1, self.given.channels, *size, device=self.given.device, dtype=self.given.dtype)
 
-    def _forward(self, image: Tensor, layers: Sequence[str]) -> _Seen:
-        inputs, named = with_extra(image.detach().requires_grad_(), self.extra)
-        calls: list[Call] = []
-        places: dict[str, int] = {}
-        weighted: list[int] = []
-        scripted: list[str] = []
-        on_the_way: list[str] = []
-        checkpointed = False
-        names = {module: name for name, module in self.network.named_modules()}
-        first = self._first  # random numbers and checkpointing are looked for in the first pass only
+    def _forward(self, images: Tensor, partly: bool = False) -> _Pass:
+        """A pass up to the layers; ``partly`` if it may fail before the last. The first pass is noted."""
+        inputs, named = with_extra(images.requires_grad_(), self.extra)
+        notes, first, found = _Notes(), not self._passes, {}
+        weighted: tuple[int, ...] = ()
 
-        def note(module: nn.Module, _given: Any, output: Any) -> None:
-            nonlocal checkpointed
-            checkpointed = checkpointed or (first is None and _within_checkpoint())
-            if isinstance(module, ScriptedPart):
-                scripted.append(names[module].replace(".", "/"))
-            tensor = first_tensor(output)
-            if tensor is not None:
-                calls.append(Call(module, tuple(tensor.shape)))
+        def on_capture(layer: str, activation: Tensor) -> None:
+            nonlocal weighted
+            found[layer], notes.places[layer], weighted = activation, len(notes.calls), tuple(passed.channels)
 
-        def on_capture(layer: str) -> None:
-            places[layer] = len(calls)
-            weighted[:], on_the_way[:] = passed.channels, scripted
-
-        hooks = [module.register_forward_hook(note) for module in names if _hookable(module)]
+        watched = self.network.modules() if first else ()
+        hooks = [m.register_forward_hook(notes.note) for m in watched if not isinstance(m, torch.jit.ScriptModule)]
         drawn = OwnRandom(torch.Generator().manual_seed(0))
-        drawing = drawn if first is None or first.random else nullcontext()
         try:
-            with Tap(self.network, layers, on_capture=on_capture) as tap, weighted_channels() as passed, drawing:
-                activations = tap(*inputs, **named)
+            with (
+                Tap(self.network, self.layers, on_capture=on_capture) as tap,
+                weighted_channels() as passed,
+                drawn if first or self._notes.random else nullcontext(),
+            ):
+                tap(*inputs, **named)
+        except Exception:
+            if not partly:
+                raise
         finally:
             for hook in hooks:
                 hook.remove()
-        for layer, activation in activations.items():
+        for layer, activation in found.items():
             if not activation.requires_grad:
                 raise UnclearLayout(
                     f"no gradient reaches the image from layer {layer!r} of {type(self.network).__name__}: it does "
@@ -345,45 +342,27 @@ class Probe:
                 )
             if not torch.isfinite(activation).all():
                 raise UnclearLayout(_not_finite(self.network, layer))
-        near = {layer: Near(calls[:place], calls[place:]) for layer, place in places.items()}
-        detached = {layer: activation.detach() for layer, activation in activations.items()}
-        if first is None:
-            first = self._first = _Traits(drawn.used, checkpointed, tuple(dict.fromkeys(on_the_way)))
-        return _Seen(detached, tap.calls, near, tuple(weighted), first)
-
-
-def _as_axes(channel_axis: Any) -> int | dict[str, int] | None:
-    if isinstance(channel_axis, Mapping):
-        return {layer: as_whole(f"channel_axis of {layer!r}", axis, -64, 63) for layer, axis in channel_axis.items()}
-    return None if channel_axis is None else as_whole("channel_axis", channel_axis, -64, 63)
-
-
-_LEAST = 24
-"""Images of a quarter of the size are not tried below this side in pixels."""
+        if first:
+            addresses = {part: address for address, part in layers_of(self.network).items()}
+            called = dict.fromkeys(module for module, _ in notes.calls[: max(notes.places.values(), default=0)])
+            notes.scripted = tuple(addresses[part] for part in called if isinstance(part, ScriptedPart))
+            notes.random = drawn.used
+            self._notes = notes
+        return _Pass({layer: found[layer].detach() for layer in self.layers if layer in found}, tap.calls, weighted)
 
 
 class UnclearLayout(ValueError):
     """A layer's output cannot be optimised, for any size of the image."""
 
 
-def _mixes(two: _Seen | None, layer: str, shape: Sequence[int]) -> bool:
-    """True if several axes of a layer's output follow the number of images: it compares images with each other."""
-    both = tuple(two.activations[layer].shape) if two is not None else ()
-    return len(both) == len(shape) and sum(b == 2 * a for a, b in zip(shape, both, strict=True)) > 1
-
-
-def _hookable(module: nn.Module) -> bool:
-    return not isinstance(module, torch.jit.ScriptModule)
-
-
-def _within_checkpoint() -> bool:
-    """True if the current code was called by ``torch.utils.checkpoint``."""
-    frame: FrameType | None = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code.co_filename == torch.utils.checkpoint.__file__:
-            return True
-        frame = frame.f_back
-    return False
+def _other_sizes(size: Size) -> Iterator[Size]:
+    """Smaller sizes, those of coarse stages first, and then larger ones."""
+    fitting = max(min(size) / LEAST, 1)
+    for factor in (4 if fitting >= 4 else 1, min(2, fitting), 2):
+        if factor > 1 and min(size) > 1:
+            yield round(size[0] / factor), round(size[1] / factor)
+    yield size[0] * 2, size[1] * 2
+    yield size[0] + 32, size[1] + 32
 
 
 def _not_finite(network: nn.Module, address: str) -> str:
@@ -391,7 +370,3 @@ def _not_finite(network: nn.Module, address: str) -> str:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             return f"the weights {name!r} of {type(network).__name__} hold NaN or infinite values: load them again"
     return f"layer {address!r} of {type(network).__name__} puts out NaN or infinite values on a plain grey image"
-
-
-def _layers(layers: Sequence[str]) -> str:
-    return "layer " + ", ".join(repr(layer) for layer in layers)

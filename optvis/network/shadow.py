@@ -18,22 +18,13 @@ from .addresses import compiled_module, unwrap
 
 T = TypeVar("T")
 
-_OPAQUE = (
-    str,
-    bytes,
-    int,
-    float,
-    complex,
-    type(None),
-    type,
-    types.ModuleType,
-    torch.dtype,
-    torch.device,
-)
 _PLAIN = {str, bytes, int, float, bool, complex, type(None)}
+_OPAQUE = (*_PLAIN, type, types.ModuleType, torch.dtype, torch.device)
 _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_efficient", "use_checkpoint", "with_cp"}
 """Names of flags, in timm, torchvision, Hugging Face and OpenMMLab, that save memory by recomputing activations in the
 backward pass, where ``Overrides`` have no effect."""
+_REGISTRIES = vars(nn.Module()).keys() - {"training"}
+"""Attributes of every module: its parameters, buffers, modules and hooks. Most are empty, and nothing shares those."""
 _MOST_OBJECTS = 20_000
 """A search for references back into the network ends after this number of objects."""
 
@@ -93,9 +84,10 @@ class _Shadower:
         self.kind = type(network).__name__
         self.copies: dict[int, Any] = {}
         self.kept: list[Any] = []  # originals, kept alive so that the ids in ``copies`` stay valid
+        parameters = list(network.named_parameters())
         self.tree = {id(module) for module in network.modules()}
-        self.tree |= {id(parameter) for parameter in network.parameters()}
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        self.tree |= {id(parameter) for _, parameter in parameters}
+        for name, tensor in (*parameters, *network.named_buffers()):
             if is_lazy(tensor):
                 raise ValueError(
                     f"{name!r} of {self.kind} has no values yet (a lazy module): run the network once on an image"
@@ -111,29 +103,27 @@ class _Shadower:
             return value
         if id(value) in self.copies:
             return self.copies[id(value)]
-        if (kind is dict or kind is OrderedDict) and not value:  # most of the others: no hooks
-            return self._note(value, kind())
+        made: Any
+        if kind is dict or kind is OrderedDict:
+            made = self._note(value, kind())
+            made.update((key, self.copy(part)) for key, part in list(value.items()))
+            return made
         if isinstance(value, _OPAQUE):
             return value
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, Tensor):
             return self._note(value, _alias(value))
-        made: Any
         if isinstance(value, torch.fx.Graph):
             made = self._note(value, copy.deepcopy(value))
             made.owning_module = self.copies.get(id(value.owning_module))
             return made
-        if type(value) is list:
+        if kind is list:
             made = self._note(value, [])
             made.extend(map(self.copy, list(value)))
             return made
-        if type(value) in (tuple, set, frozenset, deque):
-            return self._note(value, type(value)(map(self.copy, list(value))))
-        if type(value) in (dict, OrderedDict):
-            made = self._note(value, type(value)())
-            made.update((key, self.copy(part)) for key, part in list(value.items()))
-            return made
+        if kind in (tuple, set, frozenset, deque):
+            return self._note(value, kind(map(self.copy, list(value))))
         return self._other(value)
 
     def _note(self, value: object, made: T) -> T:
@@ -143,8 +133,8 @@ class _Shadower:
         return made
 
     def _module(self, module: nn.Module) -> nn.Module:
-        made: nn.Module
         inner = compiled_module(module)
+        made: nn.Module
         if inner is not None:
             made = self._note(module, self.copy(inner))
             return made
@@ -157,16 +147,15 @@ class _Shadower:
         if isinstance(module, torch.jit.ScriptModule):
             return self._note(module, ScriptedPart(module))
         made = self._note(module, object.__new__(type(module)))
-        attached = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
-        made.__dict__.update(
-            # A trainer refers to the whole training run.
-            (name, None if attached and name in ("_trainer", "_fabric") else self.copy(value))
-            for name, value in list(module.__dict__.items())
-        )
-        made.__dict__.update(training=False, _compiled_call_impl=None)
-        made.__dict__.update(
-            (name, False) for name in _CHECKPOINTING & made.__dict__.keys() if made.__dict__[name] is True
-        )
+        own = made.__dict__
+        own.update(module.__dict__)
+        own.update(training=False, _compiled_call_impl=None)
+        own.update((name, False) for name in _CHECKPOINTING & own.keys() if own[name] is True)
+        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
+            own.update(dict.fromkeys({"_trainer", "_fabric"} & own.keys()))  # they refer to the whole training run
+        for name, value in list(own.items()):
+            if type(value) not in _PLAIN:
+                own[name] = type(value)() if name in _REGISTRIES and not value else self.copy(value)
         return made
 
     def _other(self, value: Any) -> Any:
@@ -204,16 +193,12 @@ class _Shadower:
                 f"{self.kind} holds a {type(value).__name__} that refers back to the network and cannot be copied "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): remove it before drawing"
             ) from error
-        if self._leads_back(made):
+        if any(id(part) in self.tree for part in _parts(made)):
             raise ValueError(
                 f"{self.kind} holds a {type(value).__name__} that points back into the network from where it cannot be "
                 "followed: remove it before drawing"
             )
         return made
-
-    def _leads_back(self, made: Any) -> bool:
-        """True if an object still holds a module or weight of the network itself."""
-        return any(id(part) in self.tree for part in _parts(made))
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in function.__closure__ or ())

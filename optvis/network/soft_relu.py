@@ -19,7 +19,11 @@ class _SoftReLU(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, ceiling: float | None, softness: float, redirect: bool, in_place: bool) -> Tensor:
         # The mask is saved instead of x, which an in-place ReLU overwrites.
         if softness:
-            passing = F.hardsigmoid(x / _scale(x, softness), inplace=True)
+            dtype = torch.promote_types(x.dtype, torch.float32)  # a sum of squares overflows in float16
+            norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), keepdim=True, dtype=dtype)
+            scale = norm.mul_(softness / 3 / math.sqrt(x.numel() / len(x))).to(x.dtype)
+            # The band of each picture is mapped to [-3, 3], where hardsigmoid rises.
+            passing = F.hardsigmoid(x / scale.clamp_min_(torch.finfo(x.dtype).tiny), inplace=True)
         else:
             passing = x > 0 if ceiling is None else (x > 0) & (x < ceiling)
         ctx.save_for_backward(passing)
@@ -40,32 +44,8 @@ class _SoftReLU(torch.autograd.Function):
         return passed, None, None, None, None
 
 
-def _scale(x: Tensor, softness: float) -> Tensor:
-    """``[N, 1, ...]``: the divisors that map the band of each picture to [-3, 3], where ``hardsigmoid`` rises."""
-    dtype = torch.promote_types(x.dtype, torch.float32)  # a sum of squares overflows in float16
-    norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), keepdim=True, dtype=dtype)
-    share = softness / 3 / math.sqrt(x.numel() / len(x))
-    scale: Tensor = norm.mul_(share).to(x.dtype).clamp_min_(torch.finfo(x.dtype).tiny)
-    return scale
-
-
-_CEILINGS = {
-    F.relu: None,
-    F.relu_: None,
-    torch.relu: None,
-    torch.relu_: None,
-    Tensor.relu: None,
-    Tensor.relu_: None,
-    F.relu6: 6.0,
-}
-
 _IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
-
-
-def _is_view(x: Tensor) -> bool:
-    """True if a tensor is a view, or this version of torch does not say."""
-    check = getattr(x, "_is_view", None)
-    return check is None or bool(check())
+_CEILINGS: dict[Any, float | None] = {**dict.fromkeys((F.relu, torch.relu, Tensor.relu, *_IN_PLACE)), F.relu6: 6.0}
 
 
 class soft_relu(Overrides):
@@ -101,6 +81,6 @@ class soft_relu(Overrides):
         if x.dim() < 2 or not x.requires_grad:
             return function(*args, **kwargs)
         in_place = function in _IN_PLACE or kwargs.get("inplace", False) or any(a is True for a in args[1:])
-        if in_place and _is_view(x):  # a custom function cannot change a view in place
+        if in_place and getattr(x, "_is_view", lambda: True)():  # a custom function cannot change a view in place
             return x.copy_(_SoftReLU.apply(x, ceiling, self.softness, self.redirect, False))
         return _SoftReLU.apply(x, ceiling, self.softness, self.redirect, in_place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,18 +33,10 @@ def changed_layer(network: nn.Module, layer: str, change: Change) -> Iterator[No
 
 
 def rest_of(network: nn.Module, layer: str, run: Callable[[], Tensor], example: Tensor, expected: Tensor) -> Change:
-    """The rest of a network after a layer: a function from the layer's output to the result of ``run`` with it.
+    """The rest of a network (a shadow) after a layer: a function from the layer's output to the result of ``run``.
 
-    Args:
-        network: a shadow.
-        layer: address of the layer.
-        run: runs the network.
-        example: an output of the layer, with its own order of axes and type.
-        expected: the result of ``run`` with the example.
-
-    Returns:
-        A function of outputs of the example's shape. It runs only the part after the layer if ``run`` can be traced
-        and the traced graph gives the expected result; otherwise it runs the whole network.
+    It takes outputs of the shape of ``example``, for which ``run`` gives ``expected``. Only the part after the layer is
+    run if ``run`` can be traced and the traced graph gives the expected result; otherwise the whole network is.
     """
 
     def whole(activation: Tensor) -> Tensor:
@@ -67,7 +59,18 @@ def _folded(graph: GraphModule, example: Tensor) -> GraphModule:
         if moving.intersection(node.all_input_nodes):
             moving.add(node)
     known = [node for node in nodes if node.op == "call_function" and node not in moving and moving & set(node.users)]
-    for i, (node, value) in enumerate(_values(graph, example, known).items()):
+    values: dict[Node, Tensor] = {}
+
+    class Remembering(Interpreter):
+        def run_node(self, n: Node) -> Any:
+            value = super().run_node(n)
+            if n in known and isinstance(value, Tensor):
+                values[n] = value.clone()  # later nodes may change it in place
+            return value
+
+    if known:
+        Remembering(graph).run(example)
+    for i, (node, value) in enumerate(values.items()):
         graph.register_buffer(f"_known_{i}", value)
         with graph.graph.inserting_before(node):
             node.replace_all_uses_with(graph.graph.get_attr(f"_known_{i}"))
@@ -76,20 +79,3 @@ def _folded(graph: GraphModule, example: Tensor) -> GraphModule:
             graph.graph.erase_node(node)
     graph.recompile()
     return graph
-
-
-def _values(graph: GraphModule, example: Tensor, wanted: Sequence[Node]) -> dict[Node, Tensor]:
-    """The values of some nodes, copied when they are computed, because later nodes may change them in place."""
-    found: dict[Node, Tensor] = {}
-    if not wanted:
-        return found
-
-    class Remembering(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            value = super().run_node(n)
-            if n in wanted and isinstance(value, Tensor):
-                found[n] = value.clone()
-            return value
-
-    Remembering(graph).run(example)
-    return found

@@ -53,9 +53,8 @@ def get_layer_names(
             rows.append((address, type(module).__name__, f"{count:,}", *shape))
     if verbose:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        for row in rows:
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            cells[2] = row[2].rjust(widths[2])
+        for layer, kind, number, *output in rows:
+            cells = [layer.ljust(widths[0]), kind.ljust(widths[1]), number.rjust(widths[2]), *output]
             print(printable("  ".join(cells).rstrip()))
     return [address for address in layers if address]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ class Tap:
 
     ::
 
-        with Tap(network, ["features/3", "features/12"], calls={"features/3": 1, "features/12": 1}) as tap:
+        with Tap(network, ["features/3", "features/12"]) as tap:
             activations = tap(images)  # {"features/3": [N, C, H, W], "features/12": ...}
 
     The captured value is the layer's own output, even if an in-place activation follows it. The rest of the network
@@ -36,7 +36,7 @@ class Tap:
         calls: how often each layer is called in a pass (see ``tap.calls`` after a pass without it); the pass stops
             after all these calls. ``None`` runs the whole network and ignores errors after all layers are captured.
         missing_ok: layers that are not called, or output no tensor, are left out instead of being an error.
-        on_capture: called with the address of each layer after it was captured.
+        on_capture: called with the address and the output of each layer after it was captured.
         leaves: outputs of the layers become leaves unless they require a gradient already.
     """
 
@@ -46,16 +46,12 @@ class Tap:
         layers: Sequence[str],
         calls: Mapping[str, int] | None = None,
         missing_ok: bool = False,
-        on_capture: Callable[[str], None] | None = None,
+        on_capture: Callable[[str, Tensor], None] | None = None,
         leaves: bool = False,
     ) -> None:
-        self.network = unwrap(network)
-        self.layers = tuple(dict.fromkeys(layers))
+        self.network, self.layers = unwrap(network), tuple(dict.fromkeys(layers))
+        self.expected, self.missing_ok, self.on_capture, self.leaves = calls, missing_ok, on_capture, leaves
         self._modules = [module_at(self.network, address) for address in self.layers]
-        self.expected = dict(calls) if calls is not None else None
-        self.missing_ok = missing_ok
-        self.on_capture = on_capture
-        self.leaves = leaves
         self.calls: dict[str, int] = {}
         self.output: Any = None
         self._captured: dict[str, Tensor] = {}
@@ -65,15 +61,13 @@ class Tap:
     def __enter__(self) -> Tap:
         try:
             for address, module in zip(self.layers, self._modules, strict=True):
-                self._hooks.append(module.register_forward_hook(_Capture(self, address)))
+                self._hooks.append(module.register_forward_hook(partial(self._capture, address)))
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         while self._hooks:
             self._hooks.pop().remove()
 
@@ -95,8 +89,8 @@ class Tap:
             raise ValueError(f"layer {missing[0]!r} of {type(self.network).__name__} {why}: choose another layer")
         return {address: captured[address] for address in self.layers if address in captured}
 
-    def capture(self, address: str, output: Any) -> Any:
-        """Capture the output of a layer; returns the output that the rest of the network gets (a forward hook)."""
+    def _capture(self, address: str, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        """The forward hook of a layer; returns the output that the rest of the network gets."""
         if not self._running:
             return None  # other code runs the network, for example a callback of the loop
         self.calls[address] = self.calls.get(address, 0) + 1
@@ -107,21 +101,11 @@ class Tap:
                 tensor = tensor.detach().requires_grad_()
             self._captured[address] = tensor
             if self.on_capture is not None:
-                self.on_capture(address)
+                self.on_capture(address, tensor)
         if done:
             raise _Stop
         # The rest of the network gets a copy, because it may change its input in place.
         return None if tensor is None else with_first_tensor(output, tensor.clone())
-
-
-class _Capture:
-    """The forward hook of a tap; a class, so that it can be recognised."""
-
-    def __init__(self, tap: Tap, address: str) -> None:
-        self.tap, self.address = tap, address
-
-    def __call__(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
-        return self.tap.capture(self.address, output)
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -132,31 +116,20 @@ def first_tensor(output: Any) -> Tensor | None:
         return None
     if isinstance(output, Mapping):
         output = list(output.values())
-    if isinstance(output, (tuple, list)):
-        for part in output:
-            tensor = first_tensor(part)
-            if tensor is not None:
-                return tensor
-    return None
+    found = map(first_tensor, output) if isinstance(output, (tuple, list)) else ()
+    return next((tensor for tensor in found if tensor is not None), None)
 
 
-def with_first_tensor(output: Any, tensor: Tensor) -> Any:
-    """``output`` with its first floating-point tensor replaced by ``tensor``."""
+def with_first_tensor(output: Any, tensor: Tensor, old: Tensor | None = None) -> Any:
+    """``output``, which has a floating-point tensor, with its first one (``old``) replaced by ``tensor``."""
     # No function within a function: one that calls itself would keep the activations until garbage is collected.
-    return _replaced(output, first_tensor(output), tensor)
-
-
-def _replaced(part: Any, old: Tensor | None, new: Tensor) -> Any:
-    if part is old:
-        return new
-    if isinstance(part, Mapping):
-        same = copy.copy(part)
-        for key, value in part.items():
-            if first_tensor(value) is old:
-                same[key] = _replaced(value, old, new)  # type: ignore[index]
-                break
+    old = first_tensor(output) if old is None else old
+    if output is old:
+        return tensor
+    if isinstance(output, Mapping):
+        same: Any = copy.copy(output)
+        key = next(key for key, value in output.items() if first_tensor(value) is old)
+        same[key] = with_first_tensor(output[key], tensor, old)
         return same
-    if isinstance(part, (tuple, list)) and first_tensor(part) is old:
-        parts = [_replaced(one, old, new) if first_tensor(one) is old else one for one in part]
-        return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)
-    return part
+    parts = [with_first_tensor(one, tensor, old) if first_tensor(one) is old else one for one in output]
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)

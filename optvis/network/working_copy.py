@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from .addresses import module_at
 from .precision import choose_precision, own_type
@@ -33,23 +33,14 @@ def working_copy(
 ) -> tuple[nn.Module, torch.dtype, torch.memory_format]:
     """The fastest copy of the network, with the type and the memory layout of its input.
 
-    A copy is used only if the outputs of its layers equal the network's; otherwise a copy with fewer changes is tried,
-    and at last the network itself is used.
-
-    Args:
-        network: a shadow.
-        layers: addresses of the layers whose activations are compared.
-        look: see ``Look``.
-        device: where the network runs.
-        precision: as for ``choose_precision``; ``"auto"`` falls back to the network's own type.
-
-    Raises:
-        ValueError: the network does not work in the given precision.
+    A copy is used only if the outputs of its layers equal the network's (a shadow's); otherwise a copy with fewer
+    changes is tried, and at last the network itself is used. ``precision`` is as for ``choose_precision``; ``"auto"``
+    falls back to the network's own type, and for any other ``ValueError`` says that the network does not work in it.
     """
     own = own_type(network)
     plain = torch.contiguous_format
     kept = {module_at(network, address) for address in layers}
-    with torch.no_grad(), _observed(network) as seen:
+    with torch.no_grad(), _Observed(network) as seen:
         truth = look(network, own, plain)
     why: Exception | None = None
     wanted = choose_precision(precision, device, network)
@@ -76,11 +67,34 @@ def working_copy(
 class _Observed(TorchFunctionMode):
     """Records a forward pass: how often each tensor was used, and which batch norm followed which convolution."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        self.network = network
+        self.hooks: list[RemovableHandle] = []
         self.uses: Counter[int] = Counter()
         self.outputs: dict[nn.Module, list[Tensor]] = {}  # of convolutions; kept alive so that their ids stay valid
         self.inputs: dict[nn.Module, list[Tensor]] = {}  # of batch norms
+
+    def __enter__(self) -> _Observed:
+        for module in self.network.modules():
+            if type(module) in _CONVOLUTIONS:
+                self.hooks.append(module.register_forward_hook(self._note))
+            elif type(module) in _BATCH_NORMS:
+                self.hooks.append(module.register_forward_pre_hook(self._note_input))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for hook in self.hooks:
+            hook.remove()
+
+    def _note(self, module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self.uses.pop(id(output), None)  # a freed tensor may have had the same id
+        self.outputs.setdefault(module, []).append(output)
+
+    def _note_input(self, module: nn.Module, inputs: Any) -> None:
+        self.inputs.setdefault(module, []).append(inputs[0])
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -111,61 +125,30 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-@contextmanager
-def _observed(network: nn.Module) -> Iterator[_Observed]:
-    seen, hooks = _Observed(), []
-
-    def note(module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        seen.uses.pop(id(output), None)  # a freed tensor may have had the same id
-        seen.outputs.setdefault(module, []).append(output)
-
-    for module in network.modules():
-        if type(module) in _CONVOLUTIONS:
-            hooks.append(module.register_forward_hook(note))
-        elif type(module) in _BATCH_NORMS:
-            hooks.append(module.register_forward_pre_hook(lambda m, x: seen.inputs.setdefault(m, []).append(x[0])))
-    try:
-        with seen:
-            yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def _copied(
     network: nn.Module, seen: _Observed, dtype: torch.dtype, layout: torch.memory_format, folded: Mapping[Any, Any]
 ) -> nn.Module:
     """A shadow of the network with copies of the used weights; ``folded`` is a result of ``_Observed.foldable``."""
     made = shadow(network)
     copies: dict[nn.Module, Any] = dict(zip(network.modules(), made.modules(), strict=True))
-    tensors = dict(zip(_tensors_of(network), _tensors_of(made), strict=True))
+    own, others = (*network.parameters(), *network.buffers()), (*made.parameters(), *made.buffers())
+    tensors = dict(zip(own, others, strict=True))
     values = {copied: t for t, copied in tensors.items() if seen.uses[id(t)] and t.is_floating_point()}
     for norm, conv in folded.items():
         weight, bias = _fold(conv, norm)
         copies[conv].bias = nn.Parameter(bias, requires_grad=False)
         values[tensors[conv.weight]] = weight
         values[copies[conv].bias] = bias
-    gone = {copies[norm] for norm in folded}
-    ready = {copied: _laid_out(value.to(dtype), layout) for copied, value in values.items()}
+    ready: dict[Any, Any] = {copies[norm]: nn.Identity().eval() for norm in folded}
+    for copied, value in values.items():
+        value = value.to(dtype)
+        value = value.to(memory_format=layout) if value.dim() == 4 else value
+        ready[copied] = nn.Parameter(value, requires_grad=False) if isinstance(copied, nn.Parameter) else value
     for module in list(made.modules()):
-        # The dicts of a module have no public names; without one of them the copy is refused for its outputs.
-        children, parameters, buffers = (
-            getattr(module, f"_{kind}", {}) for kind in ("modules", "parameters", "buffers")
-        )
-        for name, child in children.items():
-            if child in gone:
-                children[name] = nn.Identity().eval()
-        for name, parameter in parameters.items():
-            if parameter in ready:
-                parameters[name] = nn.Parameter(ready[parameter], requires_grad=False)
-        for name, buffer in buffers.items():
-            if buffer in ready:
-                buffers[name] = ready[buffer]
+        # These dicts have no public names; without one of them the copy is refused for its outputs.
+        for held in (getattr(module, kind, {}) for kind in ("_modules", "_parameters", "_buffers")):
+            held.update({name: ready[part] for name, part in held.items() if part in ready})
     return made
-
-
-def _tensors_of(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
 
 
 def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
@@ -176,13 +159,9 @@ def _fold(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
     return folded[0].detach().to(conv.weight.dtype), folded[1].detach().to(conv.weight.dtype)
 
 
-def _laid_out(tensor: Tensor, layout: torch.memory_format) -> Tensor:
-    return tensor.to(memory_format=layout) if tensor.dim() == 4 else tensor
-
-
 def _alike(made: Mapping[str, Tensor], truth: Mapping[str, Tensor], tolerance: float) -> bool:
-    for layer, value in truth.items():
-        value, other = value.float(), made[layer].float()
-        if other.shape != value.shape or not (other - value).norm() <= tolerance * value.norm().clamp_min(1e-6):
-            return False
-    return True
+    pairs = ((made[layer].float(), value.float()) for layer, value in truth.items())
+    return all(
+        other.shape == value.shape and bool((other - value).norm() <= tolerance * value.norm().clamp_min(1e-6))
+        for other, value in pairs
+    )

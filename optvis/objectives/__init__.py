@@ -8,22 +8,7 @@ from .images import L1, L2, TotalVariation
 from .layers import Channel, DeepDream, DeepDreamObjective, Direction, Layer, LayerObjective, Neuron, pick
 
 __all__ = [
-    "L1",
-    "L2",
-    "Batch",
-    "Channel",
-    "Class",
-    "DeepDream",
-    "DeepDreamObjective",
-    "Direction",
-    "Layer",
-    "LayerObjective",
-    "Neuron",
-    "Objective",
-    "Sum",
-    "TotalVariation",
-    "as_objective",
-    "channel_of",
-    "objective",
+    "L1", "L2", "Batch", "Channel", "Class", "DeepDream", "DeepDreamObjective", "Direction", "Layer",
+    "LayerObjective", "Neuron", "Objective", "Sum", "TotalVariation", "as_objective", "channel_of", "objective",
     "pick",
-]
+]  # fmt: skip

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import dataclass_transform
 
-from ..checks import as_number, real, shown, whole
+from ..checks import as_kind, as_number, real, shown, whole
+from ..network import LayerShape
 from ..network.addresses import IMAGE as IMAGE
 from ..network.addresses import Address
-from .fields import Shape, as_channel, as_position, as_vector, channel_index, check_vector, place
+from .fields import as_channel, as_position, as_vector, channel_index, check_vector, place
 
 Self = TypeVar("Self", bound="Objective")
 Kind = TypeVar("Kind", bound=type)
@@ -48,19 +49,15 @@ class Objective:
     """True if the score of a picture depends on the other pictures of its batch; these then stay together."""
 
     def __post_init__(self) -> None:
-        layer = getattr(self, "layer", "")
-        if not isinstance(layer, (str, nn.Module)):
-            raise TypeError(f"a layer is an address such as 'features/18' or a module, not {shown(layer)}")
+        layer = getattr(self, "layer", IMAGE)
+        as_kind(layer, (str, nn.Module), "a layer is an address such as 'features/18' or a module")
         if isinstance(layer, str) and layer != IMAGE:
             Address.of_layer(layer)
         for f in fields(self):
-            value = _clean(f.name, getattr(self, f.name))
-            object.__setattr__(self, f.name, value)
+            object.__setattr__(self, f.name, _clean(f.name, getattr(self, f.name)))
         counts = {len(value) for value in self._each_picture().values()}
         if len(counts) > 1:
-            raise ValueError(
-                f"{self!r} has values for batches of {sorted(counts)} pictures: give the same number of each"
-            )
+            raise ValueError(f"{self!r} has values for batches of {sorted(counts)} pictures: give as many of each")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -97,30 +94,25 @@ class Objective:
         layer = getattr(self, "layer", None)
         return self if layer is None or layer == IMAGE else self._with(layer=find(layer))
 
-    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
+    def bound(self, shapes: Mapping[str, LayerShape], full: Mapping[str, LayerShape]) -> Objective:
         """The same objective with channels as indices, and positions for the maps of the current stage.
 
-        Args:
-            shapes: of the layers' outputs at the current size.
-            full: of the layers' outputs at the final size, to which the user's positions refer.
-
-        Raises:
-            ValueError: a channel, position or number of channels that the layer does not have.
+        ``shapes`` are those of the layers' outputs at the current size, ``full`` those at the final size, to which the
+        user's positions refer. Raises ``ValueError`` on a channel or position that the layer does not have.
         """
         changed: dict[str, Any] = {}
         for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name in ("channel", "vector", "position"):
-                layer, final = self.layers[0], self.shape_in(full)
+            if f.name in _CLEAN:
+                value, final = getattr(self, f.name), self.shape_in(full)
                 if f.name == "position":
-                    changed["position"] = place(value, layer, self.shape_in(shapes), final)
+                    changed["position"] = place(value, self.layers[0], self.shape_in(shapes), final)
                 elif f.name == "vector":
-                    check_vector(value, layer, final)
+                    check_vector(value, self.layers[0], final)
                 elif value is not None:
-                    changed["channel"] = channel_index(value, layer, final)
+                    changed["channel"] = channel_index(value, self.layers[0], final)
         return self._with(**changed)
 
-    def shape_in(self, shapes: Mapping[str, Shape]) -> Shape:
+    def shape_in(self, shapes: Mapping[str, LayerShape]) -> LayerShape:
         """The shape of the objective's own layer; raises ``ValueError`` if that is the image."""
         layer = self.layers[0]
         if layer == IMAGE:
@@ -129,7 +121,12 @@ class Objective:
 
     def take(self, pictures: Sequence[int]) -> Objective:
         """The objective of only these pictures of its batch."""
-        return self._with(**{name: _taken(value, pictures) for name, value in self._each_picture().items()})
+        return self._with(
+            **{
+                name: value[list(pictures)] if isinstance(value, Tensor) else tuple(value[i] for i in pictures)
+                for name, value in self._each_picture().items()
+            }
+        )
 
     def twins(self, count: int) -> list[int]:
         """For each of ``count`` pictures, the number of earlier pictures with the same objective.
@@ -150,27 +147,28 @@ class Objective:
 
     def _with(self: Self, **changed: Any) -> Self:
         """A copy with other values of some fields, which are not checked again."""
-        if not changed:
-            return self
-        changed_one = copy(self)
+        made = copy(self) if changed else self
         for name, value in changed.items():
-            object.__setattr__(changed_one, name, value)
-        return changed_one
+            object.__setattr__(made, name, value)
+        return made
 
     def __add__(self, other: Any) -> Objective:
-        return Sum.of(self, other).plain()
+        return _sum((1.0, self), (1.0, other))
 
     def __radd__(self, other: Any) -> Objective:
-        return Sum.of(other, self).plain()
+        return _sum((1.0, other), (1.0, self))
 
     def __sub__(self, other: Any) -> Objective:
-        return Sum.of(self, -_operand(other)).plain()
+        return _sum((1.0, self), (-1.0, other))
 
     def __rsub__(self, other: Any) -> Objective:
-        return Sum.of(other, -self).plain()
+        return _sum((1.0, other), (-1.0, self))
 
     def __mul__(self, number: Any) -> Objective:
-        return Sum(((_factor(number), self),)).plain()
+        factor = real(number)
+        if factor is None:
+            raise TypeError(f"an objective is multiplied by a number, not {number!r}: to combine two, add them")
+        return _sum((factor, self))
 
     __rmul__ = __mul__
     __array_ufunc__ = None  # a NumPy number times an objective then calls __rmul__
@@ -204,8 +202,33 @@ class Objective:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
+class Combined:
+    """The common parts of objectives that consist of others, whose classes define ``parts`` and ``_each``."""
+
+    parts: Sequence[Objective]
+    _each: Callable[[Callable[[Objective], Objective]], Objective]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(layer for part in self.parts for layer in part.layers))
+
+    @property
+    def placed(self) -> bool:
+        return any(part.placed for part in self.parts)
+
+    @property
+    def coupled(self) -> bool:
+        return any(part.coupled for part in self.parts)
+
+    def located(self, find: Callable[[str | nn.Module], str]) -> Objective:
+        return self._each(lambda part: part.located(find))
+
+    def bound(self, shapes: Mapping[str, LayerShape], full: Mapping[str, LayerShape]) -> Objective:
+        return self._each(lambda part: part.bound(shapes, full))
+
+
 @objective
-class Sum(Objective):
+class Sum(Combined, Objective):  # type: ignore[override]
     """A weighted sum of objectives and a number; the result of the operators."""
 
     terms: tuple[tuple[float, Objective], ...]
@@ -215,80 +238,40 @@ class Sum(Objective):
         terms = tuple((as_number("factor", weight), term) for weight, term in self.terms)
         object.__setattr__(self, "terms", terms)
         object.__setattr__(self, "constant", as_number("constant", self.constant))
-        counts = {term.pictures for _, term in terms if term.pictures is not None}
+        counts = {part.pictures for part in self.parts} - {None}
         if len(counts) > 1:
-            raise ValueError(f"objectives for batches of {sorted(counts)} pictures cannot be added")
-
-    @classmethod
-    def of(cls, *parts: Any) -> Sum:
-        """The sum of objectives, strings and numbers."""
-        terms: list[tuple[float, Objective]] = []
-        constant = 0.0
-        for part in map(_operand, parts):
-            if isinstance(part, Sum):
-                terms.extend(part.terms)
-                constant += part.constant
-            elif isinstance(part, Objective):
-                terms.append((1.0, part))
-            else:
-                constant += part
-        return cls(tuple(terms), constant)
-
-    def plain(self) -> Objective:
-        """The term itself if it is the only one and its weight is 1: ``-(-a)`` is ``a``."""
-        return self.terms[0][1] if [weight for weight, _ in self.terms] == [1] and not self.constant else self
+            raise ValueError(f"objectives for batches of {sorted(counts)} pictures cannot be added")  # type: ignore[type-var]
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(layer for _, term in self.terms for layer in term.layers))
+    def parts(self) -> Sequence[Objective]:  # type: ignore[override]
+        return [term for _, term in self.terms]
 
     @property
     def pictures(self) -> int | None:
-        return next((term.pictures for _, term in self.terms if term.pictures is not None), None)
-
-    @property
-    def placed(self) -> bool:
-        return any(term.placed for _, term in self.terms)
-
-    @property
-    def coupled(self) -> bool:  # type: ignore[override]
-        return any(term.coupled for _, term in self.terms)
+        return next((part.pictures for part in self.parts if part.pictures is not None), None)
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         scores = ((weight, term.score(activations)) for weight, term in self.terms)
         total = sum(score if weight == 1 else weight * score for weight, score in scores)
         return total + self.constant if self.constant else total  # type: ignore[return-value]
 
-    def located(self, find: Callable[[str | nn.Module], str]) -> Objective:
-        return self._each(lambda term: term.located(find))
-
-    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
-        return self._each(lambda term: term.bound(shapes, full))
-
     def take(self, pictures: Sequence[int]) -> Objective:
-        return self._each(lambda term: term.take(pictures))
+        return self._each(lambda part: part.take(pictures))
 
     def twins(self, count: int) -> list[int]:
-        return earlier_equals([tuple(term.take([i]) for _, term in self.terms) for i in range(count)])
+        return earlier_equals([tuple(part.take([i]) for part in self.parts) for i in range(count)])
 
-    def _each(self, change: Callable[[Objective], Objective]) -> Sum:
+    def _each(self, change: Callable[[Objective], Objective]) -> Objective:
         return self._with(terms=tuple((weight, change(term)) for weight, term in self.terms))
-
-    def __mul__(self, number: Any) -> Objective:
-        factor = _factor(number)
-        return Sum(tuple((weight * factor, term) for weight, term in self.terms), self.constant * factor).plain()
-
-    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         text = ""
-        for weight, term in self.terms:
-            sign = (" - " if weight < 0 else " + ") if text else ("-" if weight < 0 else "")
-            factor = "" if abs(weight) == 1 else f"{_figure(weight)} * "
-            text += sign + factor + repr(term)
-        if self.constant or not text:
-            sign = (" - " if self.constant < 0 else " + ") if text else ("-" if self.constant < 0 else "")
-            text += sign + _figure(self.constant)
+        for weight, term in (*self.terms, (self.constant, None)):
+            if term is not None or weight or not text:
+                sign = (" - " if weight < 0 else " + ") if text else ("-" if weight < 0 else "")
+                figure = repr(abs(weight)).removesuffix(".0")  # with all digits: the text determines the objective
+                factor = "" if figure == "1" else f"{figure} * "
+                text += sign + (figure if term is None else factor + repr(term))
         return text
 
 
@@ -297,33 +280,20 @@ def earlier_equals(items: Sequence[Hashable]) -> list[int]:
     seen: dict[Hashable, int] = {}
     earlier = []
     for item in items:
-        earlier.append(seen.get(item, 0))
-        seen[item] = earlier[-1] + 1
+        seen[item] = seen.get(item, -1) + 1
+        earlier.append(seen[item])
     return earlier
 
 
-_READERS: dict[type, Callable[[Any], Objective]] = {}
-
-
-def reads(kind: type) -> Callable[[Callable[[Any], Objective]], Callable[[Any], Objective]]:
-    """Register a function that makes an objective from a value of type ``kind`` (``str``, ``list``)."""
-
-    def register(reader: Callable[[Any], Objective]) -> Callable[[Any], Objective]:
-        _READERS[kind] = reader
-        return reader
-
-    return register
+READERS: dict[type, Callable[[Any], Objective]] = {}
+"""Functions that make an objective from a value of a type (``str``, ``list``)."""
 
 
 def as_objective(value: Any) -> Objective:
-    """An objective from an objective, a string (``"layer"``, ``"layer:channel"``) or a list of these (a batch).
-
-    Raises:
-        TypeError: the value is none of these.
-    """
+    """An objective from an objective, a string (``"layer"``, ``"layer:channel"``) or a list of these (a batch)."""
     if isinstance(value, Objective):
         return value
-    for kind, reader in _READERS.items():
+    for kind, reader in READERS.items():
         if isinstance(value, kind):
             return reader(value)
     raise TypeError(
@@ -331,37 +301,30 @@ def as_objective(value: Any) -> Objective:
     )
 
 
-def _operand(value: Any) -> Any:
-    number = real(value)
-    return as_objective(value) if number is None else number
+def _sum(*parts: tuple[float, Any]) -> Objective:
+    """The weighted sum of objectives, strings and numbers; a single objective without a weight is itself the sum."""
+    terms: list[tuple[float, Objective]] = []
+    constant = 0.0
+    for factor, part in parts:
+        number = real(part)
+        one = as_objective(part) if number is None else Sum((), number)
+        constant += factor * one.constant if isinstance(one, Sum) else 0.0
+        own = one.terms if isinstance(one, Sum) else ((1.0, one),)
+        terms += [(factor * weight, term) for weight, term in own]
+    return terms[0][1] if [weight for weight, _ in terms] == [1] and not constant else Sum(tuple(terms), constant)
 
 
-def _factor(number: Any) -> float:
-    factor = real(number)
-    if factor is None:
-        raise TypeError(
-            f"an objective is multiplied by a number, not by {number!r}: to combine two objectives, add them"
-        )
-    return factor
+_CLEAN: dict[str, Callable[[Any], Any]] = {"channel": as_channel, "vector": as_vector, "position": as_position}
 
 
 def _clean(name: str, value: Any) -> Any:
     """The value of a field, checked according to the field's name."""
-    if name in ("channel", "vector", "position"):
-        return {"channel": as_channel, "vector": as_vector, "position": as_position}[name](value)
+    if name in _CLEAN:
+        return _CLEAN[name](value)
     if real(value) is None:
         return value
     number = as_number(name, value)
     return number if whole(value) is None else int(value)
-
-
-def _taken(value: Any, pictures: Sequence[int]) -> Any:
-    return value[list(pictures)] if isinstance(value, Tensor) else tuple(value[i] for i in pictures)
-
-
-def _figure(number: float) -> str:
-    """A number without its sign, with all digits, so that the text determines the objective."""
-    return repr(abs(number)).removesuffix(".0")
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from typing_extensions import override
+from torch import Tensor
 
 from ..checks import as_list
-from .algebra import Objective, as_objective, earlier_equals, objective, reads
-from .fields import Shape
+from .algebra import READERS, Combined, Objective, as_objective, earlier_equals, objective
 
 
 @objective
-class Batch(Objective):
+class Batch(Combined, Objective):  # type: ignore[override]
     """A list of objectives of any classes and layers, one picture for each.
 
     Raises:
@@ -34,20 +31,12 @@ class Batch(Objective):
         object.__setattr__(self, "objectives", objectives)
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(layer for objective in self.objectives for layer in objective.layers))
+    def parts(self) -> Sequence[Objective]:  # type: ignore[override]
+        return self.objectives
 
     @property
     def pictures(self) -> int:
         return len(self.objectives)
-
-    @property
-    def placed(self) -> bool:
-        return any(objective.placed for objective in self.objectives)
-
-    @property
-    def coupled(self) -> bool:  # type: ignore[override]
-        return any(objective.coupled for objective in self.objectives)
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         scores = [
@@ -56,27 +45,17 @@ class Batch(Objective):
         ]
         return torch.cat(scores)
 
-    def located(self, find: Callable[[str | nn.Module], str]) -> Objective:
-        return self._each(lambda objective: objective.located(find))
-
-    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
-        return self._each(lambda objective: objective.bound(shapes, full))
-
     def take(self, pictures: Sequence[int]) -> Objective:
         return self._with(objectives=tuple(self.objectives[i] for i in pictures))
 
-    @override
-    def twins(self, count: int) -> list[int]:
+    def twins(self, count: int) -> list[int]:  # noqa: ARG002
         return earlier_equals(self.objectives)
 
-    def _each(self, change: Callable[[Objective], Objective]) -> Batch:
+    def _each(self, change: Callable[[Objective], Objective]) -> Objective:
         return self._with(objectives=tuple(change(objective) for objective in self.objectives))
 
     def __repr__(self) -> str:
         return f"Batch([{', '.join(map(repr, self.objectives))}])"
 
 
-@reads(list)
-@reads(tuple)
-def _read_list(values: Sequence[Any]) -> Objective:
-    return Batch(tuple(values))
+READERS[list] = READERS[tuple] = lambda values: Batch(tuple(values))

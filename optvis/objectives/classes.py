@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..checks import as_number
+from ..network import LayerShape
 from .algebra import Objective, objective
-from .fields import Shape
 from .layers import Channel, index, pick
 
 
@@ -50,11 +50,10 @@ class Class(Channel):
             score = score + self.temperature * pick((outputs / self.temperature).log_softmax(1), self.channel)
         return score
 
-    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
+    def bound(self, shapes: Mapping[str, LayerShape], full: Mapping[str, LayerShape]) -> Objective:
         count = self.shape_in(full).shape[0]
         if count < 2:
             raise ValueError(
-                f"layer {self.layers[0]!r} puts out {count} number, so there is no other class to contrast with: "
-                "use Channel(layer, 0), or -Channel(layer, 0)"
+                f"layer {self.layers[0]!r} puts out {count} number, so there is no other class: use Channel(layer, 0)"
             )
         return super().bound(shapes, full)

@@ -7,48 +7,26 @@ negative indices without further code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import MOST, whole
 from ..names import index_of
+from ..network import LayerShape
 
 ChannelIndex = int | str | tuple[int | str, ...]
 Position = int | tuple[int, ...]
 
 
-class Shape(Protocol):
-    """The part of ``optvis.network.LayerShape`` that objectives use."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of a layer's output for one image, channel first."""
-
-    @property
-    def grid(self) -> tuple[int, int] | None:
-        """(height, width) of the grid of tokens."""
-
-    @property
-    def names(self) -> tuple[str, ...] | None:
-        """Names of the channels."""
-
-
-# Channels
-
-
 def as_channel(channel: Any) -> ChannelIndex | None:
-    """A number, a name, or a tuple of these (one for each picture) from a list, range or array.
-
-    Raises:
-        TypeError: neither a number nor a name.
-        ValueError: an empty list, or one with more than a million channels.
-    """
+    """A number, a name, or a tuple of these (one for each picture) from a list, range or array."""
     if isinstance(channel, (list, tuple, range)) or getattr(channel, "ndim", 0) == 1:
-        if not channel[:1] if isinstance(channel, (list, tuple, range)) else not len(channel):
+        count = len(channel[: MOST + 1])  # len() fails for a range above sys.maxsize
+        if count == 0:
             raise ValueError("an empty list of channels makes no picture: name at least one channel")
-        if len(channel[: MOST + 1]) > MOST:  # of a slice, because len() fails for a range above sys.maxsize
+        if count > MOST:
             raise ValueError(f"too many channels, {channel!r:.60}: a batch has at most {MOST} pictures")
         return tuple(_one_channel(c) for c in channel)
     return None if channel is None else _one_channel(channel)
@@ -61,25 +39,21 @@ def _one_channel(channel: Any) -> int | str:
     return number
 
 
-def channel_index(channel: ChannelIndex, layer: str, shape: Shape) -> int | tuple[int, ...]:
+def channel_index(channel: ChannelIndex, layer: str, shape: LayerShape) -> int | tuple[int, ...]:
     """Names and negative numbers as indices; raises ``ValueError`` on a channel that the layer does not have."""
     if isinstance(channel, tuple):
         return tuple(channel_index(c, layer, shape) for c in channel)  # type: ignore[misc]
-    count = shape.shape[0]
-    if isinstance(channel, str):
-        if shape.names is None:
-            raise ValueError(
-                f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to "
-                f"{count - 1}"
-            )
-        lacking = f"layer {layer!r} has no channel named" if layer else "the network has no class named"
-        return index_of(channel, shape.names, f"{lacking} {channel!r}")
-    if not -count <= channel < count:
-        raise ValueError(f"no channel {channel} in layer {layer!r}: it has {count}, numbered 0 to {count - 1}")
-    return channel % count
-
-
-# Vectors
+    count, names = shape.shape[0], shape.names
+    if isinstance(channel, int):
+        if not -count <= channel < count:
+            raise ValueError(f"no channel {channel} in layer {layer!r}: it has {count}, numbered 0 to {count - 1}")
+        return channel % count
+    if names is None:
+        raise ValueError(
+            f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to {count - 1}"
+        )
+    lacking = f"layer {layer!r} has no channel named" if layer else "the network has no class named"
+    return index_of(channel, names, f"{lacking} {channel!r}")
 
 
 def as_vector(vector: Any) -> Tensor:
@@ -93,13 +67,10 @@ def as_vector(vector: Any) -> Tensor:
     return read
 
 
-def check_vector(vector: Tensor, layer: str, shape: Shape) -> None:
+def check_vector(vector: Tensor, layer: str, shape: LayerShape) -> None:
     """Raise ``ValueError`` unless a vector has one number for each channel of the layer."""
     if vector.shape[-1] != shape.shape[0]:
         raise ValueError(f"the direction has {vector.shape[-1]} numbers, layer {layer!r} has {shape.shape[0]} channels")
-
-
-# Positions
 
 
 def as_position(position: Any) -> Position | None:
@@ -116,51 +87,43 @@ def _coordinate(value: Any) -> int:
     return number
 
 
-def place(position: Position | None, layer: str, shape: Shape, final: Shape) -> Position | None:
+def place(position: Position | None, layer: str, shape: LayerShape, final: LayerShape) -> Position | None:
     """The position in the current map that corresponds to a position in the final map; by default the centre.
 
-    Args:
-        position: as for ``Neuron``.
-        layer: address, for errors.
-        shape: of the layer's output at the current size.
-        final: of the layer's output at the final size, to which the position refers.
-
-    Raises:
-        ValueError: the layer has no such position.
+    ``shape`` and ``final`` are those of the layer's output at the current size and at the final size, to which the
+    position refers. Raises ``ValueError`` if the layer has no such position.
     """
     extent, here = final.shape[1:], shape.shape[1:]
-    if not extent:
-        if position is not None:
-            raise ValueError(
-                f"neuron {position!r} of layer {layer!r}: its output has {final.shape[0]} units and no positions; give "
-                "only the number of the unit, as neuron or as channel"
-            )
-        return None
+    if len(extent) == 2:
+        return _point(position, layer, extent, here)
     if len(extent) == 1:
         return _token(position, layer, shape, final)
-    if len(extent) != 2:
+    if extent:
         raise ValueError(f"layer {layer!r} puts out {final.shape}: a neuron needs a map or tokens")
-    return _point(position, layer, extent, here)
+    if position is not None:
+        raise ValueError(
+            f"neuron {position!r} of layer {layer!r}: its output has {final.shape[0]} units and no positions; give "
+            "only the number of the unit, as neuron or as channel"
+        )
+    return None
 
 
-def _token(position: Position | None, layer: str, shape: Shape, final: Shape) -> int:
+def _token(position: Position | None, layer: str, shape: LayerShape, final: LayerShape) -> int:
     """The index of a token; the last tokens are patches, which have a position in a grid."""
     extent, here, grid, grid_here = final.shape[1:], shape.shape[1:], final.grid, shape.grid
     if isinstance(position, int):
-        _check(layer, position, extent)
-        position %= extent[0]
-        if grid is None or grid_here is None:
-            return _moved((position,), extent, here)[0]
+        (position,) = _within((position,), layer, extent)
+    if grid is None or grid_here is None:
+        if isinstance(position, tuple):
+            raise ValueError(
+                f"neuron {position!r} of layer {layer!r}: its {extent[0]} tokens form no grid; give one number"
+            )
+        return here[0] // 2 if position is None else _moved((position,), extent, here)[0]
+    if isinstance(position, int):
         further = extent[0] - grid[0] * grid[1]
         if position < further:
             return position  # class and register tokens have the same index at every size
         position = divmod(position - further, grid[1])
-    if grid is None or grid_here is None:
-        if position is not None:
-            raise ValueError(
-                f"neuron {position!r} of layer {layer!r}: its {extent[0]} tokens form no grid; give one number"
-            )
-        return here[0] // 2
     y, x = _point(position, layer, grid, grid_here)
     return here[0] - grid_here[0] * grid_here[1] + y * grid_here[1] + x
 
@@ -170,19 +133,17 @@ def _point(position: Position | None, layer: str, grid: Sequence[int], here: Seq
     if position is None:
         return (here[0] // 2, here[1] // 2)
     pair = (position, position) if isinstance(position, int) else position
-    _check(layer, pair, grid)
-    return _moved([p % n for p, n in zip(pair, grid, strict=True)], grid, here)
+    return _moved(_within(pair, layer, grid), grid, here)
 
 
-def _check(layer: str, position: Position, extent: Sequence[int]) -> None:
-    pair = (position,) if isinstance(position, int) else position
-    if len(pair) != len(extent):
-        raise ValueError(
-            f"neuron {position!r} of layer {layer!r}: give {len(extent)} numbers for its map {tuple(extent)}"
-        )
-    for p, n in zip(pair, extent, strict=True):
-        if not -n <= p < n:
-            raise ValueError(f"neuron {position!r} lies outside the map {tuple(extent)} of layer {layer!r}")
+def _within(position: tuple[int, ...], layer: str, extent: Sequence[int]) -> tuple[int, ...]:
+    """A position without negative numbers."""
+    shown = position if len(position) > 1 else next(iter(position), ())
+    if len(position) != len(extent):
+        raise ValueError(f"neuron {shown!r} of layer {layer!r}: give {len(extent)} numbers for its map {tuple(extent)}")
+    if not all(-n <= p < n for p, n in zip(position, extent, strict=True)):
+        raise ValueError(f"neuron {shown!r} lies outside the map {tuple(extent)} of layer {layer!r}")
+    return tuple(p % n for p, n in zip(position, extent, strict=True))
 
 
 def _moved(place: Sequence[int], old: Sequence[int], new: Sequence[int]) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..checks import as_number
+from ..network import LayerShape
 from .algebra import IMAGE, Objective, objective
-from .fields import Shape
 from .layers import mean
 
 
@@ -29,7 +29,7 @@ class TotalVariation(Objective):
         variations = [mean(image.diff(dim=d).abs()) for d in range(2, image.dim())]
         return sum(variations[1:], variations[0])
 
-    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
+    def bound(self, shapes: Mapping[str, LayerShape], full: Mapping[str, LayerShape]) -> Objective:
         if self.layer != IMAGE and len(self.shape_in(full).shape) == 1:
             raise ValueError(f"layer {self.layer!r} puts out one number for each channel, which has no total variation")
         return super().bound(shapes, full)
@@ -64,11 +64,6 @@ class L1(Objective):
 @objective
 class L2(L1):
     """The mean squared difference from ``center``; arguments as for ``L1``."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.center is not None:
-            as_number("center", self.center)
 
     def score(self, activations: Mapping[str, Tensor]) -> Tensor:
         return mean(self.difference(activations).square())

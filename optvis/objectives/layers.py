@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import as_number, choice
+from ..network import LayerShape
 from ..network.addresses import Address
-from .algebra import Objective, objective, reads
-from .fields import ChannelIndex, Position, Shape
+from .algebra import READERS, Objective, objective
+from .fields import ChannelIndex, Position
 
 
 @objective
@@ -86,7 +87,7 @@ class Neuron(Objective):
             activation = activation[where]
         return activation.mean(1) if self.channel is None else pick(activation, self.channel)
 
-    def bound(self, shapes: Mapping[str, Shape], full: Mapping[str, Shape]) -> Objective:
+    def bound(self, shapes: Mapping[str, LayerShape], full: Mapping[str, LayerShape]) -> Objective:
         if len(self.shape_in(full).shape) == 1 and self.channel is None and isinstance(self.position, int):
             # In a fully connected layer, the number is that of the unit.
             return self._with(channel=self.position, position=None).bound(shapes, full)
@@ -144,23 +145,20 @@ def LayerObjective(
     Raises:
         ValueError: ``layer`` names one channel and ``channel`` another.
     """
-    address = Address.parse(layer) if isinstance(layer, str) else None
-    if address is not None and address.index is not None:
-        if channel is not None and channel != address.index:
-            raise ValueError(f"layer {layer!r} names channel {address.index!r} and channel= says {channel!r}")
-        layer, channel = address.layer, address.index
+    if isinstance(layer, str):
+        address, given = Address.parse(layer), layer
+        layer = address.layer
+        if address.index is not None:
+            if channel not in (None, address.index):
+                raise ValueError(f"layer {given!r} names channel {address.index!r} and channel= says {channel!r}")
+            channel = address.index
     if neuron is not None:
         return Neuron(layer, channel, neuron)  # type: ignore[arg-type]
     return Layer(layer) if channel is None else Channel(layer, channel)  # type: ignore[arg-type]
 
 
 DeepDreamObjective = DeepDream
-
-
-@reads(str)
-def _read_string(text: str) -> Objective:
-    address = Address.parse(text)
-    return Layer(address.layer) if address.index is None else Channel(address.layer, address.index)
+READERS[str] = LayerObjective
 
 
 def pick(activation: Tensor, channel: Any) -> Tensor:

@@ -8,27 +8,20 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..checks import Size, as_number
-from .color import Color
-from .param import Param
+from ..checks import Size
+from .color import ColorParam
 
 Self = TypeVar("Self", bound="FourierParam")
 
 
-class FourierParam(Param):
+class FourierParam(ColorParam):
     """Images ``[N, C, H, W]`` from their Fourier coefficients, each divided by its frequency.
 
     Natural images have such a spectrum, and a step of the optimiser then changes all frequencies alike. From Olah,
     Mordvintsev, Schubert, "Feature Visualization", 2017 (Lucid). Frequencies are measured in cycles per picture, so
     that coefficients keep their values when a picture grows.
 
-    Args:
-        size: pixels, or (height, width); may be odd.
-        batch: number of pictures.
-        channels: 3 for RGB, or any other number.
-        decorrelate: optimise decorrelated colours (RGB only).
-        seed: of the first picture's noise, with consecutive seeds for the others; or one for each picture.
-        noise_scale: standard deviation of the coefficients at the start.
+    Arguments are those of ``ColorParam``.
 
     Attributes:
         decay: power of the frequency by which coefficients are divided; a subclass may set another.
@@ -37,38 +30,20 @@ class FourierParam(Param):
     decay: ClassVar[float] = 1.0
     scale: Tensor
 
-    def __init__(
-        self,
-        size: int | Sequence[int],
-        batch: int = 1,
-        channels: int = 3,
-        decorrelate: bool = True,
-        seed: int | Sequence[int] = 0,
-        noise_scale: float = 0.01,
-    ) -> None:
-        super().__init__(size, batch, channels, seed)
-        self.noise_scale = as_number("noise_scale", noise_scale, 0)
-        self.color = Color(self.channels, decorrelate)
-        self.decorrelate = self.color.decorrelate
+    def start(self) -> None:
         self.register_buffer("scale", _scale(self.size, self.decay), persistent=False)
         start = self.noise(self.channels, self.size[0], self.size[1] // 2 + 1, 2)
         self.coefficients = nn.Parameter(start * self.noise_scale)
 
-    def forward(self) -> Tensor:
-        image: Tensor = self.color(torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward"))
-        return image
+    def values(self) -> Tensor:
+        values: Tensor = torch.fft.irfft2(self._spectrum(), s=self.size, norm="forward")
+        return values
+
+    def set_values(self, values: Tensor) -> None:
+        self.coefficients.copy_(torch.view_as_real(torch.fft.rfft2(values, norm="forward") / self.scale))
 
     def _spectrum(self) -> Tensor:
         return torch.view_as_complex(self.coefficients * self.scale[..., None])
-
-    @torch.no_grad()
-    def encode(self: Self, image: Tensor) -> Self:
-        """Set the coefficients to those of images ``[N, C, H, W]`` in [0, 1] (error below 1/255); returns itself."""
-        values = self.color.encode(self._fitting(image))
-        spectrum = torch.fft.rfft2(values, norm="forward") / self.scale
-        self.coefficients.copy_(torch.view_as_real(spectrum))
-        self.holds_picture = True
-        return self
 
     @torch.no_grad()
     def grow(self: Self, size: int | Sequence[int]) -> Self:

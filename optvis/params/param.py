@@ -60,11 +60,7 @@ class Param(nn.Module):
         raise NotImplementedError
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the constructor that make another one of the same class, batch, size and noise.
-
-        Raises:
-            AttributeError: the class does not keep one of them as an attribute.
-        """
+        """The arguments of the constructor that make another one of the same class, batch, size and noise."""
         return {name: getattr(self, name) for name in argument_names(type(self))}
 
     def options(self) -> dict[str, Any]:
@@ -86,22 +82,18 @@ class Param(nn.Module):
         return made.to(next(self.parameters()).device)
 
     def _fitting(self, image: Tensor) -> Tensor:
-        expected = (self.batch, self.channels, *self.size)
-        if image.dim() != 4 or image.shape[1:] != expected[1:] or image.shape[0] not in (1, self.batch):
-            raise ValueError(f"images of shape {list(image.shape)} do not fit: {self!r} holds {list(expected)}")
+        expected = [self.batch, self.channels, *self.size]
+        if list(image.shape) not in (expected, [1, *expected[1:]]):
+            raise ValueError(f"images of shape {list(image.shape)} do not fit: {self!r} holds {expected}")
         return image
 
     @staticmethod
     def join(params: Sequence[Param]) -> Param:
-        """One parameterisation with the pictures of several, which have the same class, size and options.
-
-        Raises:
-            ValueError: they differ in these, or there are none.
-        """
+        """One parameterisation with the pictures of several, which have the same class, size and options."""
         kinds = list(dict.fromkeys(f"{type(param).__name__}({_listed(param.options())})" for param in params))
         if len(kinds) != 1:
             raise ValueError(
-                f"parameterisations of one class, size and options can be joined, not {' and '.join(kinds) or 'none'}"
+                f"only some of one class, size and options can be joined, not {' and '.join(kinds) or 'none'}"
             )
         if len(params) == 1:
             return params[0]
@@ -115,14 +107,9 @@ class Param(nn.Module):
         return joined
 
     def take(self, pictures: Sequence[int]) -> Param:
-        """A parameterisation with some of the pictures, in this order; itself if that is all of them.
-
-        Raises:
-            ValueError: no picture, or one that there is not.
-        """
-        which = [
-            as_whole("picture", i, 0, self.batch - 1) for i in as_list("pictures", pictures, "a list of their numbers")
-        ]
+        """A parameterisation with some of the pictures, in this order; itself if that is all of them."""
+        listed = as_list("pictures", pictures, "a list of their numbers")
+        which = [as_whole("picture", i, 0, self.batch - 1) for i in listed]
         if not which:
             raise ValueError("pictures is empty: give the number of at least one picture")
         if which == list(range(self.batch)):

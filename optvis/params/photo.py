@@ -21,12 +21,7 @@ def ImageParam(
 ) -> FourierParam | PixelParam:
     """A parameterisation with initial noise: a ``FourierParam`` (``fft=True``) or a ``PixelParam``.
 
-    Args:
-        size: pixels, or (height, width).
-        batch: number of pictures.
-        fft: optimise the spectrum rather than pixels.
-        decorrelate: optimise decorrelated colours (RGB only).
-        options: ``channels``, ``seed``, ``noise_scale`` of the class.
+    The other arguments are those of the class, ``options`` being ``channels``, ``seed`` and ``noise_scale``.
     """
     return (FourierParam if as_flag("fft", fft) else PixelParam)(size, batch, decorrelate=decorrelate, **options)
 
@@ -53,11 +48,9 @@ def ImageFile(
         FileNotFoundError: there is no such file.
         ValueError: the file is no image, or shape or range of the array are not those of an image.
     """
-    kind = FourierParam if as_flag("fft", fft) else PixelParam
     smaller_side = whole(size)
     pictures = fit(read_image(image), size if smaller_side is None else smaller_side)
     if pictures.shape[0] == 1:
         pictures = pictures.expand(as_count("batch", batch), -1, -1, -1)
-    count, channels, height, width = pictures.shape
-    param = kind((height, width), count, channels, decorrelate)
-    return param.encode(pictures)
+    count, channels, *sides = pictures.shape
+    return ImageParam(sides, count, fft, decorrelate, channels=channels).encode(pictures)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
 
 from ..checks import as_list
-from ..engine import OptVis
+from ..engine import OPTIONS, OptVis
 from ..network import find_layer
-from ..objectives import Channel, Objective, as_objective
+from ..objectives import Channel, Objective
 from ..visualisation import Visualisation
 
 
@@ -43,17 +42,12 @@ def collage(
         verbose: as for ``vis``.
         options: further arguments of ``OptVis`` and of ``vis`` (``mean``, ``device``, ``stages``, ``lr``, ...).
     """
-    own = {name: options.pop(name) for name in _OWN & options.keys()}
+    own = {name: options.pop(name) for name in OPTIONS if name in options}
     if isinstance(layer, (str, nn.Module)):
         address = find_layer(network, layer)
         if channels is None:
             channels = range(OptVis(network, address, **own).shapes()[address].shape[0])
-        wanted: Any = (
-            channels if isinstance(channels, range) else as_list("channels", channels, "a list of numbers or names")
-        )
-        layer = Channel(address, wanted)
-    optvis = OptVis(network, as_objective(layer), **own)
-    return optvis.vis(size, seed=seed, verbose=verbose, batch=batch, **options)
-
-
-_OWN = inspect.signature(OptVis).parameters.keys() - {"network", "objective"}
+        if not isinstance(channels, range):
+            channels = as_list("channels", channels, "a list of numbers or names")
+        layer = Channel(address, channels)  # type: ignore[arg-type]
+    return OptVis(network, layer, **own).vis(size, seed=seed, verbose=verbose, batch=batch, **options)

@@ -2,6 +2,6 @@
 
 from .architecture import Architecture, Layout
 from .check import Verdict, check
-from .listing import ARCHITECTURES
+from .listing import ARCHITECTURES, QUICK
 
-__all__ = ["ARCHITECTURES", "Architecture", "Layout", "Verdict", "check"]
+__all__ = ["ARCHITECTURES", "QUICK", "Architecture", "Layout", "Verdict", "check"]

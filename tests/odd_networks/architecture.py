@@ -82,7 +82,6 @@ class Architecture:
         alone: the network takes one picture at a time, or its pictures depend on each other.
         noisy: the network draws random numbers, so that scores are compared roughly.
         refusal: the network may be refused as a whole by an error that matches this.
-        slow: it takes over 4 s.
     """
 
     make: Callable[[], nn.Module]
@@ -97,7 +96,6 @@ class Architecture:
     alone: bool = False
     noisy: bool = False
     refusal: str | None = None
-    slow: bool = False
 
     def made(self) -> nn.Module:
         """The network in eval mode, the same weights each time; the global random state is kept."""

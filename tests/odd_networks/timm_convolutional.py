@@ -21,7 +21,7 @@ VGG_WIDTHS = [8, "M", 16, "M", 16, "M", 16, "M"]
 
 
 def convolutional(name: str, size: int = 64, truth: dict[str, str] | None = None, **options: Any) -> Architecture:
-    fields = {key: options.pop(key) for key in ("slow", "count", "options") if key in options}
+    fields = {key: options.pop(key) for key in ("count", "options") if key in options}
     make = partial(timm.create_model, name, num_classes=10, **options)
     return Architecture(make, truth or MAPS, size, **fields)
 
@@ -52,8 +52,8 @@ TIMM_CONVOLUTIONAL = {
     "hgnetv2_b0": convolutional("hgnetv2_b0"),
     "hrnet_w18_small": convolutional("hrnet_w18_small", count=8),
     "inception_v3": convolutional("inception_v3", 75, count=8),
-    "inception_v4": convolutional("inception_v4", 75, count=6, slow=True),
-    "inception_resnet_v2": convolutional("inception_resnet_v2", 75, count=6, slow=True),
+    "inception_v4": convolutional("inception_v4", 75, count=6),
+    "inception_resnet_v2": convolutional("inception_resnet_v2", 75, count=6),
     "lcnet_035": convolutional("lcnet_035"),
     "mixnet_s": convolutional("mixnet_s"),
     "mnasnet_small": convolutional("mnasnet_small"),
@@ -62,10 +62,10 @@ TIMM_CONVOLUTIONAL = {
     "mobilenetv3_small_050": convolutional("mobilenetv3_small_050"),
     "mobilenetv4_conv_small": convolutional("mobilenetv4_conv_small"),
     "mobileone_s0": convolutional("mobileone_s0", count=8),
-    "nasnet": convolutional("nasnetalarge", 64, slow=True, stem_size=24, num_features=192),
+    "nasnet": convolutional("nasnetalarge", 64, stem_size=24, num_features=192),
     "nfnet (test_nfnet)": convolutional("test_nfnet"),
     "nf_regnet_b0": convolutional("nf_regnet_b0", count=8),
-    "pnasnet5large": convolutional("pnasnet5large", 64, count=4, slow=True),
+    "pnasnet5large": convolutional("pnasnet5large", 64, count=4),
     "rdnet": convolutional("rdnet_tiny", count=8),
     "regnetx_002": convolutional("regnetx_002"),
     "regnety_002": convolutional("regnety_002"),

@@ -86,7 +86,7 @@ TIMM_TOKENS = {
         "mvitv2_tiny", 64, {".*/attn/pool_[qkv]": "WC..|refused"}
     ),
     "mvitv2 with a class token": tokens(
-        "mvitv2_small_cls", 64, {".*/attn/pool_[qkv]": "WC..|refused"}, count=6, slow=True
+        "mvitv2_small_cls", 64, {".*/attn/pool_[qkv]": "WC..|refused"}, count=6
     ),
     "naflexvit": Architecture(convolutional("naflexvit_base_patch16_gap", **SMALL_VIT).make, TOKENS),
     "pit": tokens("pit_ti_224", 64, {r"transformers(/\d+)?|.*/pool(/conv)?|patch_embed(/.*)?|pos_drop": "NC.."}),

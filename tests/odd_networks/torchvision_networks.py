@@ -81,7 +81,7 @@ def efficientnet(kind: str) -> nn.Module:
 
 def segmenter(name: str, **options: Any) -> Architecture:
     make = partial(get_model, name, weights=None, weights_backbone=None, num_classes=5, aux_loss=True, **options)
-    return Architecture(make, MAPS, 64, count=8, slow="resnet" in name)
+    return Architecture(make, MAPS, 64, count=8)
 
 
 def lraspp() -> nn.Module:
@@ -178,7 +178,7 @@ TORCHVISION = {
         draw=("network/backbone/body/0", "network/backbone/body/4/block/0", "network/backbone/body/13",
               "network/backbone/fpn/inner_blocks/1", "network/backbone/fpn/layer_blocks/0/0", "network/backbone",
               "network/rpn/head/conv/0", "network/rpn/head/cls_logits", "network/rpn"),
-        alone=True, slow=True,
+        alone=True,
     ),
     "torchvision fasterrcnn, a small one": Architecture(
         small_detector, {**BACKBONE, "network/rpn/head(/.*)?": "NC..", **ROWS}, 64,
@@ -192,20 +192,20 @@ TORCHVISION = {
         {**BACKBONE, "network/head/.*/(conv|cls_logits|bbox_reg)(/.*)?": "NC..", **ROWS}, 64,
         draw=("network/backbone/body/layer1/0", "network/backbone/body/layer3", "network/backbone/fpn",
               "network/head/classification_head/conv/0", "network/head/classification_head/cls_logits"),
-        alone=True, slow=True,
+        alone=True,
     ),
     "torchvision ssdlite": Architecture(
         partial(detector, "ssdlite320_mobilenet_v3_large"),
         {**BACKBONE, "network/head/.*/module_list(/.*)?": "NC..", **ROWS}, 320,
         draw=("network/backbone/features/0/0/0", "network/backbone/features/0/8", "network/backbone/extra/1",
               "network/head/classification_head/module_list/0"),
-        alone=True, slow=True,
+        alone=True,
     ),
     "torchvision r3d_18": Architecture(
         lambda: Clip(torchvision.models.video.r3d_18(num_classes=10), 4), MAPS, 32, count=6
     ),
     "torchvision r2plus1d": Architecture(
-        lambda: Clip(torchvision.models.video.r2plus1d_18(num_classes=10), 4), MAPS, 32, count=6, slow=True
+        lambda: Clip(torchvision.models.video.r2plus1d_18(num_classes=10), 4), MAPS, 32, count=6
     ),
     "torchvision swin3d": Architecture(
         lambda: Clip(torchvision.models.video.SwinTransformer3d(
