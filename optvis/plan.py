@@ -42,9 +42,8 @@ class Plan:
         """Resolve settings for a network; raises ``ValueError`` if they do not work with it."""
         given, probe, param, coupled = prepared.given, prepared.probe, settings.img_param, settings.objective.coupled
         name = type(prepared.shadow).__name__
-        if param is not None and param.channels != given.channels:
-            want = given.channels
-            raise ValueError(f"img_param has {param.channels} channels, {name} takes {want}: write channels={want}")
+        if param is not None:
+            settings = replace(settings, img_param=param.for_channels(given.channels))
         size = settings.final_size(given)
         network_size = probe.network_size(settings.seen_size(size)) if settings.layers else None
         probed = prepared.probed(network_size or settings.seen_size(size))
@@ -152,6 +151,7 @@ class Plan:
             "seed": settings.seed,
             "mean": list(given.mean),
             "std": list(given.std),
+            "normalisation": given.normalisation,
             "network_size": list(self.network_size) if self.network_size else None,
             "batch": self.slots,
             "not_reached": list(prepared.probed(self.shown_size(self.stages[-1].size)).scripted),

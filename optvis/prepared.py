@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from .checks import Size
 from .compiled import Compiler
 from .network import Extra, Forward, NetworkInput, Probe, Probed, fast_first_conv, shadow, unwrap, working_copy
+from .network.inputs import name_outputs
 from .network.overrides import Overrides
 from .network.precision import choose_precision
 from .network.shadow import hooks_of, scripted_parts
@@ -35,7 +36,8 @@ class Prepared:
     """A network prepared for some layers: everything that does not depend on a picture or run is computed once.
 
     It is valid as long as the network has the same modules, hooks and weights (``holds``). The arguments are as for
-    ``Probe``, but ``network`` is the user's, which is only read, and ``given`` says on which device to work.
+    ``Probe``, but ``network`` is the user's, which is only read, and ``given`` says on which device to work. ``names`` are
+    those of the network's outputs.
 
     Raises:
         ValueError: the network cannot be shadowed, or a layer is within a part that TorchScript compiled.
@@ -48,11 +50,13 @@ class Prepared:
         given: NetworkInput,
         extra: Extra,
         channel_axis: int | Mapping[str, int] | None,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.layers, self.given, self.extra = tuple(layers), given, extra
         self.state = state_of(network)
         self.shadow = shadow(network).to(given.device)
         self.fingerprint = fingerprint_of(self.shadow)
+        name_outputs(self.shadow, names)
         for part in scripted_parts(self.shadow):
             for layer in self.layers:
                 if layer != part and (not part or layer.startswith(f"{part}/")):

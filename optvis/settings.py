@@ -9,7 +9,19 @@ from typing import Any
 
 import torch
 
-from .checks import Size, as_count, as_flag, as_function, as_kind, as_number, as_size, as_whole, shown
+from .checks import (
+    Size,
+    as_count,
+    as_flag,
+    as_function,
+    as_kind,
+    as_list,
+    as_number,
+    as_size,
+    as_whole,
+    is_list,
+    shown,
+)
 from .network import Extra, NetworkInput
 from .network.precision import PRECISIONS
 from .objectives import Objective
@@ -47,6 +59,7 @@ class Settings:
     std: Any = None
     extra_inputs: Extra = ()
     channel_axis: int | Mapping[str, int] | None = None
+    names: tuple[str, ...] | None = None
     channel_noise: float | None = None
     relu_softness: float = SOFTNESS
     img_param: Param | None = None
@@ -56,7 +69,7 @@ class Settings:
     transform: bool = True
     lr: float = 0.1
     wd: float = 0.0
-    seed: int = 0
+    seed: int | tuple[int, ...] = 0
     precision: str = "auto"
     batch: int | None = None
     until: Any = None
@@ -88,6 +101,8 @@ class Settings:
                 raise ValueError(
                     f"the objective makes {asked} pictures, the parameterisation has {found}: write batch={asked}"
                 )
+        if isinstance(self.seed, tuple) and len(self.seed) != self.count:
+            raise ValueError(f"{len(self.seed)} seeds for {self.count} pictures: give one for each, or one for all")
         if size is not None and self.stages is not None and self.stages[-1].size != size:
             raise ValueError(
                 f"the stages end at {self.stages[-1].size}, the parameterisation has {size}: let both be the same size"
@@ -119,7 +134,8 @@ class Settings:
     def take(self, pictures: Sequence[int]) -> Settings:
         """The settings of only some of the pictures."""
         param = None if self.img_param is None else self.img_param.take(pictures)
-        return replace(self, objective=self.objective.take(pictures), img_param=param)
+        seed = tuple(self.seed[i] for i in pictures) if isinstance(self.seed, tuple) else self.seed
+        return replace(self, objective=self.objective.take(pictures), img_param=param, seed=seed)
 
     @property
     def leave(self) -> Until | None:
@@ -129,7 +145,16 @@ class Settings:
     @property
     def count(self) -> int:
         """Number of pictures."""
-        return self.objective.pictures or (self.img_param.batch if self.img_param is not None else 1)
+        if self.objective.pictures or self.img_param is not None:
+            return self.objective.pictures or self.img_param.batch  # type: ignore[union-attr]
+        return len(self.seed) if isinstance(self.seed, tuple) else 1
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """A seed for each picture: pictures of different objectives have the same one, as if drawn alone."""
+        if isinstance(self.seed, tuple):
+            return self.seed
+        return tuple(self.seed + twin for twin in self.objective.twins(self.count))
 
     @property
     def layers(self) -> list[str]:
@@ -152,6 +177,8 @@ def _several(value: Any) -> tuple[Any, ...]:
     return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
+_seed = partial(as_whole, "seed", low=0, high=2**62)
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "objective": lambda _, value: as_kind(value, Objective, "an objective is one such as Channel('features/18', 12)"),
     "transforms": lambda _, value: standard() if value is None else Compose(_several(value)),
@@ -169,7 +196,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "transform": as_flag,
     "lr": partial(as_number, low=0),
     "wd": partial(as_number, low=0),
-    "seed": partial(as_whole, low=0, high=2**62),
+    "seed": lambda _, value: tuple(map(_seed, value)) if is_list(value) else _seed(value),
+    "names": lambda name, value: tuple(map(str, as_list(name, value, "a list of the names of the outputs"))),
     "batch": as_count,
     "compile": as_flag,
     "tile": as_count,

@@ -28,7 +28,7 @@ class CPPNParam(Param):
         self,
         size: int | Sequence[int],
         batch: int = 1,
-        channels: int = 3,
+        channels: int | None = None,
         seed: int | Sequence[int] = 0,
         width: int = 24,
         depth: int = 8,
