@@ -18,7 +18,7 @@ from .network.addresses import layers_of, module_at
 from .network.tap import first_tensor
 from .params import ImageParam
 from .params.color import Color
-from .progress import progress_bar
+from .display import progress_bar
 from .scheduler import OPEN_STEPS
 from .text import printable
 
