@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from .checks import as_count, as_list, shown
 from .images import fit, read_image, with_channels
@@ -116,13 +115,8 @@ def _each(images: Any) -> Iterator[Any]:
     elif isinstance(images, (str, os.PathLike, Image.Image, Tensor)) or hasattr(images, "__array__"):
         yield from read_image(images).split(1) if isinstance(images, Tensor) else [images]
     elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, Mapping):
-        yield from (_first(images[i]) for i in range(len(images)))  # a data set need not raise IndexError at its end
-    elif isinstance(images, (DataLoader, Iterable)):
-        yield from map(_first, images)
+        yield from _each(images[i] for i in range(len(images)))  # a data set need not raise IndexError at its end
+    elif isinstance(images, Iterable):
+        yield from (item[0] if isinstance(item, (tuple, list)) else item for item in images)
     else:
         raise TypeError(f"no images: {shown(images)}; give a tensor, paths, a folder, a data set or a DataLoader")
-
-
-def _first(item: Any) -> Any:
-    """The image of an item of a data set, which may be a tuple of image and label."""
-    return item[0] if isinstance(item, (tuple, list)) else item

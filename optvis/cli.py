@@ -127,7 +127,7 @@ def vis(
     if frames > 1 and out.suffix.lower() != ".gif":
         raise ValueError(f"--frames {frames}: only a .gif is animated, and {str(out)!r} is to be written")
     several = arg.as_channels(layer) if layer is not None and not class_ else None
-    objective: Any = Channel(*several) if several is not None else layer
+    objective: Any = Channel(several[0], tuple(several[1])) if several is not None else layer
     if class_:
         chosen = tuple(channel_of(one) for one in class_)
         objective = Class(layer or "", chosen[0] if len(chosen) == 1 else chosen)
@@ -284,7 +284,7 @@ def attribute(
     mean: arg.Mean = None,
     std: arg.Std = None,
     device: arg.Device = None,
-    quiet: arg.Quiet = False,
+    quiet: arg.Quiet = False,  # noqa: ARG001  # read by what prints
 ) -> int:
     """Show which parts of a picture a network's output depends on."""
     check_path(out, ENDINGS)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import Size, as_function, whole
+from .checks import Size, as_count, as_function, whole
 from .display import advance, progress_bar
 from .interrupts import Interrupt, interruptible, postponed
 from .network import LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
@@ -54,6 +54,7 @@ class OptVis:
         extra_inputs: further inputs of the network after the image: a tuple, or a dict of named inputs. Tensors whose
             first axis has length 1 are repeated for each picture.
         channel_axis: of layers' outputs, for all layers or ``{layer: axis}``; by default found by probing.
+        names: of the network's outputs, in their order, if neither the network nor ImageNet's classes name them.
         channel_noise: n between 0 and 1: at each step, every output channel of each convolution and fully connected
             layer is multiplied by a random factor between 1 - n and 1 + n, so that the picture does not depend on the
             exact weights. By default 0.6 over the square root of the number of such layers, at most 0.1.
@@ -78,6 +79,7 @@ class OptVis:
         *,
         extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
         channel_axis: int | Mapping[str, int] | None = None,
+        names: Sequence[str] | None = None,
         channel_noise: float | None = None,
         relu_softness: float = SOFTNESS,
     ) -> None:
@@ -90,7 +92,7 @@ class OptVis:
             objective=as_objective(objective).located(lambda layer: find_layer(network, layer)),
             transforms=transforms, optim=optim, grad_tfms=grad_tfms, mean=mean, std=std,  # type: ignore[arg-type]
             extra_inputs=extra_inputs, channel_axis=channel_axis, channel_noise=channel_noise,  # type: ignore[arg-type]
-            relu_softness=relu_softness,
+            names=names, relu_softness=relu_softness,  # type: ignore[arg-type]
         )  # fmt: skip
         self._prepared: list[Prepared] = []  # those that no call uses at present
 
@@ -137,11 +139,12 @@ class OptVis:
         stages: Iterable[tuple[int | Sequence[int], int]] | None = None,
         thresh: int | Iterable[int] | None = None,
         *,
+        steps: int | None = None,
         transform: bool = True,
         lr: float = 0.1,
         wd: float = 0.0,
         verbose: bool | str = True,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         callback: Callback | None = None,
         precision: str = "auto",
         batch: int | None = None,
@@ -161,11 +164,13 @@ class OptVis:
                 picture begins at 48 to 80 px if the network runs there, and a given one keeps its size.
             thresh: steps, counted over all stages, at which a frame is kept. The last one ends the run; without
                 ``stages``, the default stages are stretched to it.
+            steps: the number of steps, as a ``thresh`` of one number.
             transform: False for no transforms, no channel noise and exact ReLU gradients.
             lr: learning rate (the CPPN uses an eightieth of it).
             wd: weight decay.
             verbose: show a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
-            seed: of everything random; the global random state is neither used nor changed.
+            seed: of everything random; the global random state is neither used nor changed. A list has one for each
+                picture, and makes as many pictures where nothing else says how many.
             callback: called as ``callback(step, visualisation)`` after every step, with the pictures that took the step
                 (``visualisation.pictures`` holds their numbers); returning ``False`` ends the run.
             precision: of the network's arithmetic: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"`` for bfloat16
@@ -190,7 +195,7 @@ class OptVis:
             as_function("callback", callback, "a function of a step and a visualisation, or None")
         with interruptible() as interrupt:
             loop = self._begin(
-                img_param, stages=stages, thresh=thresh, transform=transform, lr=lr, wd=wd, seed=seed,
+                img_param, stages=stages, thresh=thresh, steps=steps, transform=transform, lr=lr, wd=wd, seed=seed,
                 precision=precision, batch=batch, until=until, compile=compile, tile=tile,
             )  # fmt: skip
             if interrupt.requested:
@@ -221,8 +226,12 @@ class OptVis:
                 raise KeyboardInterrupt
         self._prepared.append(loop.prepared)
 
-    def _begin(self, start: Any, **options: Any) -> Loop:
+    def _begin(self, start: Any, steps: int | None = None, **options: Any) -> Loop:
         """Check all arguments and prepare the run before the first step."""
+        if steps is not None:
+            if options.get("thresh") is not None:
+                raise ValueError("steps= and thresh= both say when the run ends: give one of them")
+            options["thresh"] = as_count("steps", steps)
         sized = isinstance(start, (int, tuple, list)) or whole(start) is not None
         settings = replace(self.settings, **{"size" if sized else "img_param": start}, **options)
         with isolated(self.input.device):
@@ -236,7 +245,8 @@ class OptVis:
             if prepared.holds(self.network):
                 return prepared
         settings = self.settings
-        return Prepared(self.network, settings.layers, self.input, settings.extra_inputs, settings.channel_axis)
+        given, extra, axis = self.input, settings.extra_inputs, settings.channel_axis
+        return Prepared(self.network, settings.layers, given, extra, axis, settings.names)
 
 
 OPTIONS = tuple(inspect.signature(OptVis).parameters)[2:]
@@ -252,11 +262,10 @@ class Loop(Run):
         """Set up a run before its first step."""
         settings, given = plan.settings, prepared.given
         ready = prepared.ready(settings.precision, plan.shown_size(plan.stages[0].size))
-        ready = replace(ready, forward=ready.forward.seeded(settings.seed, ready.forward.generator is not None))
-        seeds = [settings.seed + twin for twin in settings.objective.twins(settings.count)]
+        ready = replace(ready, forward=ready.forward.seeded(settings.seeds[0], ready.forward.generator is not None))
 
         def begin(pictures: Sequence[int]) -> Group:
-            own = [seeds[picture] for picture in pictures]
+            own = [settings.seeds[picture] for picture in pictures]
             if settings.img_param is None:
                 param: Param = ImageParam(settings.final_size(given), len(own), channels=given.channels, seed=own)
             else:

@@ -42,9 +42,8 @@ class Plan:
         """Resolve settings for a network; raises ``ValueError`` if they do not work with it."""
         given, probe, param, coupled = prepared.given, prepared.probe, settings.img_param, settings.objective.coupled
         name = type(prepared.shadow).__name__
-        if param is not None and param.channels != given.channels:
-            want = given.channels
-            raise ValueError(f"img_param has {param.channels} channels, {name} takes {want}: write channels={want}")
+        if param is not None:
+            settings = replace(settings, img_param=param.for_channels(given.channels))
         size = settings.final_size(given)
         network_size = probe.network_size(settings.seen_size(size)) if settings.layers else None
         probed = prepared.probed(network_size or settings.seen_size(size))
@@ -110,13 +109,6 @@ class Plan:
         except Exception as error:  # any type: it may be of the user's own making
             raise ValueError(f"optim {_name(self.settings.optim)} cannot take a step: {error}") from error
 
-    def labels(self, pictures: Sequence[int]) -> list[str]:
-        """The label of each picture if the objective makes several: the name of its channel, or the objective."""
-        objective = self.settings.objective
-        if objective.pictures is None:
-            return []
-        return [_label(objective.take([picture]), self.shapes) for picture in pictures]
-
     def shown_size(self, size: Size) -> Size:
         """The size at which the network gets a picture of ``size``."""
         return self.network_size or self.settings.seen_size(size)
@@ -137,14 +129,15 @@ class Plan:
         )
         return resolved.to_data(tensors)
 
-    def describe(self, prepared: Prepared, dtype: torch.dtype) -> dict[str, Any]:
-        """A readable description of everything that made a picture, as JSON data."""
+    def describe(self, prepared: Prepared, dtype: torch.dtype, pictures: Sequence[int], steps: int) -> dict[str, Any]:
+        """A readable description of everything that made some pictures in a number of steps, as JSON data."""
         settings, given, kind = self.settings, prepared.given, type(prepared.shadow).__name__
+        several = settings.objective.pictures is not None
         noise = _noise_text(settings.final_size(given), given.channels).replace("batch=1", f"batch={settings.count}")
         return {
             "network": kind,
             "kind": kind,
-            "objective": repr(settings.objective),
+            "objective": repr(settings.objective.take(pictures)),
             "param": repr(settings.img_param) if settings.img_param else noise,
             "stages": [[list(stage.size), stage.steps] for stage in self.stages],
             "thresh": list(settings.thresh or ()),
@@ -158,6 +151,7 @@ class Plan:
             "seed": settings.seed,
             "mean": list(given.mean),
             "std": list(given.std),
+            "normalisation": given.normalisation,
             "network_size": list(self.network_size) if self.network_size else None,
             "batch": self.slots,
             "not_reached": list(prepared.probed(self.shown_size(self.stages[-1].size)).scripted),
@@ -165,6 +159,10 @@ class Plan:
             "tile": settings.tile,
             "device": str(given.device),
             "versions": versions(),
+            "steps": steps,
+            "labels": [_label(settings.objective.take([one]), self.shapes) for one in pictures if several],
+            "pictures": list(pictures),
+            "compile_seconds": round(prepared.compiler.seconds, 1) if settings.compile else None,
         }
 
 
@@ -178,6 +176,7 @@ def _noise_text(size: Size, channels: int) -> str:
 
 
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
+    """The name of the picture's channel, or its objective."""
     if isinstance(objective, Batch):
         objective = objective.objectives[0]
     elif isinstance(objective, Channel):

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from .checks import Size
 from .compiled import Compiler
 from .network import Extra, Forward, NetworkInput, Probe, Probed, fast_first_conv, shadow, unwrap, working_copy
+from .network.inputs import name_outputs
 from .network.overrides import Overrides
 from .network.precision import choose_precision
 from .network.shadow import hooks_of, scripted_parts
@@ -25,12 +26,7 @@ State = tuple[tuple[object, ...], tuple[float, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A working copy that is ready to run.
-
-    Attributes:
-        forward: runs the working copy on images.
-        first_conv: the overrides that make its first convolution fast.
-    """
+    """A working copy that is ready to run, with the overrides that make its first convolution fast."""
 
     forward: Forward
     first_conv: Overrides
@@ -39,14 +35,9 @@ class Ready:
 class Prepared:
     """A network prepared for some layers: everything that does not depend on a picture or run is computed once.
 
-    It is valid as long as the network has the same modules, hooks and weights (``holds``).
-
-    Args:
-        network: the user's network, which is only read.
-        layers: addresses of the layers that an objective names.
-        given: the network's input; its device is the one to work on.
-        extra: its further inputs.
-        channel_axis: the channel axis of layers' outputs; found if not given.
+    It is valid as long as the network has the same modules, hooks and weights (``holds``). The arguments are as for
+    ``Probe``, but ``network`` is the user's, which is only read, and ``given`` says on which device to work. ``names`` are
+    those of the network's outputs.
 
     Raises:
         ValueError: the network cannot be shadowed, or a layer is within a part that TorchScript compiled.
@@ -59,11 +50,13 @@ class Prepared:
         given: NetworkInput,
         extra: Extra,
         channel_axis: int | Mapping[str, int] | None,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.layers, self.given, self.extra = tuple(layers), given, extra
         self.state = state_of(network)
         self.shadow = shadow(network).to(given.device)
         self.fingerprint = fingerprint_of(self.shadow)
+        name_outputs(self.shadow, names)
         for part in scripted_parts(self.shadow):
             for layer in self.layers:
                 if layer != part and (not part or layer.startswith(f"{part}/")):

@@ -17,13 +17,9 @@ class Rng:
     Pictures with the same seed get the same numbers, so a picture gets the same numbers in a batch as alone. Numbers
     are float32, whatever torch's default type and device.
 
-    Args:
-        seeds: one for each picture.
-        device: where the numbers are drawn.
-
     Attributes:
         count: number of pictures.
-        generators: one for each different stream.
+        generators: one for each different seed.
         streams: the index of each picture's generator.
     """
 
@@ -65,11 +61,7 @@ class Rng:
 
     @contextmanager
     def undone(self, on_error: bool = False) -> Iterator[None]:
-        """Restore the streams after the block, so that the same numbers are drawn again.
-
-        Args:
-            on_error: restore only if the block raises.
-        """
+        """Restore the streams after the block (or only ``on_error``), so that the same numbers are drawn again."""
         states, undo = [generator.get_state() for generator in self.generators], True
         try:
             yield

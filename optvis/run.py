@@ -36,7 +36,8 @@ class Run:
     scheduler: Scheduler
 
     @property
-    def device(self) -> torch.device:  # noqa: D102
+    def device(self) -> torch.device:
+        """Where the network runs."""
         return self.prepared.given.device
 
     def turn(self, size: Size, groups: Sequence[Group]) -> Turn:
@@ -121,14 +122,4 @@ class Run:
         return torch.cat(scores).detach().float().cpu(), silent
 
     def _about(self, pictures: Sequence[int], steps: int) -> dict[str, Any]:
-        plan = self.plan
-        about = plan.describe(self.prepared, self.ready.forward.dtype)
-        if len(pictures) < plan.settings.count:
-            about["objective"] = repr(plan.settings.objective.take(pictures))
-        return {
-            **about,
-            "steps": steps,
-            "labels": plan.labels(pictures),
-            "pictures": list(pictures),
-            "compile_seconds": round(self.prepared.compiler.seconds, 1) if plan.settings.compile else None,
-        }
+        return self.plan.describe(self.prepared, self.ready.forward.dtype, pictures, steps)

@@ -9,7 +9,19 @@ from typing import Any
 
 import torch
 
-from .checks import Size, as_count, as_flag, as_function, as_kind, as_number, as_size, as_whole, shown
+from .checks import (
+    Size,
+    as_count,
+    as_flag,
+    as_function,
+    as_kind,
+    as_list,
+    as_number,
+    as_size,
+    as_whole,
+    is_list,
+    shown,
+)
 from .network import Extra, NetworkInput
 from .network.precision import PRECISIONS
 from .objectives import Objective
@@ -37,14 +49,7 @@ SOFTNESS = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """All choices that decide a picture.
-
-    Attributes have the names of the arguments of ``OptVis`` and ``OptVis.vis``, and are checked on creation.
-
-    Raises:
-        ValueError: an invalid value; the message names it and valid ones.
-        TypeError: a value of a wrong type.
-    """
+    """All choices that decide a picture: the arguments of ``OptVis`` and ``OptVis.vis``, checked on creation."""
 
     objective: Objective
     transforms: Compose
@@ -54,6 +59,7 @@ class Settings:
     std: Any = None
     extra_inputs: Extra = ()
     channel_axis: int | Mapping[str, int] | None = None
+    names: tuple[str, ...] | None = None
     channel_noise: float | None = None
     relu_softness: float = SOFTNESS
     img_param: Param | None = None
@@ -63,7 +69,7 @@ class Settings:
     transform: bool = True
     lr: float = 0.1
     wd: float = 0.0
-    seed: int = 0
+    seed: int | tuple[int, ...] = 0
     precision: str = "auto"
     batch: int | None = None
     until: Any = None
@@ -95,6 +101,8 @@ class Settings:
                 raise ValueError(
                     f"the objective makes {asked} pictures, the parameterisation has {found}: write batch={asked}"
                 )
+        if isinstance(self.seed, tuple) and len(self.seed) != self.count:
+            raise ValueError(f"{len(self.seed)} seeds for {self.count} pictures: give one for each, or one for all")
         if size is not None and self.stages is not None and self.stages[-1].size != size:
             raise ValueError(
                 f"the stages end at {self.stages[-1].size}, the parameterisation has {size}: let both be the same size"
@@ -111,15 +119,12 @@ class Settings:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Settings:
-        """The settings that ``to_data`` wrote.
-
-        Raises:
-            ValueError: data that it did not write, or a function, which a file cannot hold.
-        """
-        for name in sorted(data.keys() - {f.name for f in fields(cls)}):
-            raise ValueError(f"settings hold {name!r}, which this version of optvis does not know")
-        for name in sorted({"objective", "transforms"} - data.keys()):
-            raise ValueError(f"settings hold no {name!r}")
+        """The settings that ``to_data`` wrote; raises ``ValueError`` on what a file cannot hold."""
+        strange, missing = data.keys() - {f.name for f in fields(cls)}, {"objective", "transforms"} - data.keys()
+        if strange:
+            raise ValueError(f"settings hold {min(strange)!r}, which this version of optvis does not know")
+        if missing:
+            raise ValueError(f"settings hold no {min(missing)!r}")
         optim = data.get("optim", "adam")
         if not isinstance(optim, str) or optim not in _OPTIMISERS:
             raise ValueError(f"drawn with an optimiser that a file cannot hold: {optim!r}")
@@ -129,7 +134,8 @@ class Settings:
     def take(self, pictures: Sequence[int]) -> Settings:
         """The settings of only some of the pictures."""
         param = None if self.img_param is None else self.img_param.take(pictures)
-        return replace(self, objective=self.objective.take(pictures), img_param=param)
+        seed = tuple(self.seed[i] for i in pictures) if isinstance(self.seed, tuple) else self.seed
+        return replace(self, objective=self.objective.take(pictures), img_param=param, seed=seed)
 
     @property
     def leave(self) -> Until | None:
@@ -139,7 +145,16 @@ class Settings:
     @property
     def count(self) -> int:
         """Number of pictures."""
-        return self.objective.pictures or (self.img_param.batch if self.img_param is not None else 1)
+        if self.objective.pictures or self.img_param is not None:
+            return self.objective.pictures or self.img_param.batch  # type: ignore[union-attr]
+        return len(self.seed) if isinstance(self.seed, tuple) else 1
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """A seed for each picture: pictures of different objectives have the same one, as if drawn alone."""
+        if isinstance(self.seed, tuple):
+            return self.seed
+        return tuple(self.seed + twin for twin in self.objective.twins(self.count))
 
     @property
     def layers(self) -> list[str]:
@@ -162,6 +177,8 @@ def _several(value: Any) -> tuple[Any, ...]:
     return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
+_seed = partial(as_whole, "seed", low=0, high=2**62)
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "objective": lambda _, value: as_kind(value, Objective, "an objective is one such as Channel('features/18', 12)"),
     "transforms": lambda _, value: standard() if value is None else Compose(_several(value)),
@@ -179,7 +196,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "transform": as_flag,
     "lr": partial(as_number, low=0),
     "wd": partial(as_number, low=0),
-    "seed": partial(as_whole, low=0, high=2**62),
+    "seed": lambda _, value: tuple(map(_seed, value)) if is_list(value) else _seed(value),
+    "names": lambda name, value: tuple(map(str, as_list(name, value, "a list of the names of the outputs"))),
     "batch": as_count,
     "compile": as_flag,
     "tile": as_count,

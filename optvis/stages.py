@@ -25,14 +25,10 @@ class Stage(NamedTuple):
 def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool]) -> tuple[Stage, ...]:
     """The default stages for a picture of ``size``.
 
-    Coarse stages run at half the size, a quarter and so on. They decide the composition: at small sizes, single whole
-    objects arise, and a step is cheap. If there are several coarse stages, and the first has at most ``COARSEST``
-    pixels a side, it takes one third of the coarse steps and the second two thirds.
-
-    Args:
-        size: (height, width) of the finished picture.
-        keeps_size: True for a photograph, or a network that takes only one size: there is no coarse stage.
-        works_at: True for a size at which the network runs up to the objective's layers; other sizes are left out.
+    Coarse stages run at half the size, a quarter and so on, as far as the network ``works_at`` these sizes. They decide
+    the composition: at small sizes, single whole objects arise, and a step is cheap. If there are several coarse
+    stages, and the first has at most ``COARSEST`` pixels a side, it takes one third of the coarse steps and the second
+    two thirds. There is none for what ``keeps_size``: a photograph, or a network that takes only one size.
     """
     sizes: list[Size] = []
     most = min(size) / LEAST

@@ -43,11 +43,7 @@ class Transform:
 
 
 class Warp(Transform):
-    """A transform that moves pixels; subclasses define ``matrix``, and ``out_size`` if the size changes.
-
-    Attributes:
-        fill: the values outside of the image: ``"reflect"``, ``"border"``, ``"grey"`` or ``"black"``.
-    """
+    """A transform that moves pixels; subclasses define ``matrix``, and ``out_size`` if the size changes."""
 
     fill: Fill = "reflect"
 
@@ -225,13 +221,9 @@ class Noise(Transform):
 
 
 class ColorJitter(Transform):
-    """Random changes of brightness, contrast, saturation and hue, by up to the given amounts.
+    """Random changes of brightness (absolute), contrast and saturation (relative) and hue, by up to the given amounts.
 
-    Args:
-        brightness: absolute, 0 to 1.
-        contrast: relative.
-        saturation: relative; RGB only.
-        hue: as a fraction of the colour circle, 0 to 0.5; RGB only.
+    Hue is given as a fraction of the colour circle, 0 to 0.5. Saturation and hue need RGB.
     """
 
     def __init__(

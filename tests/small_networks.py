@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,14 +15,29 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
+from optvis.network import NetworkInput
+from optvis.network.imagenet import IMAGENET_MEAN, IMAGENET_STD
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def seeded(make: Callable[..., Network], *args: Any, seed: int = 0, **options: Any) -> Network:
-    """``make(*args, **options)`` in eval mode, its weights drawn from ``seed``; the global random state is kept."""
+    """``make(*args, **options)`` in eval mode, its weights drawn from ``seed``; the global random state is kept.
+
+    A network that does not say how its images are normalised says that it is as ImageNet's.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make(*args, **options).eval()
+        network = make(*args, **options).eval()
+    with warnings.catch_warnings(), suppress(ValueError, TypeError, RuntimeError):  # some are made to be refused
+        warnings.simplefilter("ignore")
+        given = NetworkInput.of(network)
+        if "assumed" in given.normalisation:
+            rgb, count = given.channels == 3, given.channels
+            mean = IMAGENET_MEAN if rgb else [sum(IMAGENET_MEAN) / 3] * count
+            std = IMAGENET_STD if rgb else [sum(IMAGENET_STD) / 3] * count
+            network.image_mean, network.image_std = mean, std  # type: ignore[assignment]
+    return network
 
 
 class Kept(list[Any]):

@@ -21,7 +21,7 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 from optvis import Channel, Class, Neuron, TotalVariation
 from optvis.attribution import METHODS, Attribution, Gradcam, attribute
-from optvis.attribution.targets import against, box, segment, similarity, softmax_of
+from optvis.attribution.targets import against, box, class_index, segment, similarity, softmax_of
 from optvis.cli import run
 from optvis.visualisation import read_settings
 
@@ -514,6 +514,8 @@ def test_bad_input(name: str) -> None:
 
 
 def test_the_nearest_class_is_shown(network: Named, images: Tensor) -> None:
+    with pytest.raises(ValueError, match="several classes are named 'crane': give a number, 0 or 2"):
+        class_index("crane", 3, ["crane", "owl", "crane"])
     with pytest.raises(ValueError, match="no class 'towd': did you mean 'toad'"):
         attribute(network, images, target="towd")
 

@@ -531,7 +531,7 @@ def test_layers_are_found_in_a_network() -> None:
         (Batch((A, Neuron("map", 4))), "no channel 4 in layer 'map'"),
         (Channel("map", "red"), "layer 'map' has no names for its channels: give a number from 0 to 3"),
         (Channel("fc", "greem"), "layer 'fc' has no channel named 'greem': did you mean 'green' or 'grey'"),
-        (Channel("fc", "xxxxx"), "its channels begin with 'red' or 'green' or"),
+        (Channel("fc", "xxxxx"), "the names begin with 'red' or 'green' or"),
         (Neuron("map", 1, (5, 0)), r"neuron \(5, 0\) lies outside the map \(5, 6\) of layer 'map'"),
         (Neuron("map", 1, (0, -7)), r"neuron \(0, -7\) lies outside"),
         (Neuron("map", 1, 5), r"neuron \(5, 5\) lies outside"),

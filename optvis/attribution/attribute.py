@@ -15,13 +15,13 @@ from ..checks import as_flag, as_list, shown
 from ..network import Forward, NetworkInput, Pass, find_layer, isolated, unwrap
 from ..network.addresses import layers_of
 from ..network.forward import note_quiet
-from ..network.inputs import channel_names
+from ..network.inputs import channel_names, name_outputs
 from ..objectives import Batch, Objective
 from ..versions import versions
 from .alone import AloneForward, forward_of
 from .cam import first_component
 from .context import Context
-from .inputs import read_inputs
+from .inputs import read_inputs, undo_normalisation
 from .registry import Method, find_method
 from .result import Attribution
 from .target_layer import check_maps, first_pass, last_map, shapes_of
@@ -55,6 +55,8 @@ def attribute(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
+    normalised: bool = False,
+    names: Sequence[str] | None = None,
     **options: Any,
 ) -> Attribution | list[Attribution]:
     """Which parts of images a score of a network depends on.
@@ -80,6 +82,8 @@ def attribute(
         mean: per channel; by default that of the network's configuration, or ImageNet's.
         std: likewise.
         extra_inputs: further inputs of the network: a tuple, or a dict of named inputs.
+        normalised: True if ``image`` is a tensor that was normalised with this mean and standard deviation.
+        names: of the network's outputs, in their order, if neither the network nor ImageNet's classes name them.
         options: of the method.
 
     Raises:
@@ -97,8 +101,11 @@ def attribute(
     if eigen_smooth and not way.summed:
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
     with isolated(given.device):
+        if as_flag("normalised", normalised):
+            image = undo_normalisation(image, given)
         inputs = read_inputs(image, given.channels, given.size)
         forward = forward_of(network, given, extra_inputs)
+        name_outputs(forward.network, names)
         explained, contexts, layers = _prepared(forward, inputs.images.to(given.device), target, way, wanted)
         if aug_smooth and explained.placed:
             raise ValueError(
@@ -122,6 +129,7 @@ def attribute(
         "eigen_smooth": eigen_smooth,
         "mean": list(given.mean),
         "std": list(given.std),
+        "normalisation": given.normalisation,
         "versions": versions(),
     }
     results = [
@@ -139,8 +147,12 @@ def attribute(
 def Gradcam(
     network: nn.Module, input_data: Any, im_class: Any = None, layer: Layers = None, **options: Any
 ) -> Attribution:
-    """Grad-CAM under the name and arguments that users of interpret-pytorch know; see ``attribute``."""
-    result: Attribution = attribute(network, input_data, "gradcam", im_class, layer, **options)
+    """Grad-CAM under the name and arguments that users of interpret-pytorch know; see ``attribute``.
+
+    A tensor is normalised, as ``norm`` makes it; a path or PIL image is not.
+    """
+    normalised = options.pop("normalised", isinstance(input_data, Tensor))
+    result: Attribution = attribute(network, input_data, "gradcam", im_class, layer, normalised=normalised, **options)
     return result
 
 
@@ -205,7 +217,8 @@ def _explained(
     first = first_pass(forward, images, layers, leaves)
     if callable(target):
         explained = Target((getattr(target, "__name__", repr(target)),) * count, score=target)
-        explained.checked(first.output, count)
+        with torch.no_grad():
+            explained(first.output, {}, count)  # it may not give a number for each
         return explained, first
     outputs = logits(first.output)
     if len(outputs) != count:
@@ -236,7 +249,8 @@ def _maps(
         view = context
         if smooth:
             images = context.images.flip(-1) if mirrored else context.images
-            view = Context.of(context.forward, images, context.target, context.shapes, factor)
+            inputs = (context.forward.normalise(images) * factor).requires_grad_()
+            view = replace(context, images=images, inputs=inputs, evidence=None)
             view = view.with_evidence([name for place in places for name in place]) if way.layer else view
         for i, place in enumerate(places):
             values = way.run(view, *place, **options)

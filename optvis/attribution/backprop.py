@@ -3,11 +3,6 @@
 Each function takes a ``Context`` and returns signed values ``[N, C, H, W]``, float32. The network runs within
 ``FunctionModules``, so that functions, modules that are called twice and modules that work in place are all covered; a
 call without a rule is an error that names it. In the formulas y is the score, x the input, b the baseline, R relevance.
-
-Options:
-    baseline: the image to compare with, as ``as_baseline`` takes it; ``baselines`` is two or more of these.
-    rule: of LRP, ``"epsilon"`` or ``"zero"`` (LRP-0).
-    epsilon: stabilises the division, as a fraction of the root mean square of each layer's output.
 """
 
 from __future__ import annotations

@@ -57,16 +57,10 @@ class Context:
 
     @classmethod
     def of(
-        cls,
-        forward: Forward,
-        images: Tensor,
-        target: Target,
-        shapes: Mapping[str, LayerShape] | None = None,
-        strength: float = 1.0,
+        cls, forward: Forward, images: Tensor, target: Target, shapes: Mapping[str, LayerShape] | None = None
     ) -> Context:
-        """A context whose inputs are the normalised images times ``strength``."""
-        inputs = forward.normalise(images) * strength
-        return cls(forward, images, inputs.requires_grad_(), target, shapes or {})
+        """A context whose inputs are the normalised images."""
+        return cls(forward, images, forward.normalise(images).requires_grad_(), target, shapes or {})
 
     @property
     def network(self) -> nn.Module:
@@ -105,9 +99,7 @@ class Context:
         activations = {layer: self.shapes[layer].channels_first(passed.seen[layer]) for layer in named}
         if self.target.objective is not None and IMAGE in self.target.objective.layers:
             activations[IMAGE] = self.forward.denormalise(inputs)
-        scores = self.target(passed.output, activations)
-        if len(scores) != len(inputs):
-            raise ValueError(f"the target gives {len(scores)} numbers for {len(inputs)} images: give one for each")
+        scores = self.target(passed.output, activations, len(inputs))
         if inputs.requires_grad and torch.is_grad_enabled():
             self.check_gradient(scores)
         return scores, {layer: activation for layer, activation in passed.seen.items() if layer in layers}
@@ -128,7 +120,8 @@ class Context:
         needed; its graph is freed. Raises ``ValueError`` if a layer is not called or no gradient leaves it.
         """
         if first is not None and first.seen.keys() >= set(layers):
-            scores, seen = self.target(first.output, {}), {layer: first.seen[layer] for layer in layers}
+            scores = self.target(first.output, {}, len(self.images))
+            seen = {layer: first.seen[layer] for layer in layers}
         else:
             with torch.set_grad_enabled(bool(layers)):
                 scores, seen = self.run(self.inputs.detach(), layers)
@@ -225,10 +218,7 @@ def scoring(context: Context) -> Scoring:
 
 
 def scoring_from(context: Context, layer: str) -> Scoring:
-    """A function that scores maps ``[M, K, h, w]`` of a layer, without gradients.
-
-    It runs only the part of the network after the layer if the network can be traced, otherwise all of it.
-    """
+    """A function that scores maps ``[M, K, h, w]`` of a layer, without gradients, running only the rest if it can."""
     own, rests = context.activations(layer), dict[tuple[int, int], Change]()
 
     @torch.no_grad()

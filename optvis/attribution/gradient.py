@@ -3,15 +3,6 @@
 Each function takes a ``Context``, and a layer where it attributes to one, and returns signed values, float32:
 ``[N, C, H, W]`` with respect to the network's normalised input, or ``[N, K, h, w]`` of the layer. In the formulas y is
 the score, x the input, b the baseline, a the layer's activations and ε noise.
-
-Options:
-    abs: the absolute value of the gradient.
-    baseline: the image at which the path begins, as ``as_baseline`` takes it; ``baselines`` is two or more of these.
-    steps: number of points on the path from the baseline.
-    samples: number of random images.
-    noise: standard deviation of the noise, as a fraction of the range of the network's input.
-    batch_size: number of images in a forward pass; it changes values only by rounding.
-    seed: of the random numbers.
 """
 
 from __future__ import annotations

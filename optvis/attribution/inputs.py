@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checks import as_size
+from ..checks import as_size, shown
 from ..images import fit, fitted_part, read_image, with_channels
+from ..network import NetworkInput
 
 Picture: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 Part: TypeAlias = tuple[int, int, int, int]
@@ -46,6 +47,32 @@ class Inputs:
 def whole_images(images: Tensor) -> Inputs:
     """Images ``[N, C, H, W]`` of which the network gets all."""
     return Inputs(tuple(images), images, ((0, 0, *images.shape[-2:]),) * len(images))
+
+
+def undo_normalisation(images: Any, given: NetworkInput) -> Tensor:
+    """Images in [0, 1] from a tensor ``[C, H, W]`` or ``[N, C, H, W]`` that was normalised as the network's input is.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: it has another number of channels, or was normalised with another mean or standard deviation.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"normalised=True is for a tensor, not for {shown(images)}: leave it out")
+    if images.dim() not in (3, 4) or images.shape[-3] != given.channels:
+        raise ValueError(f"a tensor {list(images.shape)} is no image: give [C, H, W] with {given.channels} channels")
+    mean, std = (torch.tensor(values)[:, None, None] for values in (given.mean, given.std))
+    undone = images.detach().float().cpu() * std + mean
+    low, high = undone.min().item(), undone.max().item()
+    if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:
+        raise ValueError(
+            f"with mean {list(given.mean)} and std {list(given.std)} the normalised image had values from {low:.3g} to "
+            f"{high:.3g}, not from 0 to 1: give mean= and std= with which it was normalised"
+        )
+    return undone.clamp(0, 1)
+
+
+TOLERANCE = 0.02
+"""How far values of an image may lie outside of [0, 1] before it was normalised, for rounding."""
 
 
 def read_inputs(image: Picture | Sequence[Picture], channels: int, size: int | Sequence[int] | None = None) -> Inputs:

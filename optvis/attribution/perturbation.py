@@ -2,17 +2,6 @@
 
 Each function takes a ``Context`` and returns signed values ``[N, C, H, W]``, float32. In the formulas y is the score,
 and z is 1 for each segment that is kept and 0 for each that is replaced by the baseline.
-
-Options:
-    baseline: replaces a covered part, as ``as_baseline`` takes it.
-    window, stride: size of the covered rectangle and its step, in pixels or (down, across). By default an eighth of
-        the image and half a window.
-    segments: number of segments along each side, or (down, across).
-    feature_mask: ``[H, W]`` whole numbers, the segment of each pixel; used instead of ``segments``.
-    samples: number of random z.
-    alpha: weight of LIME's L1 penalty; a larger one gives weight to fewer segments.
-    batch_size: number of images in a forward pass; it changes values only by rounding.
-    seed: of the random numbers.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def stretched(maps: Tensor, epsilon: float = 1e-7) -> Tensor:
 def colour_map(cmap: str | Colormap | None, sign: str) -> Colormap:
     """A colour map of matplotlib; by default jet, or seismic, with white in its middle, for maps of both signs."""
     matplotlib = _matplotlib()
-    found: Any = cmap or ("seismic" if sign == "all" else "jet")
+    found: Any = ("seismic" if sign == "all" else "jet") if cmap is None else cmap
     if not isinstance(found, matplotlib.colors.Colormap):
         found = matplotlib.colormaps[choice("colour map", found, matplotlib.colormaps)]
     return found  # type: ignore[no-any-return]

@@ -95,8 +95,8 @@ def _overlap(pool: nn.MaxPool2d) -> bool:
 
 def relus(name: str, active: list[Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.Module | None:
     """A module for each ReLU and ReLU6 whose input requires a gradient."""
-    floor = [*args[1:2], *(kwargs[key] for key in ("min_val",) if key in kwargs)]
-    relu = name in ("relu", "relu6") or (name == "hardtanh" and floor[:1] == [0])
+    floor = args[1] if len(args) > 1 else kwargs.get("min_val")
+    relu = name in ("relu", "relu6") or (name == "hardtanh" and floor == 0)
     return nn.ReLU() if relu and active else None
 
 
@@ -122,11 +122,7 @@ def rescale(name: str, active: list[Tensor], args: tuple[Any, ...], kwargs: Mapp
 
 
 def relevance(epsilon: float) -> Rule:
-    """LRP's rules: an activation function passes relevance unchanged, a linear function divides it in proportion.
-
-    Args:
-        epsilon: stabilises the division, as a fraction of the root mean square of the layer's output; 0 for LRP-0.
-    """
+    """LRP's rules: an activation function passes relevance unchanged, a linear function divides it in proportion."""
     from captum.attr._utils.lrp_rules import EpsilonRule
 
     class _Stabilised(EpsilonRule):  # type: ignore[misc]  # Captum has no types
@@ -159,7 +155,7 @@ class RelevanceTarget(Target):
 
     calls: FunctionModules = field(kw_only=True)
 
-    def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, output: Any, seen: Mapping[str, Tensor], count: int) -> Tensor:
         """``[N]`` scores, as ``Target``; ``calls`` are paused while they are computed."""
         score: list[Tensor] = []
 
@@ -174,7 +170,7 @@ class RelevanceTarget(Target):
             tensor = first_tensor(output)
             if self.objective is None and tensor is not None:
                 output = with_first_tensor(output, opened(tensor))
-            scores = super().__call__(output, {layer: opened(x) for layer, x in seen.items()})
+            scores = super().__call__(output, {layer: opened(x) for layer, x in seen.items()}, count)
         finally:
             self.calls.paused = False
         score.append(scores.detach())

@@ -114,7 +114,7 @@ def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerSha
         names = [name for name in layers_of(one.network) if name]
         first = one.forward.run(one.inputs, names, to_the_end(names), missing_ok=True)
     if one.target.objective is None:
-        scores = one.target(first.output, {})
+        scores = one.target(first.output, {}, 1)
     else:
         scores, seen = one.run(first.inputs, list(first.seen))
         first = first._replace(seen=seen)

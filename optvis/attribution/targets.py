@@ -46,16 +46,16 @@ class Target:
         """Addresses of the layers that an objective names; the image itself is none."""
         return [] if self.objective is None else [layer for layer in self.objective.layers if layer != IMAGE]
 
-    def __call__(self, output: Any, seen: Mapping[str, Tensor]) -> Tensor:
-        """``[N]`` scores, from the network's output and the activations of layers."""
-        if self.objective is not None:
-            rows, pictures = len(next(iter(seen.values()))), self.objective.pictures
-            if pictures in (None, rows):
-                return self.objective(seen)
-            # Each image is repeated, and its copies follow each other.
-            return self.objective.take([i for i in range(pictures) for _ in range(rows // pictures)])(seen)
-        assert self.score is not None
-        scores = self.score(output)
+    def __call__(self, output: Any, seen: Mapping[str, Tensor], count: int) -> Tensor:
+        """``[count]`` scores, one for each image, from the network's output and the activations of layers."""
+        if self.objective is None:
+            assert self.score is not None
+            scores = self.score(output)
+        elif self.objective.pictures in (None, count):
+            scores = self.objective(seen)
+        else:  # each image is repeated, and its copies follow each other
+            pictures = self.objective.pictures
+            scores = self.objective.take([i for i in range(pictures) for _ in range(count // pictures)])(seen)
         try:
             scores = torch.as_tensor(scores)
         except (TypeError, ValueError, RuntimeError):
@@ -65,15 +65,9 @@ class Target:
         scores = scores.reshape(1) if scores.dim() == 0 else scores
         if scores.dim() != 1:
             raise ValueError(f"the target gives {list(scores.shape)}: it must give one number for each image, [N]")
-        return scores.float()
-
-    def checked(self, output: Any, count: int) -> Tensor:
-        """``[N]`` scores from the network's output; raises ``ValueError`` if they are not one for each image."""
-        with torch.no_grad():
-            scores = self(output, {})
         if len(scores) != count:
             raise ValueError(f"the target gives {len(scores)} numbers for {count} images: give one for each")
-        return scores
+        return scores.float()
 
     def take(self, images: Sequence[int]) -> Target:
         """The target of only these images."""

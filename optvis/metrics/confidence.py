@@ -22,13 +22,8 @@ def average_drop(
     max(0, y - o) / y, with y the score of the image and o that of image times map (Chattopadhay et al., "Grad-CAM++",
     2018). Its mean over many images is the average drop of the paper.
 
-    Args:
-        network: the network that was explained.
-        attribution: the map, as ``heatmap()`` gives it, in [0, 1].
-        baseline: what the image shows where the map is 0; as for ``deletion``.
-        softmax: True to score a class by its probability instead of its output.
-        batch_size: number of images in a forward pass.
-        extra_inputs: further inputs of the network, as for ``attribute``.
+    The map is that of ``heatmap()``, in [0, 1]; ``baseline`` is what the image shows where it is 0. Arguments as for
+    ``deletion``.
 
     Raises:
         ValueError: a score is below 0.

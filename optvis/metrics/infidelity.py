@@ -38,19 +38,13 @@ def infidelity(
     al., "On the (In)fidelity and Sensitivity of Explanations", 2019). The map is taken as the contribution of each
     pixel to the score: gradient × (image - baseline) is exact for a linear network.
 
-    Args:
-        network: the network that was explained.
-        attribution: the map.
+    Arguments besides those of ``deletion``:
         samples: number of random parts, the same for each image.
         share: probability with which each cell is removed, above 0 and below 1.
         cells: the image is divided into ``cells × cells``, each of which is removed whole.
-        baseline: what replaces it; as for ``deletion``.
         scaled: True to multiply the map by the number that fits it best before: maps such as Grad-CAM's have no scale
             of their own.
-        softmax: True to score a class by its probability instead of its output.
         seed: of the random parts.
-        batch_size: number of images in a forward pass.
-        extra_inputs: further inputs of the network, as for ``attribute``.
     """
     from captum.metrics import infidelity as captum_infidelity
 

@@ -35,17 +35,11 @@ def road(
     neighbours, with a little noise (Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution
     Methods", 2022). With ``order="most"`` a small area is good, with ``"least"`` a large one.
 
-    Args:
-        network: the network that was explained.
-        attribution: the map. Pixels of equal value are taken in reading order.
+    Arguments besides those of ``deletion``:
         percentages: of pixels that are removed, each above 0 and below 100, rising.
         order: ``"most"`` or ``"least"`` important pixels first.
         noise: standard deviation of the noise on the filled-in pixels.
-        softmax: True to score a class by its probability instead of its output.
-        sign: which values count, as for ``deletion``.
         seed: of the noise, which is the same for each image.
-        batch_size: number of images in a forward pass.
-        extra_inputs: further inputs of the network, as for ``attribute``.
 
     Returns:
         A curve with a point for each percentage.

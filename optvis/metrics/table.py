@@ -18,12 +18,7 @@ Metric = Callable[..., Tensor | Curve]
 """From a network and an attribution to ``[N]`` values, or to a curve, whose area is the value."""
 
 METRICS: dict[str, Metric] = {
-    "deletion": deletion,
-    "insertion": insertion,
-    "average_drop": average_drop,
-    "increase_in_confidence": increase_in_confidence,
-    "road": road,
-    "infidelity": infidelity,
+    metric.__name__: metric for metric in (deletion, insertion, average_drop, increase_in_confidence, road, infidelity)
 }
 """Metrics by name."""
 

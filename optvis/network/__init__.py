@@ -1,6 +1,6 @@
 """Reading a network: addresses of its layers, its shadow, its inputs, and the forward pass."""
 
-from .addresses import Address, find_layer, unwrap
+from .addresses import find_layer, unwrap
 from .channel_noise import channel_noise
 from .fast_conv import fast_first_conv
 from .forward import Forward, Pass, isolated, to_the_end
@@ -14,7 +14,6 @@ from .tap import Tap
 from .working_copy import working_copy
 
 __all__ = [
-    "Address",
     "Extra",
     "Forward",
     "LayerShape",

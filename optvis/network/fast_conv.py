@@ -61,22 +61,17 @@ def _pays(weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]) ->
     return known and weight.shape[1] <= 4 and min(weight.shape[2:]) > 3 and stride[0] == stride[1] > 1
 
 
+_ARGUMENTS = {"input": None, "weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+"""The arguments of ``F.conv2d`` in their order, with their default values."""
+
+
 def _conv2d(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``F.conv2d`` with the faster backward pass, if that pays."""
-
-    def quick(
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Any:
-        frozen = input.requires_grad and not weight.requires_grad
-        known = frozen and input.dim() == 4 and groups == 1 and not isinstance(padding, str)
-        if not known or not _pays(weight, as_pair(stride), as_pair(dilation)):
-            return function(*args, **kwargs)
-        return _FastConv.apply(input, weight, bias, as_pair(stride)[0], as_pair(padding))
-
-    return quick(*args, **kwargs)
+    given = {**_ARGUMENTS, **dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
+    image, weight, bias, stride, padding, dilation, groups = given.values()
+    stride = as_pair(stride)
+    frozen = image.requires_grad and not weight.requires_grad
+    known = frozen and image.dim() == 4 and groups == 1 and not isinstance(padding, str)
+    if not known or not _pays(weight, stride, as_pair(dilation)):
+        return function(*args, **kwargs)
+    return _FastConv.apply(image, weight, bias, stride[0], as_pair(padding))

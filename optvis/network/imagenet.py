@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from .addresses import layers_of
 
@@ -25,7 +26,7 @@ def last_weighted(network: nn.Module) -> tuple[str, int] | None:
     found = None
     for address, module in layers_of(network).items():
         weight = getattr(module, "weight", None)
-        if isinstance(weight, nn.Parameter) and weight.dim() > 1:
+        if isinstance(weight, nn.Parameter) and not is_lazy(weight) and weight.dim() > 1:
             found = address, len(weight)
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import Size, as_numbers
+from ..checks import Size, as_list, as_numbers
 from .addresses import unwrap
 from .imagenet import CLASSES, IMAGENET_MEAN, IMAGENET_STD, library_of, names_of_outputs, outputs_of
 
@@ -182,6 +182,19 @@ def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str,
     if names is None:
         names = names_of_outputs(network, address, channels)
     return tuple(names) if names is not None and len(names) == channels else None
+
+
+def name_outputs(network: nn.Module, names: Sequence[str] | None) -> None:
+    """Name the outputs of a shadow; raises ``ValueError`` if there are not as many names as outputs."""
+    if names is None:
+        return
+    listed, outputs = (
+        tuple(map(str, as_list("names", names, "a list of the names of the outputs"))),
+        outputs_of(network),
+    )
+    if outputs not in (None, len(listed)):
+        raise ValueError(f"{len(listed)} names for {outputs} outputs: give one name for each output")
+    network.output_names = listed  # type: ignore[assignment]
 
 
 def named_outputs(network: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from torch.overrides import TorchFunctionMode
+from typing_extensions import Self
 
 Function = Callable[..., Any]
-Self = TypeVar("Self", bound="Overrides")
 
 
 class Overrides(TorchFunctionMode):
@@ -35,7 +35,7 @@ class Overrides(TorchFunctionMode):
         }
         return Overrides({**self.replaced, **other.replaced, **both})
 
-    def __enter__(self: Self) -> Self:
+    def __enter__(self) -> Self:
         if self.replaced:
             super().__enter__()  # type: ignore[no-untyped-call]
         return self

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from traceback import walk_stack
+from inspect import currentframe
 from typing import Any, NamedTuple
 
 import torch
@@ -81,13 +81,7 @@ class _Pass(NamedTuple):
 
 @dataclass
 class _Notes:
-    """What the first pass shows of the network.
-
-    Attributes:
-        calls: of modules, in their order.
-        places: the number of calls up to each layer's.
-        random: as for ``Probed``, like the others.
-    """
+    """What the first pass shows: calls of modules, the number of them up to each layer's own, and as in ``Probed``."""
 
     calls: list[Call] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
@@ -97,9 +91,10 @@ class _Notes:
 
     def note(self, module: nn.Module, _given: Any, output: Any) -> None:
         """Note a call of a module (a forward hook)."""
-        self.checkpointed = self.checkpointed or any(
-            frame.f_code.co_filename == torch.utils.checkpoint.__file__ for frame, _ in walk_stack(None)
-        )
+        frame = None if self.checkpointed else currentframe()
+        while frame is not None and not self.checkpointed:
+            self.checkpointed = frame.f_code.co_filename == torch.utils.checkpoint.__file__
+            frame = frame.f_back
         tensor = first_tensor(output)
         if tensor is not None:
             self.calls.append(Call(module, tuple(tensor.shape)))
@@ -107,13 +102,12 @@ class _Notes:
 
 @dataclass(eq=False)
 class Probe:
-    """Finds the shapes of layers' outputs; results are kept for each size.
+    """Finds the shapes of layers' outputs of a shadow; results are kept for each size.
 
     Attributes:
-        network: a shadow.
-        layers: addresses of the layers.
+        layers: addresses.
         given: the network's input.
-        extra: further inputs of the network, after the image (positional or by name).
+        extra: its further inputs.
         channel_axis: the channel axis, for every layer or by address; found if not given.
         single: True to leave the pass of two images out if one image shows the batch axis; ``alone`` is asked before
             the network gets several.
@@ -185,8 +179,7 @@ class Probe:
     def alone(self) -> bool:
         """True if the network takes no batch, or its result for an image depends on the other images of the batch.
 
-        It then gets one image at a time. Known after a size was probed; raises ``ValueError`` if the images of a batch
-        cannot be told apart in a layer's output.
+        Some size has to be probed before. Raises ``ValueError`` if images cannot be told apart in a layer's output.
         """
         return any((self._batch(layer) or [None])[0] != self._layouts[layer].batch for layer in self.layers)
 

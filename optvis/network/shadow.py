@@ -25,6 +25,7 @@ _CHECKPOINTING = {"grad_checkpointing", "gradient_checkpointing", "memory_effici
 backward pass, where ``Overrides`` have no effect."""
 _REGISTRIES = vars(nn.Module()).keys() - {"training"}
 """Attributes of every module: its parameters, buffers, modules and hooks. Most are empty, and nothing shares those."""
+_EMPTY = types.CellType()
 _MOST_OBJECTS = 20_000
 """A search for references back into the network ends after this number of objects."""
 
@@ -34,11 +35,8 @@ def shadow(network: nn.Module) -> nn.Module:
 
     Weights are detached aliases, which take no memory and require no gradient; buffers and other tensors are copies;
     hooks, flags and containers are new. Every module is in eval mode, and wrappers (``DataParallel``,
-    ``torch.compile``) are left out. Changes of the shadow never affect the network. Scripted parts cannot be shadowed
-    and are copied completely.
-
-    Modules are replicated as ``torch.nn.DataParallel`` does. In addition, attributes that refer to other modules of the
-    network (lists of modules, bound methods, closures, partial functions, weak references) refer to the shadow's.
+    ``torch.compile``) are left out. Scripted parts cannot be shadowed and are copied completely. Attributes that refer
+    to modules of the network (lists, bound methods, closures, partial functions, weak references) refer to its own.
 
     Raises:
         ValueError: the network has weights without values (lazy modules, the meta device), weights spread over several
@@ -106,7 +104,8 @@ class _Shadower:
         made: Any
         if kind is dict or kind is OrderedDict:
             made = self._note(value, kind())
-            made.update((key, self.copy(part)) for key, part in list(value.items()))
+            if value:  # most are empty: no hooks
+                made.update([(key, self.copy(part)) for key, part in list(value.items())])
             return made
         if isinstance(value, _OPAQUE):
             return value
@@ -138,7 +137,8 @@ class _Shadower:
         if inner is not None:
             made = self._note(module, self.copy(inner))
             return made
-        if any(kind.__name__ in ("FullyShardedDataParallel", "FSDPModule") for kind in type(module).__mro__):
+        kinds = {kind.__name__ for kind in type(module).__mro__}
+        if not kinds.isdisjoint(("FullyShardedDataParallel", "FSDPModule")):
             raise ValueError(
                 f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
             )
@@ -147,15 +147,14 @@ class _Shadower:
         if isinstance(module, torch.jit.ScriptModule):
             return self._note(module, ScriptedPart(module))
         made = self._note(module, object.__new__(type(module)))
-        own = made.__dict__
-        own.update(module.__dict__)
-        own.update(training=False, _compiled_call_impl=None)
-        own.update((name, False) for name in _CHECKPOINTING & own.keys() if own[name] is True)
-        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
-            own.update(dict.fromkeys({"_trainer", "_fabric"} & own.keys()))  # they refer to the whole training run
-        for name, value in list(own.items()):
+        # A trainer refers to the whole training run.
+        left_out = ("_trainer", "_fabric") if "LightningModule" in kinds else ()
+        for name, value in list(module.__dict__.items()):
             if type(value) not in _PLAIN:
-                own[name] = type(value)() if name in _REGISTRIES and not value else self.copy(value)
+                empty = name in _REGISTRIES and not value
+                value = None if name in left_out else type(value)() if empty else self.copy(value)
+            made.__dict__[name] = False if value is True and name in _CHECKPOINTING else value
+        made.__dict__.update(training=False, _compiled_call_impl=None)
         return made
 
     def _other(self, value: Any) -> Any:
@@ -202,14 +201,12 @@ class _Shadower:
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
-        made = types.FunctionType(
-            function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
-        )
+        made = types.FunctionType(function.__code__, function.__globals__, function.__name__, closure=cells)
         self._note(function, made)
         made.__defaults__, made.__kwdefaults__ = self.copy(function.__defaults__), self.copy(function.__kwdefaults__)
         made.__dict__.update((name, self.copy(value)) for name, value in function.__dict__.items())
         for cell, old in zip(cells, function.__closure__ or (), strict=True):
-            if not _empty(old):
+            if old != _EMPTY:
                 cell.cell_contents = self.copy(old.cell_contents)
         return made
 
@@ -244,7 +241,7 @@ def _parts(value: Any) -> Iterator[Any]:
     if isinstance(value, types.MethodType):
         yield from (value.__self__, value.__func__)
     elif isinstance(value, types.FunctionType):
-        yield from (cell.cell_contents for cell in value.__closure__ or () if not _empty(cell))
+        yield from (cell.cell_contents for cell in value.__closure__ or () if cell != _EMPTY)
         yield from (value.__defaults__, value.__kwdefaults__)
     elif isinstance(value, functools.partial):
         yield from (value.func, *value.args, *value.keywords.values())
@@ -256,10 +253,3 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from list(value)
     if hasattr(value, "__dict__"):
         yield from list(vars(value).values())
-
-
-def _empty(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is cell
-    except ValueError:
-        return True

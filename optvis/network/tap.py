@@ -31,7 +31,7 @@ class Tap:
     call counts. Of a tuple, list, dict or ``ModelOutput``, the first floating-point tensor is captured.
 
     Args:
-        network: any ``nn.Module``; wrappers (``DataParallel``, ``torch.compile``) are unwrapped.
+        network: wrappers (``DataParallel``, ``torch.compile``) are unwrapped.
         layers: addresses as ``find_layer`` spells them.
         calls: how often each layer is called in a pass (see ``tap.calls`` after a pass without it); the pass stops
             after all these calls. ``None`` runs the whole network and ignores errors after all layers are captured.
@@ -59,12 +59,8 @@ class Tap:
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Tap:
-        try:
-            for address, module in zip(self.layers, self._modules, strict=True):
-                self._hooks.append(module.register_forward_hook(partial(self._capture, address)))
-        except BaseException:
-            self.__exit__()
-            raise
+        for address, module in zip(self.layers, self._modules, strict=True):
+            self._hooks.append(module.register_forward_hook(partial(self._capture, address)))
         return self
 
     def __exit__(self, *error: Any) -> None:

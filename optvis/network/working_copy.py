@@ -6,7 +6,7 @@ Only weights that the forward pass uses up to the given layers are copied; all o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -99,8 +99,8 @@ class _Observed(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = function(*args, **kwargs)
-        if any(True for _ in _tensors(out)):  # reading a shape does not count as a use
-            self.uses.update(id(tensor) for tensor in _tensors([*args, *kwargs.values()]))
+        if _tensors(out):  # reading a shape does not count as a use
+            self.uses.update(map(id, _tensors([*args, *kwargs.values()])))
         return out
 
     def foldable(self, layers: set[nn.Module]) -> dict[nn.Module, nn.Module]:
@@ -117,12 +117,10 @@ class _Observed(TorchFunctionMode):
         return pairs
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, (tuple, list)):
+        return [tensor for part in value for tensor in _tensors(part)]
+    return [value] if isinstance(value, Tensor) else []
 
 
 def _copied(

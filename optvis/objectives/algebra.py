@@ -167,7 +167,9 @@ class Objective:
     def __mul__(self, number: Any) -> Objective:
         factor = real(number)
         if factor is None:
-            raise TypeError(f"an objective is multiplied by a number, not {number!r}: to combine two, add them")
+            raise TypeError(
+                f"an objective is multiplied by a number, not by {number!r}: to combine two objectives, add them"
+            )
         return _sum((factor, self))
 
     __rmul__ = __mul__

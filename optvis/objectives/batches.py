@@ -13,11 +13,7 @@ from .algebra import READERS, Combined, Objective, as_objective, earlier_equals,
 
 @objective
 class Batch(Combined, Objective):  # type: ignore[override]
-    """A list of objectives of any classes and layers, one picture for each.
-
-    Raises:
-        ValueError: no objective, or one that itself makes several pictures.
-    """
+    """A list of objectives of any classes and layers, each of which makes one picture."""
 
     objectives: tuple[Objective, ...]
 

@@ -23,10 +23,8 @@ class Class(Channel):
     shows both.
 
     Args:
-        layer: address or module of the layer with an output for each class (maps are averaged); ``""`` is the network's
-            own output.
-        channel: the class: index (negative counts from the end) or, if the network names its outputs, name. A list
-            makes a batch of pictures, one for each.
+        layer: that with an output for each class (maps are averaged); ``""`` is the network's own output.
+        channel: the class, as for ``Channel``.
         rival: r, the factor of the highest other output, 0 or more.
         temperature: T, the scale of differences between outputs at which p approaches 1; 0 leaves out the logarithm.
     """

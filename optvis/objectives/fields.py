@@ -50,7 +50,8 @@ def channel_index(channel: ChannelIndex, layer: str, shape: LayerShape) -> int |
         return channel % count
     if names is None:
         raise ValueError(
-            f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to {count - 1}"
+            f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to "
+            f"{count - 1}, or names="
         )
     lacking = f"layer {layer!r} has no channel named" if layer else "the network has no class named"
     return index_of(channel, names, f"{lacking} {channel!r}")

@@ -17,9 +17,6 @@ class TotalVariation(Objective):
     """The mean absolute difference of neighbouring values, of the image (default) or of a layer's map.
 
     Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal algorithms", 1992.
-
-    Args:
-        layer: address or module; ``"@image"`` is the image.
     """
 
     layer: str | nn.Module = IMAGE
@@ -37,12 +34,7 @@ class TotalVariation(Objective):
 
 @objective
 class L1(Objective):
-    """The mean absolute difference from ``center``.
-
-    Args:
-        layer: address or module; ``"@image"`` is the image.
-        center: any number; by default 0.5 (mid-grey) for the image and 0 for a layer.
-    """
+    """The mean absolute difference from ``center``, by default 0.5 (mid-grey) for the image and 0 for a layer."""
 
     layer: str | nn.Module = IMAGE
     center: float | None = None

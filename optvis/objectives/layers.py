@@ -18,11 +18,7 @@ from .fields import ChannelIndex, Position
 
 @objective
 class Layer(Objective):
-    """The mean of all activations of a layer.
-
-    Args:
-        layer: address or module.
-    """
+    """The mean of all activations of a layer, given by address or module."""
 
     layer: str | nn.Module
 
@@ -35,9 +31,6 @@ class DeepDream(Objective):
     """The mean square of all activations of a layer, which amplifies the features that the layer already detects.
 
     Mordvintsev, Olah, Tyka, "Inceptionism: going deeper into neural networks", 2015.
-
-    Args:
-        layer: address or module.
     """
 
     layer: str | nn.Module
@@ -50,10 +43,8 @@ class DeepDream(Objective):
 class Channel(Objective):
     """The mean of one channel over all positions (for a fully connected layer, one unit).
 
-    Args:
-        layer: address or module.
-        channel: index (negative counts from the end) or, if the network names its outputs, name. A list makes a batch
-            of pictures, one for each.
+    ``channel`` is an index (negative counts from the end) or, if the network names its outputs, a name. A list makes a
+    batch of pictures, one for each.
     """
 
     layer: str | nn.Module
@@ -67,12 +58,10 @@ class Channel(Objective):
 class Neuron(Objective):
     """One unit: one position of a channel, or one unit of a fully connected layer.
 
-    Args:
-        layer: address or module.
-        channel: index, name or list of them (a batch); ``None`` takes the mean over all channels at the position.
-        position: ``(y, x)`` in the layer's map at the picture's final size; ``y`` alone is ``(y, y)``; ``None`` is the
-            centre. For tokens, a number is the index of a token (0 is the class token, if there is one) and a pair is a
-            position in the grid of patches. A fully connected layer has no positions.
+    ``channel`` is as for ``Channel``; ``None`` takes the mean over all channels. ``position`` is ``(y, x)`` in the
+    layer's map at the picture's final size; ``y`` alone is ``(y, y)``; ``None`` is the centre. For tokens, a number is
+    the index of a token (0 is the class token, if there is one) and a pair is a position in the grid of patches. A
+    fully connected layer has no positions.
     """
 
     layer: str | nn.Module
@@ -137,13 +126,7 @@ def LayerObjective(
 ) -> Objective:
     """A ``Layer``, ``Channel`` or ``Neuron``, depending on the arguments; ``"features/18:12"`` also names the channel.
 
-    Args:
-        layer: address or module.
-        channel: index, name, or list of these (one picture for each).
-        neuron: position in the map (``y`` alone is ``(y, y)``) or unit of a fully connected layer.
-
-    Raises:
-        ValueError: ``layer`` names one channel and ``channel`` another.
+    ``neuron`` is the position of a ``Neuron``, or the unit of a fully connected layer.
     """
     if isinstance(layer, str):
         address, given = Address.parse(layer), layer

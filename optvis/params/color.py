@@ -53,7 +53,7 @@ class ColorParam(Param):
     Args:
         size: pixels, or (height, width); may be odd.
         batch: number of pictures.
-        channels: 3 for RGB, or any other number.
+        channels: 3 for RGB, or any other number; by default the network's, and 3 without one.
         decorrelate: optimise decorrelated colours (RGB only).
         seed: of the first picture's noise, with consecutive seeds for the others; or one for each picture.
         noise_scale: standard deviation of the parameters at the start.
@@ -63,7 +63,7 @@ class ColorParam(Param):
         self,
         size: int | Sequence[int],
         batch: int = 1,
-        channels: int = 3,
+        channels: int | None = None,
         decorrelate: bool = True,
         seed: int | Sequence[int] = 0,
         noise_scale: float = 0.01,

@@ -18,13 +18,8 @@ class CPPNParam(Param):
     Schubert, Olah, "Differentiable Image Parameterizations", 2018. ``grow(2048)()`` renders a finished picture at
     2048 px.
 
-    Args:
-        size: pixels, or (height, width).
-        batch: number of pictures, each with weights of its own.
-        channels: 3 for RGB, or any other number.
-        seed: of the first picture's weights, with consecutive seeds for the others; or one for each picture.
-        width: units of a hidden layer, at most 4096.
-        depth: number of hidden layers, at most 1000.
+    Each picture has weights of its own. ``width`` is the number of units of a hidden layer, at most 4096, and ``depth``
+    the number of hidden layers, at most 1000; other arguments are those of ``ColorParam``.
     """
 
     lr_scale = 0.0125
@@ -33,7 +28,7 @@ class CPPNParam(Param):
         self,
         size: int | Sequence[int],
         batch: int = 1,
-        channels: int = 3,
+        channels: int | None = None,
         seed: int | Sequence[int] = 0,
         width: int = 24,
         depth: int = 8,
@@ -54,9 +49,8 @@ class CPPNParam(Param):
 
     def forward(self) -> Tensor:
         height, width = self.size
-        device = self.weights[0].device
-        y = _centres(height, device)
-        x = _centres(width, device) * (width / height)
+        y = _centres(height, self.weights[0].device)
+        x = _centres(width, self.weights[0].device) * (width / height)
         places = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).reshape(1, -1, 2)
         values = places.expand(self.batch, -1, -1)
         for i, weight in enumerate(self.weights):

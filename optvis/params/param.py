@@ -29,6 +29,7 @@ class Param(nn.Module):
         size: (height, width) in pixels.
         batch: number of pictures N.
         channels: number of channels C.
+        assumes_channels: True if the number of channels was not given: a run then takes the network's.
         seed: the seed of each picture's noise.
         lr_scale: factor of the run's learning rate.
         holds_picture: True if it holds more than its initial noise; a run then keeps its size.
@@ -37,12 +38,13 @@ class Param(nn.Module):
     lr_scale = 1.0
 
     def __init__(
-        self, size: int | Sequence[int], batch: int = 1, channels: int = 3, seed: int | Sequence[int] = 0
+        self, size: int | Sequence[int], batch: int = 1, channels: int | None = None, seed: int | Sequence[int] = 0
     ) -> None:
         super().__init__()
         self.size = as_size(size)
         self.batch = as_count("batch", batch)
-        self.channels = as_count("channels", channels)
+        self.assumes_channels = channels is None
+        self.channels = as_count("channels", 3 if channels is None else channels)
         self.seed = as_seeds(seed, self.batch)
         self.holds_picture = False
         if self.batch * self.channels * self.size[0] * self.size[1] > MOST_NUMBERS:
@@ -67,6 +69,14 @@ class Param(nn.Module):
         """The arguments of the constructor, except the number of pictures and their noise."""
         names = [name for name in argument_names(type(self)) if name not in ("batch", "seed", "noise_scale")]
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def for_channels(self: Self, channels: int) -> Self:
+        """Itself, or one of as many channels if their number was not given; raises ``ValueError`` if it was another."""
+        if self.channels == channels:
+            return self
+        if not self.assumes_channels or self.holds_picture:
+            raise ValueError(f"img_param has {self.channels} channels, the network takes {channels}: give as many")
+        return type(self)(**{**self.arguments(), "channels": channels})
 
     @torch.no_grad()
     def grow(self: Self, size: int | Sequence[int]) -> Self:
