@@ -33,7 +33,7 @@ from optvis.recipes import collage
 
 FOLDER = Path(__file__).parent / "pictures"
 LAYER = "blocks/3/2"
-CLASSES = ["bald eagle", "goldfish", "monarch", "pineapple", "hen", "peacock", "strawberry", "daisy"]
+CLASSES = ["flamingo", "goldfish", "monarch", "pineapple", "hen", "peacock", "strawberry", "daisy"]
 
 
 @lru_cache
