@@ -123,4 +123,5 @@ def _along_path(context: Context, layer: str, name: str, baseline: Baseline, ste
 @method("layer_gradient_x_activation", layer=True, summed=False)
 def layer_gradient_x_activation(context: Context, layer: str) -> Tensor:
     """Activation times gradient, a ∂y/∂a. As in Captum (``LayerGradientXActivation``)."""
-    return context.gradients(layer) * context.activations(layer)
+    scores = Scores(context, layer=layer)
+    return context.as_map(layer, attributed(captum("LayerGradientXActivation")(scores, scores.at_layer), context))
