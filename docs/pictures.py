@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import timm
+import torch
 from PIL import Image
 from skimage import data
 from torch import Tensor, nn
@@ -87,6 +88,7 @@ def parameterisations() -> Image.Image:
 def robustness() -> Image.Image:
     """A class with and without transforms, and from a network with random weights."""
     plain = OptVis.from_class(network(), "hen", transforms=[], channel_noise=0, relu_softness=0)
+    torch.manual_seed(0)
     untrained = timm.create_model("tf_efficientnet_lite0").eval()
     results = [
         OptVis.from_class(network(), "hen").vis(),
