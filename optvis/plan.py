@@ -148,7 +148,7 @@ class Plan:
             "optim": _name(settings.optim),
             "lr": settings.lr,
             "wd": settings.wd,
-            "seed": settings.seed,
+            "seed": list(settings.seed) if isinstance(settings.seed, tuple) else settings.seed,
             "mean": list(given.mean),
             "std": list(given.std),
             "normalisation": given.normalisation,

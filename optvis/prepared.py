@@ -36,8 +36,8 @@ class Prepared:
     """A network prepared for some layers: everything that does not depend on a picture or run is computed once.
 
     It is valid as long as the network has the same modules, hooks and weights (``holds``). The arguments are as for
-    ``Probe``, but ``network`` is the user's, which is only read, and ``given`` says on which device to work. ``names`` are
-    those of the network's outputs.
+    ``Probe``, but ``network`` is the user's, which is only read, and ``given`` says on which device to work.
+    ``names`` are those of the network's outputs.
 
     Raises:
         ValueError: the network cannot be shadowed, or a layer is within a part that TorchScript compiled.

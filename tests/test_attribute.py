@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer, resnet18, squeezenet1_1, vgg11_bn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
-from optvis import Channel, Class, Neuron, TotalVariation
+from optvis import Channel, Class, Neuron, TotalVariation, norm
 from optvis.attribution import METHODS, Attribution, Gradcam, attribute
 from optvis.attribution.targets import against, box, class_index, segment, similarity, softmax_of
 from optvis.cli import run
+from optvis.images import to_pil
+from optvis.network.imagenet import outputs_of
 from optvis.visualisation import read_settings
 
 QUICK = {"steps": 3, "samples": 4, "segments": 2, "batch_size": 8, "window": 8, "alpha": 1e-5, "verbose": False}
@@ -80,11 +82,34 @@ def test_pictures_in_every_form(network: Named, tmp_path: Path) -> None:
     assert torch.allclose(several.values, alone.values.expand_as(several.values), atol=1e-6)
 
 
-def test_under_the_name_of_old(network: Named, images: Tensor) -> None:
-    old = Gradcam(network, images, im_class=2, layer="first")
+def test_under_the_name_of_old(network: Named, images: Tensor, tmp_path: Path) -> None:
+    """``Gradcam`` takes normalised tensors, as ``norm`` makes them, and pictures as they are."""
+    given = norm(images, input_range=(0, 1))
+    old = Gradcam(network, given, im_class=2, layer="first")
     new = attribute(network, images, "gradcam", 2, "first")
-    assert torch.equal(old.values, new.values) and old.layer == new.layer == ("first",)
-    assert torch.equal(Gradcam(network, images).values, attribute(network, images).values)
+    assert torch.allclose(old.values, new.values, atol=1e-7) and old.layer == new.layer == ("first",)
+    assert torch.allclose(Gradcam(network, given).values, attribute(network, images).values, atol=1e-7)
+    assert torch.allclose(attribute(network, given, normalised=True).inputs.images, images, atol=1e-6)
+    to_pil(images[0]).save(tmp_path / "a.png")
+    assert torch.equal(Gradcam(network, tmp_path / "a.png").values, attribute(network, tmp_path / "a.png").values)
+
+
+def test_what_was_not_normalised_so_is_refused(network: Named, images: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"the normalised image had values from .* to .*, not from 0 to 1: give"):
+        attribute(network, norm(images, input_range=(0, 1)), normalised=True, mean=0.5, std=0.5)
+    with pytest.raises(TypeError, match="normalised=True is for a tensor"):
+        attribute(network, "a.png", normalised=True)
+    with pytest.raises(ValueError, match=r"give \[C, H, W\] with 3 channels"):
+        attribute(network, torch.zeros(1, 4, 8, 8), normalised=True)
+
+
+def test_names_of_classes_are_given(images: Tensor) -> None:
+    network = seeded(Tiny)
+    names = [f"class {i}" for i in range(outputs_of(network) or 0)]
+    assert attribute(network, images, target="class 1", names=names).target.labels == ("class 1", "class 1")
+    with pytest.raises(ValueError, match=r"2 names for .* outputs"):
+        attribute(network, images, names=["a", "b"])
+    assert not hasattr(network, "output_names")
 
 
 def test_grey_pictures_and_other_statistics(network: Named) -> None:
@@ -514,7 +539,7 @@ def test_bad_input(name: str) -> None:
 
 
 def test_the_nearest_class_is_shown(network: Named, images: Tensor) -> None:
-    with pytest.raises(ValueError, match="several classes are named 'crane': give a number, 0 or 2"):
+    with pytest.raises(ValueError, match="several channels or classes are named 'crane': give a number, 0 or 2"):
         class_index("crane", 3, ["crane", "owl", "crane"])
     with pytest.raises(ValueError, match="no class 'towd': did you mean 'toad'"):
         attribute(network, images, target="towd")
@@ -581,8 +606,8 @@ def test_the_command_takes_layers_and_a_device(folder: Path, capsys: pytest.Capt
     assert "a.jpg: gradcam at features/0, features/2 for " in capsys.readouterr().out
 
 
-def test_the_command_without_a_network_asks_the_bundled_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["attribute", "photo.png"]) == 0
+def test_the_command_writes_attribution_png_by_default(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["attribute", "demo", "photo.png"]) == 0
     assert "attribution.png: gradcam at " in capsys.readouterr().out and Path("attribution.png").exists()
 
 

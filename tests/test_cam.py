@@ -190,9 +190,8 @@ def steps(maps: Tensor, size: Any) -> Tensor:
 
 
 @pytest.mark.rivals
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "fullgrad" else name for name in GRAD_CAM]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GRAD_CAM)
 def test_the_same_as_pytorch_grad_cam(
     name: str, case: tuple[nn.Module, list[str], list[Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +217,7 @@ def test_the_same_as_pytorch_grad_cam(
 
 
 @pytest.mark.rivals
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TORCH_CAM)
 def test_the_same_as_torch_cam(name: str, case: tuple[nn.Module, list[str], list[Path]]) -> None:
     methods: Any = pytest.importorskip("torchcam.methods", reason="needs torchcam: optvis[rivals]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ from optvis import (
     Layer,
     Neuron,
     OptVis,
+    Param,
     PixelParam,
     TotalVariation,
     Visualisation,
 )
+from optvis.network.imagenet import outputs_of
 
 COARSE_TO_FINE = [(16, 5), (32, 3)]
 
@@ -351,3 +354,47 @@ def test_a_network_of_one_size_is_drawn_in_stages_of_others() -> None:
     assert (result.scores > result.history[0]).all()
     one = optvis.vis(ImageParam(32), [(32, 3)])
     assert one.settings["network_size"] is None
+
+
+# Seeds, steps, channels and names as arguments
+
+
+def test_each_picture_has_its_own_seed(network: Tiny) -> None:
+    optvis = OptVis.from_layer(network, "second", 1)
+    several = optvis.vis(16, steps=5, seed=[3, 8])
+    for i, seed in enumerate((3, 8)):
+        assert torch.allclose(several.images[i], optvis.vis(16, thresh=5, seed=seed).images[0], atol=1e-6)
+    assert several.settings["seed"] == [3, 8] and len(several.history) == 5
+    two = OptVis.from_layer(network, "second", [1, 1]).vis(16, steps=5, seed=[3, 8])
+    assert torch.allclose(two.images, several.images, atol=1e-6)
+    with pytest.raises(ValueError, match="3 seeds for 2 pictures: give one for each, or one for all"):
+        optvis.vis(ImageParam(16, 2), seed=[1, 2, 3])
+
+
+def test_steps_and_thresh_are_one_thing(network: Tiny) -> None:
+    optvis = OptVis.from_layer(network, "second", 1)
+    assert torch.equal(optvis.vis(16, steps=5).images, optvis.vis(16, thresh=5).images)
+    with pytest.raises(ValueError, match="steps= and thresh= both say when the run ends"):
+        optvis.vis(16, steps=5, thresh=6)
+    with pytest.raises(ValueError, match="steps 0: give a whole number of at least 1"):
+        optvis.vis(16, steps=0)
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+@pytest.mark.parametrize("make", [ImageParam, CPPNParam, partial(ImageParam, fft=False)])
+def test_a_parameterisation_takes_the_networks_channels(make: Callable[..., Param], channels: int) -> None:
+    optvis = OptVis.from_layer(seeded(Tiny, channels), "second", 1)
+    assert optvis.vis(make(16), steps=2).images.shape == (1, channels, 16, 16)
+    with pytest.raises(ValueError, match=f"img_param has 3 channels, the network takes {channels}"):
+        optvis.vis(make(16, channels=3), steps=2)
+
+
+def test_names_of_outputs_are_given() -> None:
+    network = seeded(Tiny)
+    count = outputs_of(network) or 0
+    names = [f"class {i}" for i in range(count)]
+    optvis = OptVis(network, Channel("head", ["class 1", "class 0"]), names=names)
+    picture = optvis.vis(16, steps=2)
+    assert picture.labels == ("class 1", "class 0") and not hasattr(network, "output_names")
+    with pytest.raises(ValueError, match=f"2 names for {count} outputs: give one name for each output"):
+        OptVis(network, "head:0", names=["a", "b"]).vis(16, steps=1)

@@ -44,6 +44,17 @@ def test_a_second_call_makes_no_second_probe(network: Any) -> None:
     assert passes(network, lambda: list(optvis.stream(stages=STAGES))) == PASSES, "a stream hands it on, too"
 
 
+@pytest.mark.parametrize("layer", ["features/2", "features/3", "features", "classifier"])
+@pytest.mark.parametrize(("pictures", "expected"), [(1, [1, 1, 1, 1, 1]), (2, [1, 1, 2, 1, 1, 2])])
+def test_what_is_run_before_a_first_step(network: Any, layer: str, pictures: int, expected: list[int]) -> None:
+    """A pass at each of two stages' sizes, one that shows if several images can be in a batch, two for the copy."""
+    seen: list[int] = []
+    OptVis.from_layer(network, layer, 0).vis(
+        ImageParam(64, pictures), callback=lambda *_: bool(seen.extend(network.seen))
+    )
+    assert seen == expected
+
+
 def test_other_sizes_and_precisions_are_looked_at_once(network: Any) -> None:
     optvis = OptVis.from_layer(network, "features/3", 0)
     draw(optvis)

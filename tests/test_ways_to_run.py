@@ -69,6 +69,7 @@ def test_on_each_real_network(name: str, real_network: Callable[[str], nn.Module
     assert picture.history[-1] > picture.history[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "depth"), [("cifar10_resnet20", 3), ("cifar10_resnet56", 9)])
 def test_on_each_real_network_for_small_images(name: str, depth: int, shared: Path) -> None:
     network = CifarResNet(depth)
