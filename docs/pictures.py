@@ -80,7 +80,7 @@ def parameterisations() -> Image.Image:
     results = [
         optvis.vis(ImageParam(160)),
         optvis.vis(ImageParam(160, fft=False)),
-        optvis.vis(CPPNParam(160), thresh=512),
+        optvis.vis(CPPNParam(160), steps=512),
     ]
     return grid([one.to_pil()[0] for one in results], 3, ["ImageParam", "ImageParam(fft=False)", "CPPNParam"])
 
@@ -102,7 +102,7 @@ def robustness() -> Image.Image:
 def dream() -> Image.Image:
     """A photograph and its dream."""
     photo = ImageFile(data.coffee(), 224)
-    result = OptVis.from_dream(network(), LAYER).vis(photo, lr=0.02, thresh=64)
+    result = OptVis.from_dream(network(), LAYER).vis(photo, lr=0.02, steps=64)
     return grid([_picture(result, photo().detach()), result.to_pil()[0]], 2)
 
 
