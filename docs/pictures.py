@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import timm
+import torch
 from PIL import Image
 from skimage import data
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ def parameterisations() -> Image.Image:
     results = [
         optvis.vis(ImageParam(160)),
         optvis.vis(ImageParam(160, fft=False)),
-        optvis.vis(CPPNParam(160), thresh=512),
+        optvis.vis(CPPNParam(160), steps=512),
     ]
     return grid([one.to_pil()[0] for one in results], 3, ["ImageParam", "ImageParam(fft=False)", "CPPNParam"])
 
@@ -87,6 +88,7 @@ def parameterisations() -> Image.Image:
 def robustness() -> Image.Image:
     """A class with and without transforms, and from a network with random weights."""
     plain = OptVis.from_class(network(), "hen", transforms=[], channel_noise=0, relu_softness=0)
+    torch.manual_seed(0)
     untrained = timm.create_model("tf_efficientnet_lite0").eval()
     results = [
         OptVis.from_class(network(), "hen").vis(),
@@ -100,7 +102,7 @@ def robustness() -> Image.Image:
 def dream() -> Image.Image:
     """A photograph and its dream."""
     photo = ImageFile(data.coffee(), 224)
-    result = OptVis.from_dream(network(), LAYER).vis(photo, lr=0.02, thresh=64)
+    result = OptVis.from_dream(network(), LAYER).vis(photo, lr=0.02, steps=64)
     return grid([_picture(result, photo().detach()), result.to_pil()[0]], 2)
 
 
