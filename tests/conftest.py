@@ -19,8 +19,8 @@ from torch import nn
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
 
-MOST_WORKERS = 8
-"""Each loads torch, timm and transformers, and holds about 2 GiB."""
+MOST_WORKERS = 4
+"""Each holds up to 3 GiB."""
 
 SHARED = Path(os.environ.get("OPTVIS_SHARED", Path(__file__).parents[2] / "shared"))
 
