@@ -46,6 +46,9 @@ class Plan:
             settings = replace(settings, img_param=param.for_channels(given.channels))
         size = settings.final_size(given)
         network_size = probe.network_size(settings.seen_size(size)) if settings.layers else None
+        if network_size is not None and given.size is None and param is None and not (settings.size or settings.stages):
+            size, network_size = network_size, None  # nobody asked for another size than the network's own
+            settings = replace(settings, size=size)
         probed = prepared.probed(network_size or settings.seen_size(size))
         settings.objective.bound(probed.layers, probed.layers)  # raises if the layer has no such channel or position
         stages = settings.stages or default_stages(

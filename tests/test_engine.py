@@ -398,3 +398,9 @@ def test_names_of_outputs_are_given() -> None:
     assert picture.labels == ("class 1", "class 0") and not hasattr(network, "output_names")
     with pytest.raises(ValueError, match=f"2 names for {count} outputs: give one name for each output"):
         OptVis(network, "head:0", names=["a", "b"]).vis(16, steps=1)
+
+
+def test_a_network_of_one_size_gets_pictures_of_that_size() -> None:
+    digits = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 28 * 28, 10))
+    assert OptVis(digits, "3:1").vis(steps=2).images.shape == (1, 1, 28, 28)
+    assert OptVis(digits, "3:1").vis(56, steps=2).images.shape == (1, 1, 56, 56), "shown at 28 px"

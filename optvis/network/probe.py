@@ -27,6 +27,10 @@ from .shadow import ScriptedPart
 from .tap import Tap, first_tensor
 
 
+_USUAL_SIDES = (224, 299, 256, 384, 32, 28, 64, 96, 128, 512)
+"""Sides in pixels that are tried where a network does not run and does not say which size it takes."""
+
+
 @dataclass(frozen=True)
 class LayerShape:
     """The shape of one layer's output for one image.
@@ -156,7 +160,7 @@ class Probe:
             return None
         if isinstance(error, UnclearLayout):
             raise error
-        sizes = [self.given.size] if self.given.size else [(224, 224), (299, 299), (256, 256), (384, 384), (32, 32)]
+        sizes = [self.given.size] if self.given.size else [(side, side) for side in _USUAL_SIDES]
         own = next((own for own in sizes if own != size and self.works_at(own)), None)
         if own is not None:
             if not self.works_at((2 * own[0], 2 * own[1])):
