@@ -49,7 +49,7 @@ class OptVis:
             ``torch.optim.AdamW``, or by default ``adam``.
         device: where to run; by default the network's device. On another device a copy of the weights is used.
         grad_tfms: a callable or a list, applied to the gradient of each parameter after each backward pass.
-        mean: per channel; by default that of the network's configuration, or ImageNet's.
+        mean: per channel; by default the network's own, or what is assumed (see ``NetworkInput.of``).
         std: likewise.
         extra_inputs: further inputs of the network after the image: a tuple, or a dict of named inputs. Tensors whose
             first axis has length 1 are repeated for each picture.

@@ -79,7 +79,7 @@ def attribute(
         each: return a list instead, one result for each layer.
         aug_smooth: average over the image and its mirror image, each multiplied by 0.9, 1 and 1.1.
         eigen_smooth: use the first principal component of a CAM's channels instead of their sum.
-        mean: per channel; by default that of the network's configuration, or ImageNet's.
+        mean: per channel; by default the network's own, or what is assumed (see ``NetworkInput.of``).
         std: likewise.
         extra_inputs: further inputs of the network: a tuple, or a dict of named inputs.
         normalised: True if ``image`` is a tensor that was normalised with this mean and standard deviation.
