@@ -324,6 +324,7 @@ def test_saving_is_not_cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, si
     assert np.load("b.npy").shape[0] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", SIGNALS)
 def test_a_signal_from_another_process(folder: Path, signum: signal.Signals) -> None:
     (folder / "started.py").write_text(

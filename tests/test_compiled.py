@@ -63,6 +63,7 @@ def test_the_traced_step_holds_everything(uncompiled: list[Any]) -> None:
     assert not any(node.op == "get_attr" for graph in uncompiled for node in graph.graph.nodes), "weights, too"
 
 
+@pytest.mark.slow
 def test_closures_and_other_places_work_with_traced_steps(uncompiled: list[Any]) -> None:
     optvis = OptVis.from_layer(seeded(Tiny), "second", range(3), optim=torch.optim.LBFGS)
     options: dict[str, Any] = {"lr": 0.5, "stages": [(16, 48)], "batch": 2, "until": lambda i, scores: len(scores) > i}

@@ -172,6 +172,7 @@ def test_training_lowers_the_loss_and_is_repeatable() -> None:
     assert sum(runs[0][-3:]) < sum(runs[0][:3])
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "judge.safetensors"
     main(["--network", "judge", "--seed", "5", "--steps", "1", "--out", str(out)])

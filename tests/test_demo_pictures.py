@@ -32,6 +32,7 @@ def test_every_pattern_is_recognised() -> None:
     assert [pattern for pattern, _ in judged(pictures.images)] == list(PATTERNS)
 
 
+@pytest.mark.slow
 def test_every_colour_is_recognised() -> None:
     pictures = OptVis.from_layer(demo_network(), "colour", channel=list(COLOURS)).vis(verbose=False)
     assert [colour for _, colour in judged(pictures.images)] == list(COLOURS)

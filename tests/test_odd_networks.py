@@ -43,6 +43,9 @@ KINDS: dict[str, Callable[[Odd], Objective]] = {
     "batch": lambda odd: Batch((Channel(odd.layer, 0), DeepDream(odd.other), Neuron(odd.layer, 2), Layer(odd.other))),
 }
 
+QUICK = ("class", "batch")
+"""Kinds of the quick tests; a batch holds a channel, a dream, a neuron and a layer."""
+
 network_of = cache(lambda name: ODD[name].make())
 
 
@@ -50,7 +53,9 @@ def count(objective: Objective) -> int:
     return objective.pictures or 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS]
+)
 @pytest.mark.parametrize("name", ODD)
 def test_it_draws_or_says_why_not(name: str, kind: str) -> None:
     odd, network = ODD[name], network_of(name)

@@ -41,6 +41,7 @@ def test_import_is_light(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.slow
 def test_in_a_notebook(tmp_path: Path) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(LINES))])
@@ -49,6 +50,7 @@ def test_in_a_notebook(tmp_path: Path) -> None:
     assert any("image/png" in output.get("data", {}) for output in outputs)  # it shows itself
 
 
+@pytest.mark.slow
 def test_in_an_interactive_shell(tmp_path: Path) -> None:
     pexpect = pytest.importorskip("pexpect")
     shell = pexpect.spawn(sys.executable, ["-i", "-q"], cwd=str(tmp_path), timeout=300, encoding="utf-8")
@@ -60,6 +62,7 @@ def test_in_an_interactive_shell(tmp_path: Path) -> None:
     shell.expect(pexpect.EOF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_on_each_real_network(name: str, real_network: Callable[[str], nn.Module]) -> None:
     network = real_network(name)

@@ -66,6 +66,7 @@ def live_tensors() -> int:
         return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
 
 
+@pytest.mark.slow
 def test_a_hundred_runs_leave_nothing_behind(network: Tiny) -> None:
     before = snapshot(network)
     counts = {}
