@@ -26,7 +26,6 @@ from .own_random import OwnRandom
 from .shadow import ScriptedPart
 from .tap import Tap, first_tensor
 
-
 _USUAL_SIDES = (224, 299, 256, 384, 32, 28, 64, 96, 128, 512)
 """Sides in pixels that are tried where a network does not run and does not say which size it takes."""
 
