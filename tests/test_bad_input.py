@@ -123,7 +123,7 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
         ValueError, r"objectives for batches of \[2, 3\] pictures cannot be added",
     ),
     "channels not matching": (
-        draw("second", img_param=ImageParam(16, channels=1)), ValueError, "img_param has 1 channels, the network takes 3"
+        draw("second", img_param=ImageParam(16, channels=1)), ValueError, "has 1 channels, the network takes 3"
     ),
     "no parameterisation": (
         draw("second", img_param=torch.rand(1, 3, 16, 16)), TypeError, "img_param is a parameterisation such as"
