@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .display import progress_bar
 from .engine import OptVis
 from .network import NetworkInput, Tap, find_layer, isolated, shadow, unwrap
 from .network.addresses import layers_of, module_at
 from .network.tap import first_tensor
 from .params import ImageParam
 from .params.color import Color
-from .display import progress_bar
 from .scheduler import OPEN_STEPS
 from .text import printable
 

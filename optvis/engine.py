@@ -22,12 +22,12 @@ from .objectives import Class, DeepDream, LayerObjective, Objective, as_objectiv
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .plan import Plan
-from .prepared import Prepared
+from .prepared import Prepared, known_names
 from .rng import Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
 from .scoring import ScoreFunction
-from .settings import SOFTNESS, Settings, adam
+from .settings import SOFTNESS, Settings, adam, as_optimiser
 from .tiles import in_tiles, tile_size
 from .visualisation import Visualisation
 
@@ -46,7 +46,7 @@ class OptVis:
         objective: an ``Objective``, a string (``"features/18:12"``), or a list of these, one picture for each.
         transforms: random augmentations, a callable or a list; ``None`` for the default (``transforms.standard``).
         optim: the optimiser, called with parameters, ``lr=`` and ``weight_decay=``: a class such as
-            ``torch.optim.AdamW``, or by default ``adam``.
+            ``torch.optim.AdamW``, or its name in any case; by default ``"adam"``, which has betas of 0.5 and 0.99.
         device: where to run; by default the network's device. On another device a copy of the weights is used.
         grad_tfms: a callable or a list, applied to the gradient of each parameter after each backward pass.
         mean: per channel; by default that of the network's configuration, or ImageNet's.
@@ -71,7 +71,7 @@ class OptVis:
         network: nn.Module,
         objective: Any,
         transforms: Any = None,
-        optim: Callable[..., torch.optim.Optimizer] = adam,
+        optim: Callable[..., torch.optim.Optimizer] | str = adam,
         device: torch.device | str | None = None,
         grad_tfms: Any = None,
         mean: float | Sequence[float] | None = None,
@@ -90,10 +90,11 @@ class OptVis:
         self.input = replace(own, device=own.device if device is None else usable_device(device))
         self.settings = Settings(
             objective=as_objective(objective).located(lambda layer: find_layer(network, layer)),
-            transforms=transforms, optim=optim, grad_tfms=grad_tfms, mean=mean, std=std,  # type: ignore[arg-type]
+            transforms=transforms, optim=as_optimiser(optim), grad_tfms=grad_tfms, mean=mean, std=std,  # type: ignore[arg-type]
             extra_inputs=extra_inputs, channel_axis=channel_axis, channel_noise=channel_noise,  # type: ignore[arg-type]
             names=names, relu_softness=relu_softness,  # type: ignore[arg-type]
         )  # fmt: skip
+        self.settings.objective.check_names(lambda layer: known_names(network, layer, self.settings.names))
         self._prepared: list[Prepared] = []  # those that no call uses at present
 
     @classmethod

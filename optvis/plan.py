@@ -48,6 +48,7 @@ class Plan:
         network_size = probe.network_size(settings.seen_size(size)) if settings.layers else None
         probed = prepared.probed(network_size or settings.seen_size(size))
         settings.objective.bound(probed.layers, probed.layers)  # raises if the layer has no such channel or position
+        settings = replace(settings, objective=settings.objective.counted(probed.layers))
         stages = settings.stages or default_stages(
             size,
             keeps_size=network_size is not None or (param is not None and param.holds_picture),

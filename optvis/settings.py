@@ -19,6 +19,7 @@ from .checks import (
     as_number,
     as_size,
     as_whole,
+    choice,
     is_list,
     shown,
 )
@@ -172,6 +173,19 @@ class Settings:
         return self.stages[-1].size if self.stages else self.size or given.default_size
 
 
+def as_optimiser(value: Any) -> Callable[..., torch.optim.Optimizer]:
+    """An optimiser's class from itself or from its name, in any case; ``"adam"`` is ``adam``.
+
+    Raises:
+        ValueError: an unknown name; the message has the nearest.
+        TypeError: neither a class, a function nor a name.
+    """
+    if not isinstance(value, str):
+        return as_function("optim", value, "an optimiser's class, such as torch.optim.AdamW, or its name")
+    known = {name.lower(): kind for name, kind in _OPTIMISERS.items() if kind is not torch.optim.Adam}
+    return known[choice("optimiser", value.lower(), known)]
+
+
 def _several(value: Any) -> tuple[Any, ...]:
     """A tuple from one thing, several, or ``None`` for none."""
     return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
@@ -182,7 +196,6 @@ _seed = partial(as_whole, "seed", low=0, high=2**62)
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "objective": lambda _, value: as_kind(value, Objective, "an objective is one such as Channel('features/18', 12)"),
     "transforms": lambda _, value: standard() if value is None else Compose(_several(value)),
-    "optim": lambda name, value: as_function(name, value, "an optimiser's class, such as torch.optim.Adam"),
     "grad_tfms": lambda name, value: tuple(
         as_function(name, one, "functions from a gradient to a gradient") for one in _several(value)
     ),
@@ -205,6 +218,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 _OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": adam,
-    **{name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)},
+    **{name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type) and name != "Optimizer"},
 }
 """Those that a file can hold."""

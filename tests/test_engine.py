@@ -27,6 +27,7 @@ from optvis import (
     TotalVariation,
     Visualisation,
 )
+from optvis.settings import adam
 
 COARSE_TO_FINE = [(16, 5), (32, 3)]
 
@@ -166,6 +167,24 @@ def test_every_optimiser_climbs(network: Tiny, optim: Any, lr: float) -> None:
     start = OptVis(network, "second:1").vis(ImageParam(16), [(16, 1)], lr=0.0).scores
     result = OptVis(network, "second:1", optim=optim).vis(ImageParam(16), [(16, 5)], lr=lr, transform=False)
     assert (result.scores > start + 0.005).all() and len(result.history) == 5
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("SGD", torch.optim.SGD), ("Adam", adam)])
+def test_an_optimiser_by_its_name_in_any_case(network: Tiny, name: str, kind: Any) -> None:
+    named = OptVis(network, "second:1", optim=name)
+    assert named.settings.optim is kind
+    assert same(named.vis(16, steps=2), OptVis(network, "second:1", optim=kind).vis(16, steps=2))
+
+
+def test_a_negative_channel_is_shown_as_the_one_that_it_means(network: Tiny) -> None:
+    drawn, meant = OptVis(network, "second:-1").vis(16, steps=2), OptVis(network, "second:7").vis(16, steps=2)
+    assert same(drawn, meant) and drawn.settings["objective"] == "Channel('second', 7)"
+    assert drawn.settings["plan"]["objective"] == meant.settings["plan"]["objective"]
+    assert OptVis(network, ["second:-1"]).vis(16, steps=1).labels == ("Channel('second', 7)",)
+    assert OptVis(network, Channel("second", [-1, 0])).vis(16, steps=1).labels == ("second:7", "second:0")
+    assert OptVis(network, Layer("first") - Neuron("second", -3)).vis(16, steps=1).settings["objective"] == (
+        "Layer('first') - Neuron('second', 5)"
+    )
 
 
 def test_an_optimiser_without_weight_decay_says_so(network: Tiny) -> None:
