@@ -142,7 +142,7 @@ class OptVis:
         *,
         steps: int | None = None,
         transform: bool = True,
-        lr: float = 0.1,
+        lr: float | None = None,
         wd: float = 0.0,
         verbose: bool | str = True,
         seed: int | Sequence[int] = 0,
@@ -167,7 +167,8 @@ class OptVis:
                 ``stages``, the default stages are stretched to it.
             steps: the number of steps, as a ``thresh`` of one number.
             transform: False for no transforms, no channel noise and exact ReLU gradients.
-            lr: learning rate (the CPPN uses an eightieth of it).
+            lr: learning rate (the CPPN uses an eightieth of it); by default 0.1, or what suits ``optim``
+                (``optvis.settings.RATES``).
             wd: weight decay.
             verbose: show a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
             seed: of everything random; the global random state is neither used nor changed. A list has one for each

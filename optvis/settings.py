@@ -44,6 +44,15 @@ def adam(parameters: Iterable[torch.Tensor], lr: float, weight_decay: float = 0.
     return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.99), weight_decay=weight_decay)
 
 
+RATES: dict[Any, float] = {
+    torch.optim.Adadelta: 100.0,
+    torch.optim.Adagrad: 0.3,
+    torch.optim.RMSprop: 0.03,
+    torch.optim.SGD: 0.3,
+}
+"""Default learning rates other than 0.1, found empirically on classes of EfficientNet-Lite0 and SqueezeNet."""
+
+
 SOFTNESS = 0.8
 """The default softness of ReLU gradients, found empirically."""
 
@@ -68,7 +77,7 @@ class Settings:
     stages: tuple[Stage, ...] | None = None
     thresh: tuple[int, ...] | None = None
     transform: bool = True
-    lr: float = 0.1
+    lr: float | None = None
     wd: float = 0.0
     seed: int | tuple[int, ...] = 0
     precision: str = "auto"
@@ -137,6 +146,11 @@ class Settings:
         param = None if self.img_param is None else self.img_param.take(pictures)
         seed = tuple(self.seed[i] for i in pictures) if isinstance(self.seed, tuple) else self.seed
         return replace(self, objective=self.objective.take(pictures), img_param=param, seed=seed)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate: the given one, or the optimiser's default."""
+        return RATES.get(self.optim, 0.1) if self.lr is None else self.lr
 
     @property
     def leave(self) -> Until | None:

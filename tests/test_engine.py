@@ -176,6 +176,40 @@ def test_an_optimiser_by_its_name_in_any_case(network: Tiny, name: str, kind: An
     assert same(named.vis(16, steps=2), OptVis(network, "second:1", optim=kind).vis(16, steps=2))
 
 
+@pytest.mark.parametrize(("optim", "lr", "used"), [("adam", None, 0.1), ("sgd", None, 0.3), ("sgd", 0.1, 0.1)])
+def test_every_optimiser_has_its_own_default_rate(network: Tiny, optim: str, lr: float | None, used: float) -> None:
+    result = OptVis(network, "second:1", optim=optim).vis(16, steps=1, lr=lr)
+    assert result.settings["lr"] == result.settings["plan"]["lr"] == used
+
+
+def test_a_cppn_has_enough_steps_by_default(network: Tiny) -> None:
+    steps = [count for _, count in OptVis(network, "second:1").vis(CPPNParam(48)).settings["stages"]]
+    assert sum(steps) == CPPNParam.least_steps
+    assert len(OptVis(network, "second:1").vis(CPPNParam(48), steps=3).history) == 3
+
+
+@pytest.mark.parametrize(
+    ("lr", "message"),
+    [
+        (1e-9, "2 of 2 pictures are almost flat after 32 steps of SGD with lr=1e-09: give another lr="),
+        (
+            1e9,
+            r"2 of 2 pictures are almost only black and white after 32 steps of SGD with lr=1e\+09: give another lr=",
+        ),
+    ],
+)
+def test_a_rate_that_shows_nothing_is_said(network: Tiny, lr: float, message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        OptVis.from_layer(network, "second", [1, 2], optim="sgd").vis(16, steps=32, lr=lr)
+
+
+def test_a_cppn_with_too_few_steps_is_said(network: Tiny) -> None:
+    with pytest.warns(
+        UserWarning, match="1 of 1 pictures are almost flat after 32 steps of adam .* at least 384 steps"
+    ):
+        OptVis(network, "second:1").vis(CPPNParam(16), steps=32, lr=1e-6)
+
+
 def test_a_negative_channel_is_shown_as_the_one_that_it_means(network: Tiny) -> None:
     drawn, meant = OptVis(network, "second:-1").vis(16, steps=2), OptVis(network, "second:7").vis(16, steps=2)
     assert same(drawn, meant) and drawn.settings["objective"] == "Channel('second', 7)"
