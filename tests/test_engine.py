@@ -192,10 +192,7 @@ def test_a_cppn_has_enough_steps_by_default(network: Tiny) -> None:
     ("lr", "message"),
     [
         (1e-9, "2 of 2 pictures are almost flat after 32 steps of SGD with lr=1e-09: give another lr="),
-        (
-            1e9,
-            r"2 of 2 pictures are almost only black and white after 32 steps of SGD with lr=1e\+09: give another lr=",
-        ),
+        (1e5, "1 of 2 pictures are almost only black and white after 32 steps of SGD with lr=100000: give another"),
     ],
 )
 def test_a_rate_that_shows_nothing_is_said(network: Tiny, lr: float, message: str) -> None:
