@@ -28,6 +28,7 @@ from optvis import (
     Visualisation,
 )
 from optvis.settings import adam
+from optvis.stages import work
 
 COARSE_TO_FINE = [(16, 5), (32, 3)]
 
@@ -295,7 +296,24 @@ def test_silent_or_a_bar(optvis: OptVis, capfd: pytest.CaptureFixture[str]) -> N
         assert capfd.readouterr() == ("", "")
     optvis.vis(ImageParam(16), thresh=2, verbose="always")
     out, err = capfd.readouterr()
-    assert not out and "2/2" in err and "Channel('second', 1)" in err
+    assert not out and "step 2/2, score" in err and "100%" in err and "Channel('second', 1)" in err
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_bar_counts_pixels_so_that_its_time_left_is_right(network: Tiny, batch: int) -> None:
+    loop = OptVis.from_layer(network, "second", range(5))._begin(None, stages=[(16, 3), (40, 2)], batch=batch)
+    done = [work(turn.size, len(turn.scores)) for turn in loop.climb()]
+    assert sum(done) == loop.work and len(done) == loop.steps
+    assert max(done) - min(done) >= 40**2 - 16**2
+
+
+def test_the_bar_says_that_a_step_is_compiled(
+    network: Tiny, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, inputs, options: graph)
+    OptVis(network, "second:1").vis(16, steps=20, compile=True, verbose="always")
+    out, err = capfd.readouterr()
+    assert not out and "compiling the step for 16 × 16 px" in err and "step 20/20" in err
 
 
 # Beginning with what is given, and going on
