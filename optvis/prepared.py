@@ -113,6 +113,7 @@ def known_names(network: nn.Module, layer: str, given: Sequence[str] | None) -> 
 
     ``given`` are names of the network's outputs that take precedence over its own.
     """
+    network = unwrap(network)
     if given is None and isinstance(getattr(network, "output_names", None), Mapping):
         return named_outputs(network).get(layer)
     if layer == "":

@@ -216,6 +216,14 @@ def test_it_is_told_before_the_first_step(name: str, network: Demanding) -> None
     assert not called and snapshot(network) == before and torch.equal(torch.get_rng_state(), state)
 
 
+def test_names_of_a_wrapped_network_are_known_before_it_runs(network: Demanding) -> None:
+    network.output_names = {"head": FISH}  # type: ignore[assignment]
+    for wrapped in (network, nn.DataParallel(network)):
+        OptVis(wrapped, "head:carp")
+        with pytest.raises(ValueError, match="layer 'head' has no channel named 'crap': did you mean 'carp'"):
+            OptVis(wrapped, "head:crap")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["second.weight", "first.bias"])
 def test_weights_that_are_no_numbers(name: str, value: float, network: Demanding) -> None:
