@@ -126,7 +126,7 @@ def test_a_collage_of_names_with_line_breaks(network: Tiny, tmp_path: Path) -> N
 
 def test_a_name_of_several_channels_is_refused(network: Tiny) -> None:
     network.output_names = {"head": ["crane", "crane", "a", "b", "c"]}
-    with pytest.raises(ValueError, match="several channels named 'crane': give a number, 0 or 1"):
+    with pytest.raises(ValueError, match="several channels or classes are named 'crane': give a number, 0 or 1"):
         OptVis(network, "head:crane").vis(16, thresh=1)
 
 
