@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -31,17 +33,48 @@ def notebook_display() -> Any:
     return display
 
 
-def progress_bar(total: int, verbose: bool | str, description: str) -> Any:
-    """A progress bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never."""
+def progress_bar(total: int, verbose: bool | str, description: str, **options: Any) -> Any:
+    """A progress bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never; ``options`` of tqdm."""
     if not isinstance(verbose, (bool, int, str)) or verbose not in (True, False, "always"):
         raise ValueError(f"verbose={shown(verbose)}: choose True, False or 'always'")
     # With ``None``, tqdm shows a bar only in a terminal.
     disabled = None if "ipykernel" not in sys.modules and verbose is True else not verbose
-    return tqdm(total=total, disable=disabled, desc=description[:40])
+    return tqdm(total=total, disable=disabled, desc=description[:40], **options)
 
 
-def advance(bar: Any, scores: Tensor) -> None:
-    """Advance the bar by one; scores are read, which waits for the device, only when the bar is redrawn."""
-    if not bar.disable and time.time() - bar.last_print_t >= bar.mininterval:
-        bar.set_postfix_str(f"score {scores.mean().item():.4g}", refresh=False)
-    bar.update()
+class RunBar:
+    """The bar of a run. Its length is the work of the steps rather than their number, so that the time left is right.
+
+    Args:
+        work: of the whole run, as ``stages.work`` measures it.
+        steps: number of steps of the run.
+        verbose: as for ``progress_bar``.
+        description: what is drawn.
+    """
+
+    def __init__(self, work: int, steps: int, verbose: bool | str, description: str) -> None:
+        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self.bar = progress_bar(work, verbose, description, bar_format=form)
+        self.step, self.steps = 0, steps
+
+    def __enter__(self) -> RunBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def advance(self, work: int, scores: Tensor) -> None:
+        """Advance by a step; scores are read, which waits for the device, only when the bar is redrawn."""
+        bar, self.step = self.bar, self.step + 1
+        if not bar.disable and (time.time() - bar.last_print_t >= bar.mininterval or self.step == self.steps):
+            bar.set_postfix_str(f"step {self.step}/{self.steps}, score {scores.mean().item():.4g}", refresh=False)
+        bar.update(work)
+
+    @contextmanager
+    def busy(self, doing: str) -> Iterator[None]:
+        """Within the block the bar says what is done instead of steps; its time does not count for the time left."""
+        if not self.bar.disable:
+            self.bar.set_postfix_str(doing)
+        yield
+        if not self.bar.disable:
+            self.bar.unpause()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import Size, as_count, as_function, whole
-from .display import advance, progress_bar
+from .display import RunBar
 from .interrupts import Interrupt, interruptible, postponed
 from .network import LayerShape, NetworkInput, find_layer, isolated, out_of_memory, soft_relu
 from .network.channel_noise import random_noise
@@ -22,16 +22,18 @@ from .objectives import Class, DeepDream, LayerObjective, Objective, as_objectiv
 from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .plan import Plan
-from .prepared import Prepared
+from .prepared import Prepared, known_names
 from .rng import Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
 from .scoring import ScoreFunction
-from .settings import SOFTNESS, Settings, adam
+from .settings import SOFTNESS, Settings, adam, as_optimiser
+from .stages import work
 from .tiles import in_tiles, tile_size
 from .visualisation import Visualisation
 
 Callback = Callable[[int, Visualisation], Any]
+Busy = Callable[[str], AbstractContextManager[Any]]
 
 
 class OptVis:
@@ -46,7 +48,7 @@ class OptVis:
         objective: an ``Objective``, a string (``"features/18:12"``), or a list of these, one picture for each.
         transforms: random augmentations, a callable or a list; ``None`` for the default (``transforms.standard``).
         optim: the optimiser, called with parameters, ``lr=`` and ``weight_decay=``: a class such as
-            ``torch.optim.AdamW``, or by default ``adam``.
+            ``torch.optim.AdamW``, or its name in any case; by default ``"adam"``, which has betas of 0.5 and 0.99.
         device: where to run; by default the network's device. On another device a copy of the weights is used.
         grad_tfms: a callable or a list, applied to the gradient of each parameter after each backward pass.
         mean: per channel; by default the network's own, or what is assumed (see ``NetworkInput.of``).
@@ -71,7 +73,7 @@ class OptVis:
         network: nn.Module,
         objective: Any,
         transforms: Any = None,
-        optim: Callable[..., torch.optim.Optimizer] = adam,
+        optim: Callable[..., torch.optim.Optimizer] | str = adam,
         device: torch.device | str | None = None,
         grad_tfms: Any = None,
         mean: float | Sequence[float] | None = None,
@@ -90,10 +92,11 @@ class OptVis:
         self.input = replace(own, device=own.device if device is None else usable_device(device))
         self.settings = Settings(
             objective=as_objective(objective).located(lambda layer: find_layer(network, layer)),
-            transforms=transforms, optim=optim, grad_tfms=grad_tfms, mean=mean, std=std,  # type: ignore[arg-type]
+            transforms=transforms, optim=as_optimiser(optim), grad_tfms=grad_tfms, mean=mean, std=std,  # type: ignore[arg-type]
             extra_inputs=extra_inputs, channel_axis=channel_axis, channel_noise=channel_noise,  # type: ignore[arg-type]
             names=names, relu_softness=relu_softness,  # type: ignore[arg-type]
         )  # fmt: skip
+        self.settings.objective.check_names(lambda layer: known_names(network, layer, self.settings.names))
         self._prepared: list[Prepared] = []  # those that no call uses at present
 
     @classmethod
@@ -141,7 +144,7 @@ class OptVis:
         *,
         steps: int | None = None,
         transform: bool = True,
-        lr: float = 0.1,
+        lr: float | None = None,
         wd: float = 0.0,
         verbose: bool | str = True,
         seed: int | Sequence[int] = 0,
@@ -166,7 +169,8 @@ class OptVis:
                 ``stages``, the default stages are stretched to it.
             steps: the number of steps, as a ``thresh`` of one number.
             transform: False for no transforms, no channel noise and exact ReLU gradients.
-            lr: learning rate (the CPPN uses an eightieth of it).
+            lr: learning rate (the CPPN uses an eightieth of it); by default 0.1, or what suits ``optim``
+                (``optvis.settings.RATES``).
             wd: weight decay.
             verbose: show a bar with the score in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never.
             seed: of everything random; the global random state is neither used nor changed. A list has one for each
@@ -200,7 +204,7 @@ class OptVis:
             )  # fmt: skip
             if interrupt.requested:
                 raise KeyboardInterrupt
-            with progress_bar(loop.turns, verbose, repr(self.objective)) as bar:
+            with RunBar(loop.work, loop.steps, verbose, repr(self.objective)) as bar:
                 groups = _drawn(loop, interrupt, bar, callback)
             result = loop.result(groups, interrupt.requested)
             self._prepared.append(loop.prepared)
@@ -277,18 +281,32 @@ class Loop(Run):
         return cls(plan, prepared, ready, scheduler)
 
     @property
-    def turns(self) -> int:
-        """Number of steps of the loop if no picture leaves early."""
-        return sum(stage.steps for stage in self.plan.stages) * math.ceil(self.plan.settings.count / self.plan.slots)
+    def batches(self) -> list[int]:
+        """The numbers of pictures that are in the network at once, one batch after another."""
+        count, slots = self.plan.settings.count, self.plan.slots
+        return [min(slots, count - first) for first in range(0, count, slots)]
 
-    def climb(self) -> Iterator[Turn]:
-        """The loop: image, transforms, network, objective, gradient ascent; yields the pictures that took a step."""
+    @property
+    def steps(self) -> int:
+        """Number of steps of the loop if no picture leaves early."""
+        return sum(stage.steps for stage in self.plan.stages) * len(self.batches)
+
+    @property
+    def work(self) -> int:
+        """The time that these steps take, as ``stages.work`` measures it."""
+        return sum(stage.steps * work(stage.size, count) for stage in self.plan.stages for count in self.batches)
+
+    def climb(self, busy: Busy = nullcontext) -> Iterator[Turn]:
+        """The loop: image, transforms, network, objective, gradient ascent; yields the pictures that took a step.
+
+        ``busy`` is called with a text and returns a context in which other work than steps is done.
+        """
         plan, forward = self.plan, self.ready.forward
         turn: Turn | None = None
         while due := self._due():
             if turn is None or (turn.size, turn.groups) != due:
                 turn = self.turn(*due)  # other pictures, or the same ones at another size
-                wrapped = self._wrapped(turn)  # in tiles, or compiled, if the settings say so
+                wrapped = self._wrapped(turn, busy)  # in tiles, or compiled, if the settings say so
 
             def score(images: Tensor, rng: Rng) -> Tensor:
                 noise = random_noise(plan.channel_noise, turn.probed.weighted, rng, forward.dtype)
@@ -322,7 +340,7 @@ class Loop(Run):
         with isolated(self.device):  # pictures are made and grow outside the caller's inference mode and the like
             return self.scheduler.due()
 
-    def _wrapped(self, turn: Turn) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
+    def _wrapped(self, turn: Turn, busy: Busy) -> Callable[[ScoreFunction, Tensor], ScoreFunction]:
         settings, (height, width) = self.plan.settings, turn.size
         tile = settings.tile if settings.tile is not None and max(height, width) > settings.tile else None
         compiled: list[ScoreFunction] = []
@@ -331,19 +349,20 @@ class Loop(Run):
             if settings.compile and not turn.opens_relus:  # few steps open ReLUs, so these are not compiled
                 if not compiled:
                     rows, columns = (height, width) if tile is None else tile_size((height, width), tile)
-                    compiled.append(self.prepared.compiler(score, images[..., :rows, :columns], turn.rng))
+                    with busy(f"compiling the step for {rows} × {columns} px, which takes a minute or two"):
+                        compiled.append(self.prepared.compiler(score, images[..., :rows, :columns], turn.rng))
                 score = compiled[0]
             return score if tile is None else in_tiles(score, tile, shift=True)
 
         return wrap
 
 
-def _drawn(loop: Loop, interrupt: Interrupt, bar: Any, callback: Callback | None) -> Sequence[Group]:
+def _drawn(loop: Loop, interrupt: Interrupt, bar: RunBar, callback: Callback | None) -> Sequence[Group]:
     """Run a loop until its pictures are finished, the callback returns False or Ctrl-C asks for the end."""
     done: list[Group] = []
     try:
-        for turn in loop.climb():
-            advance(bar, turn.scores)
+        for turn in loop.climb(bar.busy):
+            bar.advance(work(turn.size, len(turn.scores)), turn.scores)
             goes_on = callback is None or callback(len(turn.groups[0].history), loop.state(turn))
             done += loop.scheduler.collect()
             if goes_on is False or interrupt.requested:

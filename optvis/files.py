@@ -57,6 +57,8 @@ def check_path(path: str | PathLike[str], endings: Sequence[str] = FORMATS) -> P
             raise PermissionError("no permission to write there")
         try:
             beside.touch(exist_ok=False)
+        except FileNotFoundError as error:  # as in /proc
+            raise OSError("no file can be created there") from error
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -26,6 +27,12 @@ MAX_PIXELS = 89_478_485
 
 GAP = 2
 """Pixels between the pictures of a grid."""
+NARROW = 128
+"""Below narrower pictures, labels have two lines and more space between them."""
+NARROW_LABEL, NARROW_GAP = 64, 8
+"""The least width of such a label, and the space between two of them, in pixels."""
+SCREEN, SCREEN_SHEET = 224, 960
+"""Smaller pictures are enlarged on a screen, as long as the grid's longer side does not exceed the second number."""
 
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -264,18 +271,29 @@ def grid(pictures: Sequence[Image.Image], columns: int | None = None, labels: Se
     sheet = Image.new(mode, grid_size(len(pictures), (height, width), columns, bool(labels))[::-1], "white")
     draw = ImageDraw.Draw(sheet)
     places = grid_places(len(pictures), (height, width), columns, bool(labels))
+    room = _cell((height, width), True)[1] - _gap(width, True)
     for i, (picture, (x, y)) in enumerate(zip(pictures, places, strict=True)):
         sheet.paste(picture, (x, y))
-        if i < len(labels):
-            text = _shortened(printable(labels[i]), width, draw, font)
-            draw.text((x + width / 2, y + height + line / 2), text, "black", font, anchor="mm")
+        texts = _in_lines(printable(labels[i]), room, _lines(width), draw, font) if i < len(labels) else ()
+        for row, text in enumerate(texts):
+            draw.text((x + width / 2, y + height + (row + 0.5) * line), text, "black", font, anchor="mm")
     return sheet
+
+
+def enlarged(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Small pictures of one size, magnified without smoothing to be seen on a screen; each pixel becomes a square."""
+    width, height = pictures[0].size
+    sheet = grid_size(len(pictures), (height, width))
+    factor = max(1, min(SCREEN // max(width, height), SCREEN_SHEET // max(sheet)))
+    size = (width * factor, height * factor)
+    return list(pictures) if factor == 1 else [one.resize(size, Image.Resampling.NEAREST) for one in pictures]
 
 
 def grid_places(count: int, size: Size, columns: int | None = None, labelled: bool = False) -> list[tuple[int, int]]:
     """The upper left corner (x, y) of each picture in a ``grid`` of ``count`` pictures of ``size`` (height, width)."""
     columns, (row, column) = _columns(count, columns), _cell(size, labelled)
-    return [(i % columns * column, i // columns * row) for i in range(count)]
+    left = (column - _gap(size[1], labelled) - size[1]) // 2
+    return [(left + i % columns * column, i // columns * row) for i in range(count)]
 
 
 def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool = False) -> Size:
@@ -283,12 +301,26 @@ def grid_size(count: int, size: Size, columns: int | None = None, labelled: bool
     if count == 1 and not labelled:
         return size
     columns, (row, column) = _columns(count, columns), _cell(size, labelled)
-    return math.ceil(count / columns) * row - GAP, columns * column - GAP
+    return math.ceil(count / columns) * row - GAP, columns * column - _gap(size[1], labelled)
 
 
 def _cell(size: Size, labelled: bool) -> Size:
     """(height, width) of a picture of ``size`` with its label and the gap."""
-    return size[0] + GAP + (_points(size[1]) * 3 // 2 if labelled else 0), size[1] + GAP
+    height, width = size
+    if not labelled:
+        return height + GAP, width + GAP
+    row = height + GAP + _lines(width) * (_points(width) * 3 // 2)
+    return row, (max(width, NARROW_LABEL) if width < NARROW else width) + _gap(width, labelled)
+
+
+def _gap(width: int, labelled: bool) -> int:
+    """Pixels between the pictures of a row."""
+    return NARROW_GAP if labelled and width < NARROW else GAP
+
+
+def _lines(width: int) -> int:
+    """The number of lines of the label of a picture."""
+    return 2 if width < NARROW else 1
 
 
 def _columns(count: int, columns: int | None) -> int:
@@ -304,11 +336,27 @@ def _points(width: int) -> int:
     return max(9, min(width // 10, 14))
 
 
+def _in_lines(text: str, width: int, lines: int, draw: ImageDraw.ImageDraw, font: Any) -> list[str]:
+    """A text in at most so many lines of ``width`` pixels, broken after a space or sign, or where nothing else fits."""
+    if lines == 1 or draw.textlength(text[: width + 1], font) <= width:
+        return [_shortened(text, width, draw, font)]
+    ends = [found.end() for found in re.finditer(r"[\s/:,._(-]+", text[: width + 1])]
+    fitting = [end for end in ends if draw.textlength(text[:end].rstrip(), font) <= width and text[end:]]
+    fitting = fitting or [n for n in range(1, min(width, len(text))) if draw.textlength(text[:n], font) <= width]
+    if not fitting:
+        return [_shortened(text, width, draw, font)]
+    return [text[: fitting[-1]].rstrip(), *_in_lines(text[fitting[-1] :], width, lines - 1, draw, font)]
+
+
 def _shortened(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:
-    """A text, shortened with an ellipsis if it is wider than ``width`` pixels."""
-    text = text[: width + 1]  # every character is wider than a pixel, and measuring long texts is slow
+    """A text, shortened with an ellipsis if it is wider than ``width`` pixels: an address keeps its channel's number.
+
+    Every character is wider than a pixel, and measuring long texts is slow.
+    """
+    numbered = re.search(r":\d{1,18}$", text) is not None
+    text = text[-width - 1 :] if numbered else text[: width + 1]
     while text and draw.textlength(text, font) > width:
-        text = text[:-2] + "…" if len(text) > 2 else ""
+        text = "" if len(text) <= 2 else "…" + text[2:] if numbered else text[:-2] + "…"
     return text
 
 

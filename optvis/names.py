@@ -28,7 +28,8 @@ def index_of(name: str, names: Sequence[str], what: str) -> int:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ValueError(f"several channels or classes are named {name!r}: give a number, {either(found)}")
+        more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+        raise ValueError(f"several channels or classes are named {name!r}: give a number, {either(found[:8])}{more}")
     alike = [i for i, one in enumerate(names) if _words(name) and _words(name) <= _words(one)]
     if alike:
         more = f" and {len(alike) - 8} more" if len(alike) > 8 else ""

@@ -51,6 +51,7 @@ class Plan:
             settings = replace(settings, size=size)
         probed = prepared.probed(network_size or settings.seen_size(size))
         settings.objective.bound(probed.layers, probed.layers)  # raises if the layer has no such channel or position
+        settings = replace(settings, objective=settings.objective.counted(probed.layers), lr=settings.rate)
         stages = settings.stages or default_stages(
             size,
             keeps_size=network_size is not None or (param is not None and param.holds_picture),
@@ -61,6 +62,8 @@ class Plan:
                 network_size = probe.network_size(settings.seen_size(stage.size))
         if settings.thresh:
             stages = (cut if settings.stages else stretch)(stages, settings.thresh[-1])
+        elif not settings.stages and param is not None and not param.holds_picture:
+            stages = stretch(stages, max(param.least_steps, sum(stage.steps for stage in stages)))
         settings, noise = _within_reach(settings, probed), 0.0
         # The noise of all layers adds up to the same amount. Found empirically.
         default_noise = min(0.1, 0.6 / math.sqrt(max(len(probed.weighted), 1)))
@@ -91,7 +94,7 @@ class Plan:
     def optimiser(self, param: Param) -> torch.optim.Optimizer:
         """A new optimiser for a parameterisation; raises ``ValueError`` if ``wd`` is given but has no effect."""
         settings = self.settings
-        options = {"lr": settings.lr * param.lr_scale, "weight_decay": settings.wd}
+        options = {"lr": settings.rate * param.lr_scale, "weight_decay": settings.wd}
         if "weight_decay" not in inspect.signature(settings.optim).parameters:  # LBFGS
             if settings.wd:
                 raise ValueError(f"wd={settings.wd}: {_name(settings.optim)} has no weight decay")

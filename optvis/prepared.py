@@ -15,7 +15,9 @@ from torch.nn.parameter import is_lazy
 from .checks import Size
 from .compiled import Compiler
 from .network import Extra, Forward, NetworkInput, Probe, Probed, fast_first_conv, shadow, unwrap, working_copy
-from .network.inputs import name_outputs
+from .network.addresses import module_at
+from .network.imagenet import outputs_of
+from .network.inputs import channel_names, name_outputs, named_outputs
 from .network.overrides import Overrides
 from .network.precision import choose_precision
 from .network.shadow import hooks_of, scripted_parts
@@ -104,6 +106,23 @@ class Prepared:
         copy = working_copy(self.shadow, self.layers, look, given.device, precision)
         # What is computed again on the way back is out of reach of overrides, and has to be the same.
         return Ready(forward(*copy), Overrides({}) if probed.checkpointed else fast_first_conv(copy[0]))
+
+
+def known_names(network: nn.Module, layer: str, given: Sequence[str] | None) -> Sequence[str] | None:
+    """The names of a layer's channels as far as they are known before the network runs, else ``None``.
+
+    ``given`` are names of the network's outputs that take precedence over its own.
+    """
+    network = unwrap(network)
+    if given is None and isinstance(getattr(network, "output_names", None), Mapping):
+        return named_outputs(network).get(layer)
+    if layer == "":
+        return channel_names(network, "", outputs_of(network) or 0) if given is None else given
+    module = module_at(network, layer)
+    count = getattr(module, "out_features", None) or getattr(module, "out_channels", None) or 0
+    if given is None:
+        return channel_names(network, layer, count)
+    return given if len(given) == count else None
 
 
 def state_of(network: nn.Module) -> State:

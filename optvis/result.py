@@ -31,6 +31,10 @@ class Result(ABC):
     def sheet(self, **how: Any) -> Image.Image:
         """All pictures in one."""
 
+    def on_screen(self) -> Image.Image:
+        """All pictures in one, as a notebook shows them."""
+        return self.sheet()
+
     @abstractmethod
     def encoded(self, ending: str) -> bytes:
         """The content of a file with an ending that is not one of ``PICTURES``."""
@@ -64,7 +68,7 @@ class Result(ABC):
     def _repr_png_(self) -> bytes | None:
         data = io.BytesIO()
         try:
-            self.sheet().save(data, "PNG")
+            self.on_screen().save(data, "PNG")
         except ImportError:  # no matplotlib; a notebook then prints the repr
             return None
         return data.getvalue()

@@ -18,10 +18,15 @@ from .plan import Plan
 from .prepared import Prepared, Ready
 from .rng import Rng
 from .scheduler import CHECK, Group, Scheduler, Turn, joined, silent_pictures
+from .settings import adam
 from .tiles import in_tiles
 from .transforms import Compose
 from .visualisation import Visualisation
 
+ENOUGH = 32
+"""The number of steps after which a picture should have contrast."""
+FLAT, HARSH = 0.01, 0.46
+"""Standard deviations of pixels below and above which a picture shows nothing. It is 0.5 in black and white."""
 UNSEEN = 2**33
 """Seed of the transforms under which pictures are scored for ``until``; no step uses it."""
 
@@ -94,6 +99,8 @@ class Run:
                 "(img_param=ImageFile(path))",
                 stacklevel=3,
             )
+        if not interrupted:
+            self._warn_of_contrast(param, len(history))
         if self.plan.settings.compile and self.prepared.compiler.failure:
             warnings.warn(f"compile=True: {self.prepared.compiler.failure}: the step ran uncompiled", stacklevel=3)
         param.holds_picture = True
@@ -120,6 +127,27 @@ class Run:
             scores.append(turn.scores)
             silent += [own[i] for i in silent_pictures(part)]
         return torch.cat(scores).detach().float().cpu(), silent
+
+    def _warn_of_contrast(self, param: Param, steps: int) -> None:
+        """Warn if an optimiser or a parameterisation left pictures almost flat, or drove them to black and white."""
+        settings = self.plan.settings
+        start = settings.img_param
+        few = steps < param.least_steps
+        if steps < ENOUGH or (settings.optim is adam and not few) or (start is not None and start.holds_picture):
+            return
+        with isolated(self.device), torch.no_grad():
+            contrast = param().float().clamp(0, 1).std((2, 3)).mean(1)
+        flat, harsh = int((contrast < FLAT).sum()), int((contrast > HARSH).sum())
+        if not flat and not harsh:
+            return
+        look = (
+            f"{flat} of {len(contrast)} pictures are almost flat"
+            if flat
+            else (f"{harsh} of {len(contrast)} pictures are almost only black and white")
+        )
+        name = getattr(settings.optim, "__name__", repr(settings.optim))
+        advice = f"give at least {param.least_steps} steps" if few else "give another lr=, or leave optim= out"
+        warnings.warn(f"{look} after {steps} steps of {name} with lr={settings.lr:g}: {advice}", stacklevel=4)
 
     def _about(self, pictures: Sequence[int], steps: int) -> dict[str, Any]:
         return self.plan.describe(self.prepared, self.ready.forward.dtype, pictures, steps)

@@ -19,6 +19,7 @@ from .checks import (
     as_number,
     as_size,
     as_whole,
+    choice,
     is_list,
     shown,
 )
@@ -41,6 +42,15 @@ def adam(parameters: Iterable[torch.Tensor], lr: float, weight_decay: float = 0.
     networks recognise more pictures made in few steps than with torch's default betas of 0.9 and 0.999.
     """
     return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.99), weight_decay=weight_decay)
+
+
+RATES: dict[Any, float] = {
+    torch.optim.Adadelta: 100.0,
+    torch.optim.Adagrad: 0.3,
+    torch.optim.RMSprop: 0.03,
+    torch.optim.SGD: 0.3,
+}
+"""Default learning rates other than 0.1, found empirically on classes of EfficientNet-Lite0 and SqueezeNet."""
 
 
 SOFTNESS = 0.8
@@ -67,7 +77,7 @@ class Settings:
     stages: tuple[Stage, ...] | None = None
     thresh: tuple[int, ...] | None = None
     transform: bool = True
-    lr: float = 0.1
+    lr: float | None = None
     wd: float = 0.0
     seed: int | tuple[int, ...] = 0
     precision: str = "auto"
@@ -138,6 +148,11 @@ class Settings:
         return replace(self, objective=self.objective.take(pictures), img_param=param, seed=seed)
 
     @property
+    def rate(self) -> float:
+        """The learning rate: the given one, or the optimiser's default."""
+        return RATES.get(self.optim, 0.1) if self.lr is None else self.lr
+
+    @property
     def leave(self) -> Until | None:
         """The function that lets a picture leave a stage early; ``None`` for never."""
         return plateau if self.until == "plateau" else self.until
@@ -172,6 +187,19 @@ class Settings:
         return self.stages[-1].size if self.stages else self.size or given.default_size
 
 
+def as_optimiser(value: Any) -> Callable[..., torch.optim.Optimizer]:
+    """An optimiser's class from itself or from its name, in any case; ``"adam"`` is ``adam``.
+
+    Raises:
+        ValueError: an unknown name; the message has the nearest.
+        TypeError: neither a class, a function nor a name.
+    """
+    if not isinstance(value, str):
+        return as_function("optim", value, "an optimiser's class, such as torch.optim.AdamW, or its name")
+    known = {name.lower(): kind for name, kind in _OPTIMISERS.items() if kind is not torch.optim.Adam}
+    return known[choice("optimiser", value.lower(), known)]
+
+
 def _several(value: Any) -> tuple[Any, ...]:
     """A tuple from one thing, several, or ``None`` for none."""
     return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
@@ -182,7 +210,6 @@ _seed = partial(as_whole, "seed", low=0, high=2**62)
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "objective": lambda _, value: as_kind(value, Objective, "an objective is one such as Channel('features/18', 12)"),
     "transforms": lambda _, value: standard() if value is None else Compose(_several(value)),
-    "optim": lambda name, value: as_function(name, value, "an optimiser's class, such as torch.optim.Adam"),
     "grad_tfms": lambda name, value: tuple(
         as_function(name, one, "functions from a gradient to a gradient") for one in _several(value)
     ),
@@ -205,6 +232,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 _OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": adam,
-    **{name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)},
+    **{name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type) and name != "Optimizer"},
 }
 """Those that a file can hold."""

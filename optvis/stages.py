@@ -15,6 +15,10 @@ LEAST = 48
 """The smallest side of a coarse stage: networks for smaller pictures were trained at their own size."""
 
 
+STEP_PIXELS = 128**2
+"""The number of pixels that take as long as the part of a step that does not depend on size. Measured on a CPU."""
+
+
 class Stage(NamedTuple):
     """A number of ``steps`` at ``size`` (height, width) in pixels."""
 
@@ -53,6 +57,11 @@ def default_stages(size: Size, keeps_size: bool, works_at: Callable[[Size], bool
 def _steps(number: int, size: Size) -> int:
     """A number of steps, multiplied by up to 3 for sizes below 112 px, at which steps are cheap."""
     return round(number * min(max(1, 112 / max(size)), 3))
+
+
+def work(size: Size, pictures: int) -> int:
+    """A measure of the time that a step of some pictures takes, in pixels."""
+    return STEP_PIXELS + pictures * size[0] * size[1]
 
 
 def plan_stages(stages: Iterable[Any]) -> tuple[Stage, ...]:

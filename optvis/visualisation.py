@@ -18,7 +18,7 @@ from torch import Tensor
 from .checks import as_list
 from .display import has_screen, notebook_display
 from .files import FORMATS, check_picture_size
-from .images import grid, grid_places, read_image, to_pil
+from .images import enlarged, grid, grid_places, grid_size, read_image, to_pil
 from .network import isolated
 from .params import PixelParam
 from .result import Result, read_facts, read_settings, read_tensors
@@ -108,12 +108,15 @@ class Visualisation(Result):
         return grid(self.to_pil(), columns, labels)
 
     def show(self) -> None:
-        """Show the pictures in a notebook or in the system's viewer; without a screen, print a hint."""
+        """Show the pictures in a notebook or in the system's viewer; without a screen, print a hint.
+
+        Small pictures are enlarged by a whole number, without smoothing; ``save`` and ``grid`` keep their size.
+        """
         display = notebook_display()
         if display is not None:
-            display(self.grid())
+            display(self.on_screen())
         elif has_screen():
-            self.grid().show()
+            self.on_screen().show()
         else:
             print("no screen to show pictures on: use .save('picture.png')")
 
@@ -132,6 +135,10 @@ class Visualisation(Result):
     def sheet(self, **how: Any) -> Image.Image:
         """All pictures in one, as ``grid`` draws them by default."""
         return self.grid(**how)
+
+    def on_screen(self) -> Image.Image:
+        """The grid as it is shown, with small pictures enlarged."""
+        return grid(enlarged(self.to_pil()), labels=self.labels if len(self) > 1 else ())
 
     def encoded(self, ending: str) -> bytes:
         """The content of a ``.npy`` or ``.gif`` file."""
@@ -166,7 +173,10 @@ class Visualisation(Result):
             count, channels, height, width = (int(n) for n in facts["shape"])
             sheet = read_image(path)[0]
             across = width if channels in (1, 3) else width * channels
-            places = grid_places(count, (height, across), None, count > 1 and bool(settings.get("labels")))
+            labelled = count > 1 and bool(settings.get("labels"))
+            if tuple(sheet.shape[-2:]) != grid_size(count, (height, across), None, labelled):
+                raise ValueError(f"it has not the size of {count} pictures")
+            places = grid_places(count, (height, across), None, labelled)
             pictures = [sheet[:, y : y + height, x : x + across] for x, y in places]
             if channels not in (1, 3):
                 pictures = [one.mean(0).reshape(height, channels, width).movedim(1, 0) for one in pictures]

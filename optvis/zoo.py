@@ -167,8 +167,8 @@ def _reason(error: Exception) -> str:
         if found is None:
             return "it is damaged, or no file of torch.save"
         return (
-            f"it holds Python objects ({found[1]}) beside tensors. They are not unpickled, because that can run any "
-            "code; save network.state_dict() instead"
+            f"it holds Python objects ({found[1]}), as torch.save writes for a whole network, not weights alone. They "
+            "are not unpickled, because that can run any code; save network.state_dict() instead"
         )
     return printable(text.split("\n")[0]) or type(error).__name__
 

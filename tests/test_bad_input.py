@@ -11,7 +11,20 @@ import torch
 from small_networks import Tiny, seeded, snapshot
 from torch import Tensor, nn
 
-from optvis import Batch, Channel, Direction, ImageFile, ImageParam, Neuron, OptVis, TotalVariation, Visualisation
+from optvis import (
+    Batch,
+    Channel,
+    Class,
+    DeepDream,
+    Direction,
+    ImageFile,
+    ImageParam,
+    LayerObjective,
+    Neuron,
+    OptVis,
+    TotalVariation,
+    Visualisation,
+)
 from optvis.recipes import collage
 
 
@@ -45,6 +58,7 @@ def a_second_input(network: nn.Module, callback: Any) -> Any:
     return OptVis(network, "second", extra_inputs=(torch.ones(1, 8),)).vis(ImageParam(16), callback=callback)
 
 
+FISH = ["goldfish", "shark", "carp", "eel", "pike"]
 ONE_OUTPUT = seeded(nn.Conv2d, 3, 1, 3)
 
 BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
@@ -75,6 +89,36 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     "channel by a name that is not there": (
         draw("second:rings"), ValueError, "layer 'second' has no names for its channels: give a number from 0 to 7"
     ),
+    "a class by a name that is not there": (
+        lambda network, _: OptVis(network, Class("", "goldfsh"), names=FISH),
+        ValueError, r"the network has no class named 'goldfsh': did you mean 'goldfish'\?",
+    ),
+    "a channel of the last layer by a name that is not there, in a sum": (
+        lambda network, _: OptVis(network, "second" + Channel("head", ["carp", "goldfsh"]), names=FISH),
+        ValueError, r"layer 'head' has no channel named 'goldfsh': did you mean 'goldfish'\?",
+    ),
+    "a class of a layer that names a channel": (
+        lambda network, _: OptVis.from_class(network, 3, layer="head:1"),
+        ValueError, "'head:1' names channel 1, but a layer alone is needed: write 'head'",
+    ),
+    "a network in an objective": (
+        lambda network, _: LayerObjective(network, "second", 1),
+        TypeError, r"LayerObjective\(Demanding, 'second', \.\.\.\): an objective holds no network: write "
+        r"LayerObjective\('second', \.\.\.\) and give the network to OptVis\(network, objective\)",
+    ),
+    "a network in an objective, with the layer by name": (
+        lambda network, _: LayerObjective(network, layer="second", neuron=1), TypeError, "holds no network: write Layer"
+    ),
+    "a network in an objective, with the layer as a module": (
+        lambda network, _: Channel(network, network.second, 1), TypeError, r"write Channel\('second', \.\.\.\) and give"
+    ),
+    "a network in a dream": (
+        lambda network, _: DeepDream(network, "second"), TypeError, r"write DeepDream\('second', \.\.\.\) and give"
+    ),
+    "optimiser by a name that is not there": (
+        draw("second", {"optim": "adem"}), ValueError, "no optimiser 'adem': did you mean 'adam'"
+    ),
+    "no optimiser": (draw("second", {"optim": 3}), TypeError, "optim 3: give an optimiser's class, such as torch"),
     "two channels": (
         lambda network, _: OptVis.from_layer(network, "second:1", 2), ValueError, "names channel 1 and channel= says 2"
     ),
@@ -170,6 +214,14 @@ def test_it_is_told_before_the_first_step(name: str, network: Demanding) -> None
     with pytest.raises(kind, match=message):
         make(network, lambda step, _: called.append(step))
     assert not called and snapshot(network) == before and torch.equal(torch.get_rng_state(), state)
+
+
+def test_names_of_a_wrapped_network_are_known_before_it_runs(network: Demanding) -> None:
+    network.output_names = {"head": FISH}  # type: ignore[assignment]
+    for wrapped in (network, nn.DataParallel(network)):
+        OptVis(wrapped, "head:carp")
+        with pytest.raises(ValueError, match="layer 'head' has no channel named 'crap': did you mean 'carp'"):
+            OptVis(wrapped, "head:crap")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

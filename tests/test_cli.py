@@ -88,7 +88,7 @@ def test_collage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run(["collage", NET, "features/2", "-o", "c.png", "--channels", "0-2,7", "--steps", "2", "--batch", "3"]) == 0
     )
     assert "c.png: 4 pictures of 32 × 32 px" in capsys.readouterr().out
-    assert Image.open("c.png").width == 2 * 32 + 2
+    assert Image.open("c.png").width == 2 * 64 + 8, "small pictures have room for their labels"
     assert run(["collage", NET, "features/2", "-o", "c.npy", "--channels", "all", "--steps", "2", "--size", "16"]) == 0
     assert np.load("c.npy").shape == (8, 3, 16, 16)
 

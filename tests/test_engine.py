@@ -30,6 +30,8 @@ from optvis import (
     Visualisation,
 )
 from optvis.network.imagenet import outputs_of
+from optvis.settings import adam
+from optvis.stages import work
 
 COARSE_TO_FINE = [(16, 5), (32, 3)]
 
@@ -171,6 +173,55 @@ def test_every_optimiser_climbs(network: Tiny, optim: Any, lr: float) -> None:
     assert (result.scores > start + 0.005).all() and len(result.history) == 5
 
 
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("SGD", torch.optim.SGD), ("Adam", adam)])
+def test_an_optimiser_by_its_name_in_any_case(network: Tiny, name: str, kind: Any) -> None:
+    named = OptVis(network, "second:1", optim=name)
+    assert named.settings.optim is kind
+    assert same(named.vis(16, steps=2), OptVis(network, "second:1", optim=kind).vis(16, steps=2))
+
+
+@pytest.mark.parametrize(("optim", "lr", "used"), [("adam", None, 0.1), ("sgd", None, 0.3), ("sgd", 0.1, 0.1)])
+def test_every_optimiser_has_its_own_default_rate(network: Tiny, optim: str, lr: float | None, used: float) -> None:
+    result = OptVis(network, "second:1", optim=optim).vis(16, steps=1, lr=lr)
+    assert result.settings["lr"] == result.settings["plan"]["lr"] == used
+
+
+def test_a_cppn_has_enough_steps_by_default(network: Tiny) -> None:
+    steps = [count for _, count in OptVis(network, "second:1").vis(CPPNParam(48)).settings["stages"]]
+    assert sum(steps) == CPPNParam.least_steps
+    assert len(OptVis(network, "second:1").vis(CPPNParam(48), steps=3).history) == 3
+
+
+@pytest.mark.parametrize(
+    ("lr", "message"),
+    [
+        (1e-9, "2 of 2 pictures are almost flat after 32 steps of SGD with lr=1e-09: give another lr="),
+        (1e5, "1 of 2 pictures are almost only black and white after 32 steps of SGD with lr=100000: give another"),
+    ],
+)
+def test_a_rate_that_shows_nothing_is_said(network: Tiny, lr: float, message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        OptVis.from_layer(network, "second", [1, 2], optim="sgd").vis(16, steps=32, lr=lr)
+
+
+def test_a_cppn_with_too_few_steps_is_said(network: Tiny) -> None:
+    with pytest.warns(
+        UserWarning, match="1 of 1 pictures are almost flat after 32 steps of adam .* at least 384 steps"
+    ):
+        OptVis(network, "second:1").vis(CPPNParam(16), steps=32, lr=1e-6)
+
+
+def test_a_negative_channel_is_shown_as_the_one_that_it_means(network: Tiny) -> None:
+    drawn, meant = OptVis(network, "second:-1").vis(16, steps=2), OptVis(network, "second:7").vis(16, steps=2)
+    assert same(drawn, meant) and drawn.settings["objective"] == "Channel('second', 7)"
+    assert drawn.settings["plan"]["objective"] == meant.settings["plan"]["objective"]
+    assert OptVis(network, ["second:-1"]).vis(16, steps=1).labels == ("Channel('second', 7)",)
+    assert OptVis(network, Channel("second", [-1, 0])).vis(16, steps=1).labels == ("second:7", "second:0")
+    assert OptVis(network, Layer("first") - Neuron("second", -3)).vis(16, steps=1).settings["objective"] == (
+        "Layer('first') - Neuron('second', 5)"
+    )
+
+
 def test_an_optimiser_without_weight_decay_says_so(network: Tiny) -> None:
     with pytest.raises(ValueError, match=r"^wd=0\.1: LBFGS has no weight decay"):
         OptVis(network, "second:1", optim=torch.optim.LBFGS).vis(ImageParam(16), thresh=1, wd=0.1)
@@ -248,7 +299,24 @@ def test_silent_or_a_bar(optvis: OptVis, capfd: pytest.CaptureFixture[str]) -> N
         assert capfd.readouterr() == ("", "")
     optvis.vis(ImageParam(16), thresh=2, verbose="always")
     out, err = capfd.readouterr()
-    assert not out and "2/2" in err and "Channel('second', 1)" in err
+    assert not out and "step 2/2, score" in err and "100%" in err and "Channel('second', 1)" in err
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_bar_counts_pixels_so_that_its_time_left_is_right(network: Tiny, batch: int) -> None:
+    loop = OptVis.from_layer(network, "second", range(5))._begin(None, stages=[(16, 3), (40, 2)], batch=batch)
+    done = [work(turn.size, len(turn.scores)) for turn in loop.climb()]
+    assert sum(done) == loop.work and len(done) == loop.steps
+    assert max(done) - min(done) >= 40**2 - 16**2
+
+
+def test_the_bar_says_that_a_step_is_compiled(
+    network: Tiny, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, inputs, options: graph)
+    OptVis(network, "second:1").vis(16, steps=20, compile=True, verbose="always")
+    out, err = capfd.readouterr()
+    assert not out and "compiling the step for 16 × 16 px" in err and "step 20/20" in err
 
 
 # Beginning with what is given, and going on

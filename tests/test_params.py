@@ -462,6 +462,9 @@ def test_a_size_that_is_none_is_an_error(kind: Callable[..., Param], size: Any) 
 )
 @kinds
 def test_a_count_that_is_none_is_an_error(kind: Callable[..., Param], name: str, value: Any) -> None:
+    if name == "channels" and value is None:  # the network's
+        assert kind(8, channels=None).channels == 3
+        return
     with pytest.raises(ValueError, match=rf"{name} {value}: give a whole number of at least 1"):
         kind(8, **{name: value})
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from optvis import PixelParam, Visualisation, denorm, norm
 from optvis.files import FORMATS, check_path, write_whole
-from optvis.images import grid, to_pil
+from optvis.images import NARROW_GAP, NARROW_LABEL, grid, grid_places, to_pil
 from optvis.visualisation import read_settings
 
 SETTINGS = {"objective": "Channel('a', 1)", "size": [12, 16], "lr": 0.05, "note": "rougeâtre – 赤", "wd": None}
@@ -103,16 +104,49 @@ def test_a_grid_of_any_number_of_channels(channels: int, mode: str) -> None:
 
 def test_labels_stand_under_their_pictures() -> None:
     labels = ("one", "", "a text that is much too long for its picture", "four")
-    made = result(4, size=(24, 60), labels=labels)
+    made = result(4, size=(24, 140), labels=labels)
     plain, labelled = np.asarray(made.grid(labels=())), np.asarray(made.grid())
     line = (labelled.shape[0] - plain.shape[0]) // 2
     assert line >= 9
     for i, label in enumerate(labels):
-        y, x = i // 2 * (24 + line + 2), i % 2 * 62
-        assert np.array_equal(labelled[y : y + 24, x : x + 60], as_bytes(made.images[i]))
-        assert (labelled[y + 24 : y + 24 + line, x : x + 60].min() < 128) == bool(label)
-    assert (labelled[:, 60:62] == 255).all(), "a long label stays within its own place"
+        y, x = i // 2 * (24 + line + 2), i % 2 * 142
+        assert np.array_equal(labelled[y : y + 24, x : x + 140], as_bytes(made.images[i]))
+        assert (labelled[y + 24 : y + 24 + line, x : x + 140].min() < 128) == bool(label)
+    assert (labelled[:, 140:142] == 255).all(), "a long label stays within its own place"
     assert not np.array_equal(np.asarray(made.grid(labels=["x"] * 4)), labelled)
+
+
+@pytest.mark.parametrize("side", [16, 32, 64])
+def test_labels_of_small_pictures_have_two_lines_and_space_between_them(side: int) -> None:
+    labels = ("features/12/conv:311", "great white shark", "carp", "features/12/conv:310")
+    made = result(4, size=(side, side), labels=labels)
+    sheet = np.asarray(made.grid())
+    column = max(side, NARROW_LABEL) + NARROW_GAP
+    assert sheet.shape[1] == 2 * column - NARROW_GAP
+    assert (sheet[:, column - NARROW_GAP : column] == 255).all(), "labels do not run together"
+    places = grid_places(4, (side, side), 2, True)
+    for (x, y), image in zip(places, made.images, strict=True):
+        assert np.array_equal(sheet[y : y + side, x : x + side], as_bytes(image))
+    below = [sheet[y + side : y + side + 26, (x + side // 2) // column * column :][:, :column] for x, y in places]
+    assert (below[0][13:] < 128).any() and (below[1][13:] < 128).any(), "they have two lines"
+    assert (below[2][13:] == 255).all() and not np.array_equal(below[0], below[3]), "a channel's number is not cut off"
+
+
+def test_a_small_labelled_grid_is_read_back(tmp_path: Path) -> None:
+    made = result(3, size=(16, 16), labels=("one", "two", "three"))
+    found = Visualisation.load(made.save(tmp_path / "a.png"))
+    assert found.images.shape == made.images.shape and (found.images - made.images).abs().max() < 0.01
+
+
+def test_a_grid_of_another_size_is_not_read_back(tmp_path: Path) -> None:
+    path = result(3, size=(16, 16), labels=("one", "two", "three")).save(tmp_path / "a.png")
+    with Image.open(path) as opened:
+        info = PngInfo()
+        for key, text in opened.text.items():  # type: ignore[attr-defined]
+            info.add_itxt(key, text)
+        opened.resize((40, 40)).save(path, pnginfo=info)
+    with pytest.raises(ValueError, match="it has not the size of 3 pictures"):
+        Visualisation.load(path)
 
 
 def test_a_single_picture_has_a_label_only_where_asked_for() -> None:
@@ -123,7 +157,7 @@ def test_a_single_picture_has_a_label_only_where_asked_for() -> None:
 
 def test_no_label_fits_a_picture_of_a_pixel() -> None:
     sheet = grid([Image.new("L", (1, 1))] * 2, labels=["wide", "wide"])
-    assert sheet.width == 4
+    assert sheet.width == 2 * NARROW_LABEL + NARROW_GAP and np.asarray(sheet)[:1].min() == 0
 
 
 # Saving
@@ -263,7 +297,7 @@ def test_showing_on_a_screen(monkeypatch: Any, capsys: pytest.CaptureFixture[str
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(Image.Image, "show", lambda self: shown.append(self))
     result(4).show()
-    assert [picture.size for picture in shown] == [(34, 26)]
+    assert [picture.size for picture in shown] == [(2 * 14 * 16 + 2, 2 * 14 * 12 + 2)]
     assert capsys.readouterr().out == ""
 
 
@@ -276,12 +310,24 @@ def test_showing_in_a_notebook(monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "IPython", package)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     result(4).show()
-    assert [picture.size for picture in shown] == [(34, 26)]
+    assert [picture.size for picture in shown] == [(2 * 14 * 16 + 2, 2 * 14 * 12 + 2)]
 
 
 def test_a_notebook_finds_a_png() -> None:
     with Image.open(io.BytesIO(result(2)._repr_png_())) as opened:
-        assert opened.format == "PNG" and opened.size == (34, 12)
+        assert opened.format == "PNG" and opened.size == (2 * 14 * 16 + 2, 14 * 12)
+
+
+@pytest.mark.parametrize(("size", "factor"), [((28, 28), 8), ((64, 32), 3), ((112, 112), 2), ((113, 20), 1)])
+def test_small_pictures_are_enlarged_on_a_screen_without_smoothing(size: tuple[int, int], factor: int) -> None:
+    made = result(size=size)
+    shown = np.asarray(made.on_screen())
+    assert np.array_equal(shown, as_bytes(made.images[0]).repeat(factor, 0).repeat(factor, 1))
+    assert made.grid().size == size[::-1], "what is saved keeps its size"
+
+
+def test_a_large_grid_of_small_pictures_is_not_enlarged() -> None:
+    assert result(400, size=(32, 32)).on_screen().width == result(400, size=(32, 32)).grid().width
 
 
 # norm and denorm

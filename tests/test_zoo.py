@@ -153,7 +153,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_pickled_network_is_refused_without_advice_to_unpickle_it(tmp_path: Path, legacy: bool) -> None:
     torch.save(seeded(Tiny), tmp_path / "whole.pth", _use_new_zipfile_serialization=not legacy)
-    message = r"it holds Python objects \(small_networks\.Tiny\) .*; save network\.state_dict\(\) instead$"
+    message = r"it holds Python objects \(small_networks\.Tiny\), as .* a whole network.*; save network\.state_dict\(\)"
     with pytest.raises(ValueError, match=message) as caught:
         load_weights(seeded(Tiny), tmp_path / "whole.pth")
     assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)

@@ -14,8 +14,8 @@ from typing_extensions import dataclass_transform
 from ..checks import as_kind, as_number, real, shown, whole
 from ..network import LayerShape
 from ..network.addresses import IMAGE as IMAGE
-from ..network.addresses import Address
-from .fields import as_channel, as_position, as_vector, channel_index, check_vector, place
+from ..network.addresses import Address, layers_of
+from .fields import as_channel, as_position, as_vector, channel_index, channel_of_name, check_vector, place
 
 Self = TypeVar("Self", bound="Objective")
 Kind = TypeVar("Kind", bound=type)
@@ -47,6 +47,10 @@ class Objective:
 
     coupled: ClassVar[bool] = False
     """True if the score of a picture depends on the other pictures of its batch; these then stay together."""
+
+    def __new__(cls: type[Self], *given: Any, **named: Any) -> Self:
+        refuse_network(cls.__name__, given, named)
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         layer = getattr(self, "layer", IMAGE)
@@ -111,6 +115,32 @@ class Objective:
                 elif value is not None:
                     changed["channel"] = channel_index(value, self.layers[0], final)
         return self._with(**changed)
+
+    def check_names(self, known: Callable[[str], Sequence[str] | None]) -> None:
+        """Raise ``ValueError`` on a channel's name that the layer does not have.
+
+        ``known`` returns the names of a layer's channels, or ``None`` if they are not known yet.
+        """
+        channel = getattr(self, "channel", None)
+        wanted = [one for one in (channel if isinstance(channel, tuple) else (channel,)) if isinstance(one, str)]
+        layer = self.layers[0] if wanted else IMAGE
+        names = None if layer == IMAGE else known(layer)
+        if names is not None:
+            for name in wanted:
+                channel_of_name(name, layer, names)
+
+    def counted(self, shapes: Mapping[str, LayerShape]) -> Objective:
+        """The same objective with the channels that negative numbers mean; names are kept.
+
+        ``shapes`` are as for ``bound``, which raises on channels that the layer does not have.
+        """
+        channel = getattr(self, "channel", None)
+        several = channel if isinstance(channel, tuple) else (channel,)
+        if all(isinstance(one, str) or one is None or one >= 0 for one in several):
+            return self
+        count = self.shape_in(shapes).shape[0]
+        counted = tuple(one if isinstance(one, str) else one % count for one in several)
+        return self._with(channel=counted if isinstance(channel, tuple) else counted[0])
 
     def shape_in(self, shapes: Mapping[str, LayerShape]) -> LayerShape:
         """The shape of the objective's own layer; raises ``ValueError`` if that is the image."""
@@ -228,6 +258,13 @@ class Combined:
     def bound(self, shapes: Mapping[str, LayerShape], full: Mapping[str, LayerShape]) -> Objective:
         return self._each(lambda part: part.bound(shapes, full))
 
+    def check_names(self, known: Callable[[str], Sequence[str] | None]) -> None:
+        for part in self.parts:
+            part.check_names(known)
+
+    def counted(self, shapes: Mapping[str, LayerShape]) -> Objective:
+        return self._each(lambda part: part.counted(shapes))
+
 
 @objective
 class Sum(Combined, Objective):  # type: ignore[override]
@@ -285,6 +322,21 @@ def earlier_equals(items: Sequence[Hashable]) -> list[int]:
         seen[item] = seen.get(item, -1) + 1
         earlier.append(seen[item])
     return earlier
+
+
+def refuse_network(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` if an objective is given a network and then a layer of it."""
+    layer = named.get("layer", given[1] if len(given) > 1 else None)
+    network = given[0] if given else None
+    if not isinstance(network, nn.Module) or not isinstance(layer, (str, nn.Module)):
+        return
+    layers = layers_of(network)
+    address = layer if isinstance(layer, str) else next((at for at, one in layers.items() if one is layer), "")
+    if "layer" in named or address.partition(":")[0].replace(".", "/") in layers:
+        raise TypeError(
+            f"{name}({type(network).__name__}, {address!r}, ...): an objective holds no network: write "
+            f"{name}({address!r}, ...) and give the network to OptVis(network, objective)"
+        )
 
 
 READERS: dict[type, Callable[[Any], Objective]] = {}

@@ -53,8 +53,13 @@ def channel_index(channel: ChannelIndex, layer: str, shape: LayerShape) -> int |
             f"no channel {channel!r}: layer {layer!r} has no names for its channels: give a number from 0 to "
             f"{count - 1}, or names="
         )
+    return channel_of_name(channel, layer, names)
+
+
+def channel_of_name(name: str, layer: str, names: Sequence[str]) -> int:
+    """The channel of a name; raises ``ValueError`` with the nearest names if the layer has none of that name."""
     lacking = f"layer {layer!r} has no channel named" if layer else "the network has no class named"
-    return index_of(channel, names, f"{lacking} {channel!r}")
+    return index_of(name, names, f"{lacking} {name!r}")
 
 
 def as_vector(vector: Any) -> Tensor:

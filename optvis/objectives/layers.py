@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, wraps
+from typing import Any, Literal, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from ..checks import as_number, choice
 from ..network import LayerShape
 from ..network.addresses import Address
-from .algebra import READERS, Objective, objective
+from .algebra import READERS, Objective, objective, refuse_network
 from .fields import ChannelIndex, Position
+
+P = ParamSpec("P")
 
 
 @objective
@@ -119,6 +121,18 @@ class Direction(Objective):
         return (dot * cosine.clamp_min(0.1).pow(self.power)).mean(1)
 
 
+def _without_network(make: Callable[P, Objective]) -> Callable[P, Objective]:
+    """A function that makes objectives, and refuses a network before the layer."""
+
+    @wraps(make)
+    def checked(*given: P.args, **named: P.kwargs) -> Objective:
+        refuse_network(make.__name__, given, named)
+        return make(*given, **named)
+
+    return checked
+
+
+@_without_network
 def LayerObjective(
     layer: str | nn.Module,
     channel: int | str | Sequence[int | str] | None = None,

@@ -23,6 +23,7 @@ class CPPNParam(Param):
     """
 
     lr_scale = 0.0125
+    least_steps = 384
 
     def __init__(
         self,

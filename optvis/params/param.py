@@ -32,10 +32,12 @@ class Param(nn.Module):
         assumes_channels: True if the number of channels was not given: a run then takes the network's.
         seed: the seed of each picture's noise.
         lr_scale: factor of the run's learning rate.
+        least_steps: number of steps of a default run, if it would have fewer.
         holds_picture: True if it holds more than its initial noise; a run then keeps its size.
     """
 
     lr_scale = 1.0
+    least_steps = 1
 
     def __init__(
         self, size: int | Sequence[int], batch: int = 1, channels: int | None = None, seed: int | Sequence[int] = 0
