@@ -22,6 +22,7 @@ from .alone import AloneForward, forward_of
 from .cam import first_component
 from .context import Context
 from .inputs import read_inputs, undo_normalisation
+from .progress import Progress
 from .registry import Method, find_method
 from .result import Attribution
 from .target_layer import check_maps, first_pass, last_map, shapes_of
@@ -30,6 +31,8 @@ from .targets import Target, class_index, logits, of_classes
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
 _PLAIN = (bool, int, float, str, type(None))
 _FLAGS = ("each", "aug_smooth", "eigen_smooth")
+_VIEWS = list(itertools.product((False, True), (0.9, 1.0, 1.1)))
+"""The views of an image over which ``aug_smooth`` averages: mirrored or not, and the factor."""
 
 
 @overload
@@ -57,6 +60,7 @@ def attribute(
     extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
     normalised: bool = False,
     names: Sequence[str] | None = None,
+    verbose: bool | str = True,
     **options: Any,
 ) -> Attribution | list[Attribution]:
     """Which parts of images a score of a network depends on.
@@ -84,6 +88,8 @@ def attribute(
         extra_inputs: further inputs of the network: a tuple, or a dict of named inputs.
         normalised: True if ``image`` is a tensor that was normalised with this mean and standard deviation.
         names: of the network's outputs, in their order, if neither the network nor ImageNet's classes name them.
+        verbose: show a progress bar in a terminal or notebook for methods that take many passes; ``"always"`` also
+            elsewhere.
         options: of the method.
 
     Raises:
@@ -113,9 +119,10 @@ def attribute(
                 "aug_smooth out"
             )
         places = [[name] for name in layers] or [[]]  # a method that works on pixels gets no layer
-        maps = []
-        for context in contexts:
-            maps.append(_maps(way, context, places, aug_smooth, eigen_smooth, options))
+        runs = len(contexts) * len(places) * (len(_VIEWS) if aug_smooth else 1)
+        with Progress(way.name, verbose, runs) as progress:
+            shown_in = [replace(context, progress=progress) for context in contexts]
+            maps = [_maps(way, context, places, aug_smooth, eigen_smooth, options) for context in shown_in]
         scores = torch.cat([context.scores for context in contexts]).cpu()
         if explained.objective is None:  # whole passes were made
             note_quiet(network, forward)
@@ -244,14 +251,15 @@ def _maps(
 ) -> list[Tensor]:
     """For each of ``places`` a map ``[N, C, h, w]``, float32, on the CPU; the mean over several views if ``smooth``."""
     totals: list[Any] = [0] * len(places)
-    views = list(itertools.product((False, True), (0.9, 1.0, 1.1))) if smooth else [(False, 1.0)]
+    views = _VIEWS if smooth else [(False, 1.0)]
     for mirrored, factor in views:
         view = context
         if smooth:
             images = context.images.flip(-1) if mirrored else context.images
             inputs = (context.forward.normalise(images) * factor).requires_grad_()
-            view = replace(context, images=images, inputs=inputs, evidence=None)
+            view = replace(context, images=images, inputs=inputs, evidence=None, progress=None)
             view = view.with_evidence([name for place in places for name in place]) if way.layer else view
+            view = replace(view, progress=context.progress)
         for i, place in enumerate(places):
             values = way.run(view, *place, **options)
             if way.summed:
