@@ -79,7 +79,8 @@ def attribute(
             layer, or a list of these; a function from the network's output to ``[N]`` (some are in
             ``optvis.attribution.targets``). By default each image's class with the highest output.
         layer: for methods that attribute to a layer: an address or module; by default the last layer with spatial
-            axes on which the target depends. The maps of several layers are scaled to [0, 1] and averaged.
+            axes on which the target depends (for ``internal_influence``, whose gradient is not the same everywhere).
+            The maps of several layers are scaled to [0, 1] and averaged.
         each: return a list instead, one result for each layer.
         aug_smooth: average over the image and its mirror image, each multiplied by 0.9, 1 and 1.1.
         eigen_smooth: use the first principal component of a CAM's channels instead of their sum.
@@ -119,10 +120,12 @@ def attribute(
                 "aug_smooth out"
             )
         places = [[name] for name in layers] or [[]]  # a method that works on pixels gets no layer
+        maps = []
         runs = len(contexts) * len(places) * (len(_VIEWS) if aug_smooth else 1)
         with Progress(way.name, verbose, runs) as progress:
-            shown_in = [replace(context, progress=progress) for context in contexts]
-            maps = [_maps(way, context, places, aug_smooth, eigen_smooth, options) for context in shown_in]
+            for context in contexts:
+                counted = replace(context, progress=progress)
+                maps.append(_maps(way, counted, places, aug_smooth, eigen_smooth, options))
         scores = torch.cat([context.scores for context in contexts]).cpu()
         if explained.objective is None:  # whole passes were made
             note_quiet(network, forward)
@@ -193,7 +196,7 @@ def _prepared(
         if layers:
             found = shapes_of(forward, images, layers, first)
         else:
-            found = dict([last_map(context, first if len(images) == 1 else None)])
+            found = dict([last_map(context, first if len(images) == 1 else None, way.uneven)])
         context = replace(context, shapes={**shapes, **found})
         layers = tuple(found)
         check_maps(context, layers)

@@ -103,7 +103,7 @@ def layer_conductance(
     return _along_path(context, layer, "LayerConductance", baseline, steps, batch_size)
 
 
-@method("internal_influence", layer=True, summed=False)
+@method("internal_influence", layer=True, summed=False, uneven=True)
 def internal_influence(
     context: Context, layer: str, baseline: Baseline = "black", steps: int = 50, batch_size: int = 32
 ) -> Tensor:
