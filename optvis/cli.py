@@ -284,7 +284,7 @@ def attribute(
     mean: arg.Mean = None,
     std: arg.Std = None,
     device: arg.Device = None,
-    quiet: arg.Quiet = False,  # noqa: ARG001  # read by what prints
+    quiet: arg.Quiet = False,
 ) -> int:
     """Show which parts of a picture a network's output depends on."""
     check_path(out, ENDINGS)
@@ -293,7 +293,7 @@ def attribute(
     loaded = loaded if device is None else loaded.to(usable_device(device))
     current().stage = "drawing"
     given: Any = {"mean": arg.as_values("mean", mean), "std": arg.as_values("std", std)}
-    result = attribute_image(loaded, image, method, wanted, layer or None, **given)
+    result = attribute_image(loaded, image, method, wanted, layer or None, verbose=not quiet, **given)
     result.settings.update(origin(network, weights, names))
     current().stage = "saving"
     with current().interrupts.held():

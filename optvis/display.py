@@ -33,10 +33,15 @@ def notebook_display() -> Any:
     return display
 
 
-def progress_bar(total: int, verbose: bool | str, description: str, **options: Any) -> Any:
-    """A progress bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never; ``options`` of tqdm."""
+def check_verbose(verbose: bool | str) -> None:
+    """Raise ``ValueError`` unless ``progress_bar`` takes this."""
     if not isinstance(verbose, (bool, int, str)) or verbose not in (True, False, "always"):
         raise ValueError(f"verbose={shown(verbose)}: choose True, False or 'always'")
+
+
+def progress_bar(total: int, verbose: bool | str, description: str, **options: Any) -> Any:
+    """A progress bar in a terminal or notebook; ``"always"`` also elsewhere, ``False`` never; ``options`` of tqdm."""
+    check_verbose(verbose)
     # With ``None``, tqdm shows a bar only in a terminal.
     disabled = None if "ipykernel" not in sys.modules and verbose is True else not verbose
     return tqdm(total=total, disable=disabled, desc=description[:40], **options)

@@ -157,7 +157,7 @@ class Plan:
             "seed": list(settings.seed) if isinstance(settings.seed, tuple) else settings.seed,
             "mean": list(given.mean),
             "std": list(given.std),
-            "normalisation": given.normalisation,
+            "normalisation": given.normalisation.source,
             "network_size": list(self.network_size) if self.network_size else None,
             "batch": self.slots,
             "not_reached": list(prepared.probed(self.shown_size(self.stages[-1].size)).scripted),

@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,12 +48,12 @@ class Group:
     param: Param
     rng: Rng
     optimise: Callable[[Param], torch.optim.Optimizer]
-    optimiser: torch.optim.Optimizer | None = None  # of the current stage; None while they wait for it
-    age: int = 0  # number of steps in this stage
-    history: list[Tensor] = field(default_factory=list)  # [k] scores of each step, over all stages
-    frames: dict[int, Tensor] = field(default_factory=dict)  # {step: [k, C, H, W]}
-    unseen: list[Tensor] = field(default_factory=list)  # [k] scores of ``Run.record`` in this stage
-    silent: bool = True  # while the gradient of some picture may be zero
+    optimiser: torch.optim.Optimizer | None = field(default=None, init=False)  # of this stage; None while they wait
+    age: int = field(default=0, init=False)  # number of steps in this stage
+    history: list[Tensor] = field(default_factory=list, init=False)  # [k] scores of each step, over all stages
+    frames: dict[int, Tensor] = field(default_factory=dict, init=False)  # {step: [k, C, H, W]}
+    unseen: list[Tensor] = field(default_factory=list, init=False)  # [k] scores of ``Run.record`` in this stage
+    silent: bool = field(default=True, init=False)  # while the gradient of some picture may be zero
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -78,15 +78,11 @@ class Group:
         if len(which) == len(self):
             return self
         which = list(which)
-        taken = replace(
-            self,
-            pictures=[self.pictures[i] for i in which],
-            param=self.param.take(which),
-            rng=self.rng.take(which),
-            history=[scores[which] for scores in self.history],
-            frames={step: images[which] for step, images in self.frames.items()},
-            unseen=[scores[which] for scores in self.unseen],
-        )
+        taken = Group([self.pictures[i] for i in which], self.param.take(which), self.rng.take(which), self.optimise)
+        taken.age, taken.silent = self.age, self.silent
+        taken.history = [scores[which] for scores in self.history]
+        taken.frames = {step: images[which] for step, images in self.frames.items()}
+        taken.unseen = [scores[which] for scores in self.unseen]
         if self.optimiser is not None:
             taken.optimiser = self.optimise(taken.param)
             for a, b in zip(self.param.parameters(), taken.param.parameters(), strict=True):

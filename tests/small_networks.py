@@ -32,7 +32,7 @@ def seeded(make: Callable[..., Network], *args: Any, seed: int = 0, **options: A
     with warnings.catch_warnings(), suppress(ValueError, TypeError, RuntimeError):  # some are made to be refused
         warnings.simplefilter("ignore")
         given = NetworkInput.of(network)
-        if "assumed" in given.normalisation:
+        if "assumed" in given.normalisation.source:
             rgb, count = given.channels == 3, given.channels
             mean = IMAGENET_MEAN if rgb else [sum(IMAGENET_MEAN) / 3] * count
             std = IMAGENET_STD if rgb else [sum(IMAGENET_STD) / 3] * count

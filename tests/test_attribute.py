@@ -27,7 +27,7 @@ from optvis.images import to_pil
 from optvis.network.imagenet import outputs_of
 from optvis.visualisation import read_settings
 
-QUICK = {"steps": 3, "samples": 4, "segments": 2, "batch_size": 8, "window": 8, "alpha": 1e-5, "verbose": False}
+QUICK = {"steps": 3, "samples": 4, "segments": 2, "batch_size": 8, "window": 8, "alpha": 1e-5}
 
 
 class Named(Tiny):

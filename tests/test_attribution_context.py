@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import FrozenInstanceError
@@ -257,3 +258,19 @@ def test_seeds(name: str, seed: Any) -> None:
 def test_a_layer_with_a_channel_is_refused() -> None:
     with pytest.raises(ValueError, match="'second:1' names channel 1, but a layer alone is needed: write 'second'"):
         attribute(seeded(Named), drawn(1, 3, 16, 24), layer="second:1")
+
+
+def test_the_default_layer_of_internal_influence_is_one_where_it_differs_between_positions() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    network = nn.Sequential(*layers, nn.Linear(64, 3)).eval()
+    images = torch.rand(2, 3, 12, 12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = attribute(network, images, "internal_influence", 1, mean=0, std=1)
+    assert found.layer == ("2",) and attribute(network, images, target=1, mean=0, std=1).layer == ("3",)
+    total = found.values.sum(1).flatten(1)
+    assert (total.amax(1) > total.amin(1) + 1e-5).all()
+    linear = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.warns(UserWarning, match="the same value everywhere"):
+        assert attribute(linear, images, "internal_influence", 1, mean=0, std=1).layer == ("0",)

@@ -100,7 +100,7 @@ def test_how_images_are_normalised_is_assumed_once_and_said() -> None:
     assert (given.mean, given.std) == ((0.0,), (1.0,)) and len(messages) == 1
     assert "for Small is not known; assumed: mean 0 and standard deviation 1" in messages[0]
     assert "mean= and std= (--mean and --std), or set network.image_mean" in messages[0]
-    assert given.normalisation.startswith("not known; assumed") and told(network)[1] == []
+    assert given.normalisation.source.startswith("not known; assumed") and told(network)[1] == []
 
 
 def test_what_is_said_of_normalisation_is_not_warned_of() -> None:
@@ -108,13 +108,13 @@ def test_what_is_said_of_normalisation_is_not_warned_of() -> None:
     network = Small(1)
     network.image_mean, network.image_std = [0.1], [0.3]
     given, messages = told(network)
-    assert (given.mean, given.std, given.normalisation, messages) == ((0.1,), (0.3,), "the network's", [])
+    assert (given.mean, given.std, given.normalisation.source, messages) == ((0.1,), (0.3,), "the network's", [])
 
 
 def test_normalisation_of_networks_with_imagenets_classes() -> None:
     given, messages = told(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 1000)))
     assert (given.mean, given.std, messages) == (IMAGENET_MEAN, IMAGENET_STD, [])
-    assert "1000 outputs" in given.normalisation
+    assert "1000 outputs" in given.normalisation.source
     given, messages = told(torchvision.models.squeezenet1_1(num_classes=10))
     assert (given.mean, given.std) == (IMAGENET_MEAN, IMAGENET_STD) and "ImageNet's mean" in messages[0]
 

@@ -22,6 +22,7 @@ from .alone import AloneForward, forward_of
 from .cam import first_component
 from .context import Context
 from .inputs import read_inputs, undo_normalisation
+from .progress import Progress
 from .registry import Method, find_method
 from .result import Attribution
 from .target_layer import check_maps, first_pass, last_map, shapes_of
@@ -30,6 +31,8 @@ from .targets import Target, class_index, logits, of_classes
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
 _PLAIN = (bool, int, float, str, type(None))
 _FLAGS = ("each", "aug_smooth", "eigen_smooth")
+_VIEWS = list(itertools.product((False, True), (0.9, 1.0, 1.1)))
+"""The views of an image over which ``aug_smooth`` averages: mirrored or not, and the factor."""
 
 
 @overload
@@ -57,6 +60,7 @@ def attribute(
     extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
     normalised: bool = False,
     names: Sequence[str] | None = None,
+    verbose: bool | str = True,
     **options: Any,
 ) -> Attribution | list[Attribution]:
     """Which parts of images a score of a network depends on.
@@ -75,7 +79,8 @@ def attribute(
             layer, or a list of these; a function from the network's output to ``[N]`` (some are in
             ``optvis.attribution.targets``). By default each image's class with the highest output.
         layer: for methods that attribute to a layer: an address or module; by default the last layer with spatial
-            axes on which the target depends. The maps of several layers are scaled to [0, 1] and averaged.
+            axes on which the target depends (for ``internal_influence``, whose gradient is not the same everywhere).
+            The maps of several layers are scaled to [0, 1] and averaged.
         each: return a list instead, one result for each layer.
         aug_smooth: average over the image and its mirror image, each multiplied by 0.9, 1 and 1.1.
         eigen_smooth: use the first principal component of a CAM's channels instead of their sum.
@@ -84,6 +89,8 @@ def attribute(
         extra_inputs: further inputs of the network: a tuple, or a dict of named inputs.
         normalised: True if ``image`` is a tensor that was normalised with this mean and standard deviation.
         names: of the network's outputs, in their order, if neither the network nor ImageNet's classes name them.
+        verbose: show a progress bar in a terminal or notebook for methods that take many passes; ``"always"`` also
+            elsewhere.
         options: of the method.
 
     Raises:
@@ -114,8 +121,11 @@ def attribute(
             )
         places = [[name] for name in layers] or [[]]  # a method that works on pixels gets no layer
         maps = []
-        for context in contexts:
-            maps.append(_maps(way, context, places, aug_smooth, eigen_smooth, options))
+        runs = len(contexts) * len(places) * (len(_VIEWS) if aug_smooth else 1)
+        with Progress(way.name, verbose, runs) as progress:
+            for context in contexts:
+                counted = replace(context, progress=progress)
+                maps.append(_maps(way, counted, places, aug_smooth, eigen_smooth, options))
         scores = torch.cat([context.scores for context in contexts]).cpu()
         if explained.objective is None:  # whole passes were made
             note_quiet(network, forward)
@@ -129,7 +139,7 @@ def attribute(
         "eigen_smooth": eigen_smooth,
         "mean": list(given.mean),
         "std": list(given.std),
-        "normalisation": given.normalisation,
+        "normalisation": given.normalisation.source,
         "versions": versions(),
     }
     results = [
@@ -186,7 +196,7 @@ def _prepared(
         if layers:
             found = shapes_of(forward, images, layers, first)
         else:
-            found = dict([last_map(context, first if len(images) == 1 else None)])
+            found = dict([last_map(context, first if len(images) == 1 else None, way.uneven)])
         context = replace(context, shapes={**shapes, **found})
         layers = tuple(found)
         check_maps(context, layers)
@@ -244,14 +254,15 @@ def _maps(
 ) -> list[Tensor]:
     """For each of ``places`` a map ``[N, C, h, w]``, float32, on the CPU; the mean over several views if ``smooth``."""
     totals: list[Any] = [0] * len(places)
-    views = list(itertools.product((False, True), (0.9, 1.0, 1.1))) if smooth else [(False, 1.0)]
+    views = _VIEWS if smooth else [(False, 1.0)]
     for mirrored, factor in views:
         view = context
         if smooth:
             images = context.images.flip(-1) if mirrored else context.images
             inputs = (context.forward.normalise(images) * factor).requires_grad_()
-            view = replace(context, images=images, inputs=inputs, evidence=None)
+            view = replace(context, images=images, inputs=inputs, evidence=None, progress=None)
             view = view.with_evidence([name for place in places for name in place]) if way.layer else view
+            view = replace(view, progress=context.progress)
         for i, place in enumerate(places):
             values = way.run(view, *place, **options)
             if way.summed:

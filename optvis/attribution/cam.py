@@ -100,7 +100,7 @@ def random_cam(context: Context, layer: str, seed: int = 0) -> Tensor:
 
 
 @method("scorecam", layer=True)
-def scorecam(context: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
+def scorecam(context: Context, layer: str, batch_size: int | None = None) -> Tensor:
     """softmax(scores of the image times A's k-th map) A. Wang et al., "Score-CAM", 2020.
 
     Each map is enlarged to the size of the image and scaled to [0, 1]; the normalised image is multiplied by it.
@@ -108,19 +108,21 @@ def scorecam(context: Context, layer: str, batch_size: int | None = None, verbos
     a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
     score = scoring(context)
-    for i, some in parts(a, batch_size, verbose, "scorecam"):
+    context.expect(weights.numel())
+    for i, some in parts(a, batch_size):
         masks = stretched(resized(a[i, some, None], context.images.shape[-2:]), 1e-8)
         weights[i, some] = score(i, context.inputs[i].detach() * masks).to(weights)
     return _weighted(weights.softmax(1), a)
 
 
 @method("ablationcam", layer=True)
-def ablationcam(context: Context, layer: str, batch_size: int | None = None, verbose: bool = True) -> Tensor:
+def ablationcam(context: Context, layer: str, batch_size: int | None = None) -> Tensor:
     """((y - y without k) / y) A. Desai, Ramaswamy, "Ablation-CAM", 2020. A channel is removed by setting it to 0."""
     a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
     score = scoring_from(context, layer)
-    for i, some in parts(a, batch_size, verbose, "ablationcam"):
+    context.expect(weights.numel())
+    for i, some in parts(a, batch_size):
         kept = torch.ones(len(some), a.shape[1], 1, 1).to(a)
         kept[torch.arange(len(some)), some] = 0
         weights[i, some] = context.scores[i] - score(i, a[i] * kept).to(weights)

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ..checks import as_count
 from ..network import Forward, LayerShape, Pass, to_the_end
 from ..network.addresses import IMAGE
 from ..network.suffix import Change, rest_of
 from .alone import AloneForward
+from .progress import Progress
 from .targets import Target
 
 
@@ -46,6 +46,7 @@ class Context:
         target: scores the network's output.
         shapes: of the outputs of layers: those of the target's objective, and those to attribute to.
         evidence: at the layers to attribute to; ``None`` until ``with_evidence`` is called.
+        progress: counts the images that pass through the network, where a progress bar is wanted.
     """
 
     forward: Forward
@@ -54,6 +55,7 @@ class Context:
     target: Target
     shapes: Mapping[str, LayerShape] = field(default_factory=dict)
     evidence: Evidence | None = None
+    progress: Progress | None = None
 
     @classmethod
     def of(
@@ -100,9 +102,25 @@ class Context:
         if self.target.objective is not None and IMAGE in self.target.objective.layers:
             activations[IMAGE] = self.forward.denormalise(inputs)
         scores = self.target(passed.output, activations, len(inputs))
+        self.advance(len(inputs))
         if inputs.requires_grad and torch.is_grad_enabled():
             self.check_gradient(scores)
         return scores, {layer: activation for layer, activation in passed.seen.items() if layer in layers}
+
+    def expect(self, images: int) -> None:
+        """Show a progress bar for a method that will pass this many images through the network."""
+        if self.progress is not None:
+            self.progress.begin(images)
+
+    def expect_more(self, images: int) -> None:
+        """Add images to those expected."""
+        if self.progress is not None:
+            self.progress.extend(images)
+
+    def advance(self, images: int) -> None:
+        """Advance the progress bar by this many images."""
+        if self.progress is not None:
+            self.progress.advance(images)
 
     def check_gradient(self, scores: Tensor) -> None:
         """Raise ``ValueError`` if no gradient can reach the images from these scores."""
@@ -226,26 +244,25 @@ def scoring_from(context: Context, layer: str) -> Scoring:
         if isinstance(context.forward, AloneForward) and len(maps) > 1:
             return torch.cat([score(i, one) for one in maps.split(1)])
         if (i, len(maps)) not in rests:
-            image = context.take([i])
+            image = replace(context.take([i]), progress=None)
             inputs = image.inputs.detach().expand(len(maps), -1, -1, -1)
             example = context.from_map(layer, own[i : i + 1].expand_as(maps), i)
             rests[i, len(maps)] = rest_of(
                 image.network, layer, lambda: image.run(inputs)[0], example, context.scores[i]
             )
-        return rests[i, len(maps)](context.from_map(layer, maps, i))
+        scores = rests[i, len(maps)](context.from_map(layer, maps, i))
+        context.advance(len(maps))
+        return scores
 
     return score
 
 
-def parts(maps: Tensor, batch_size: int | None, verbose: bool, name: str) -> Iterator[tuple[int, Tensor]]:
-    """Batches of work: the index of an image with the indices of some channels of ``maps``; shows a progress bar.
+def parts(maps: Tensor, batch_size: int | None) -> Iterator[tuple[int, Tensor]]:
+    """Batches of work: the index of an image with the indices of some channels of ``maps``.
 
     A batch has ``batch_size`` channels, by default 4 on a CPU (more do not fit into its caches) and 64 on a GPU.
     """
     if batch_size is None:
         batch_size = 64 if maps.device.type == "cuda" else 4
     channels = torch.arange(maps.shape[1]).split(as_count("batch_size", batch_size))
-    with tqdm(total=maps.shape[0] * maps.shape[1], desc=name, disable=None if verbose else True) as bar:
-        for i, some in itertools.product(range(len(maps)), channels):
-            yield i, some
-            bar.update(len(some))
+    yield from itertools.product(range(len(maps)), channels)

@@ -7,6 +7,7 @@ the score, x the input, b the baseline, a the layer's activations and ε noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -55,6 +56,7 @@ def _under_noise(context: Context, kind: str, samples: int, noise: float, batch_
     given = {"nt_type": kind, "nt_samples": as_count("samples", samples), "abs": False}
     given["nt_samples_batch_size"] = as_count("batch_size", batch_size)
     as_number("noise", noise, 0)
+    context.expect(samples * len(context.images))
 
     def one(image: Context) -> Tensor:
         tunnel = captum("NoiseTunnel")(captum("Saliency")(Scores(image)))
@@ -75,6 +77,7 @@ def gradient_shap(
     """Mean over b, ε, t of (x - b) ∂y/∂x at b + t (x + ε - b), 0 ≤ t ≤ 1. Lundberg, Lee, "A Unified ...", 2017."""
     as_count("samples", samples)
     as_number("noise", noise, 0)
+    context.expect(samples * len(context.images))
 
     def one(image: Context) -> Tensor:
         engine, starts = captum("GradientShap")(Scores(image)), as_distribution(image, baselines)
@@ -100,7 +103,7 @@ def layer_conductance(
     return _along_path(context, layer, "LayerConductance", baseline, steps, batch_size)
 
 
-@method("internal_influence", layer=True, summed=False)
+@method("internal_influence", layer=True, summed=False, uneven=True)
 def internal_influence(
     context: Context, layer: str, baseline: Baseline = "black", steps: int = 50, batch_size: int = 32
 ) -> Tensor:
@@ -109,7 +112,9 @@ def internal_influence(
 
 
 def _along_path(context: Context, layer: str, name: str, baseline: Baseline, steps: int, batch_size: int) -> Tensor:
-    as_count("steps", steps)
+    # For conductance, a batch begins with the last point of the batch before it.
+    again = math.ceil(as_count("steps", steps) / (batch_size - 1)) if name == "LayerConductance" else 0
+    context.expect((steps + again) * len(context.images))
 
     def one(image: Context, start: Tensor) -> Tensor:
         scores = Scores(image, layer=layer)

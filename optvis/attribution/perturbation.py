@@ -7,6 +7,7 @@ and z is 1 for each segment that is kept and 0 for each that is replaced by the 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -42,7 +43,8 @@ def occlusion(
     if down > high or across > wide:
         raise ValueError(f"stride {stride!r} would leave gaps between windows of {high} × {wide} px: give less")
     given = {"sliding_window_shapes": (channels, high, wide), "strides": (channels, down, across)}
-    return _computed(context, captum("Occlusion"), baseline, batch_size, given)
+    windows = (math.ceil((height - high) / down) + 1) * (math.ceil((width - wide) / across) + 1)
+    return _computed(context, captum("Occlusion"), baseline, batch_size, given, passes=windows + 1)
 
 
 @method("feature_ablation", summed=False)
@@ -50,8 +52,9 @@ def feature_ablation(
     context: Context, baseline: Baseline = "black", segments: Parts = 8, feature_mask: Any = None, batch_size: int = 32
 ) -> Tensor:
     """Fall of the score, y - y(segment covered). As in Captum (``FeatureAblation``)."""
-    given = {"feature_mask": _segments(context, segments, feature_mask)}
-    return _computed(context, captum("FeatureAblation"), baseline, batch_size, given)
+    mask = _segments(context, segments, feature_mask)
+    given = {"feature_mask": mask}
+    return _computed(context, captum("FeatureAblation"), baseline, batch_size, given, passes=len(mask.unique()) + 1)
 
 
 @method("lime", summed=False)
@@ -70,7 +73,7 @@ def lime(
     linear = _linear_models("lime")
     kind = partial(captum("Lime"), interpretable_model=linear.SkLearnLasso(alpha=alpha))
     given = {"feature_mask": _segments(context, segments, feature_mask), "n_samples": as_count("samples", samples)}
-    return _computed(context, kind, baseline, batch_size, given, partial(seeded, seed))
+    return _computed(context, kind, baseline, batch_size, given, partial(seeded, seed), samples)
 
 
 @method("kernel_shap", summed=False)
@@ -86,7 +89,7 @@ def kernel_shap(
     """W of min Σz k(z) (y(z) - W z)², k the Shapley kernel. Lundberg, Lee, "A Unified Approach", 2017."""
     _linear_models("kernel_shap")
     given = {"feature_mask": _segments(context, segments, feature_mask), "n_samples": as_count("samples", samples)}
-    return _computed(context, captum("KernelShap"), baseline, batch_size, given, partial(seeded, seed))
+    return _computed(context, captum("KernelShap"), baseline, batch_size, given, partial(seeded, seed), samples)
 
 
 def _computed(
@@ -96,9 +99,14 @@ def _computed(
     batch_size: int,
     given: dict[str, Any],
     around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    passes: int = 1,
 ) -> Tensor:
-    """The values of a class of Captum for each image; ``given`` is for its ``attribute``."""
+    """The values of a class of Captum for each image.
+
+    ``given`` is for its ``attribute``, which passes ``passes`` versions of an image through the network.
+    """
     as_count("batch_size", batch_size)
+    context.expect(passes * len(context.images))
 
     def one(image: Context, start: Tensor) -> Tensor:
         with around():

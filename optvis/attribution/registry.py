@@ -25,12 +25,14 @@ class Method:
             signed values ``[N, C, h, w]``.
         layer: True for a method that attributes to a layer.
         summed: True if the map is the sum of the values over the channels.
+        uneven: True if its default layer must have a gradient that differs from position to position.
     """
 
     name: str
     run: Run
     layer: bool
     summed: bool
+    uneven: bool = False
 
     @property
     def summary(self) -> str:
@@ -55,7 +57,7 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, layer: bool = False, summed: bool = True) -> Callable[[Run], Run]:
+def method(name: str, layer: bool = False, summed: bool = True, uneven: bool = False) -> Callable[[Run], Run]:
     """Register a function as a method.
 
     Args:
@@ -63,10 +65,12 @@ def method(name: str, layer: bool = False, summed: bool = True) -> Callable[[Run
         layer: True for a function of a context and a layer; False for a function of a context alone.
         summed: True if its map is the sum of its values over the channels, or their first principal component where
             ``attribute`` is called with ``eigen_smooth=True``.
+        uneven: True if its map is the gradient, without the activations: it is the same everywhere at a layer before a
+            global average, which is then not chosen by default.
     """
 
     def register(run: Run) -> Run:
-        METHODS[name] = Method(name, run, layer, summed)
+        METHODS[name] = Method(name, run, layer, summed, uneven)
         return run
 
     return register

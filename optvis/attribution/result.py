@@ -23,6 +23,7 @@ from ..images import grid, to_pil
 from ..result import PICTURES, Result, read_facts, read_settings, read_tensors
 from .inputs import Inputs, whole_images
 from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
+from .target_layer import constant
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -386,8 +387,7 @@ def _sound(values: Tensor, method: str, labels: Sequence[str], known: Tensor | N
     empty = _zeros(values) if known is None else _zeros(values) & ~known
     if empty.any():
         warn(empty, "a map without evidence, zero everywhere, for {}")
-    total = values.sum(1).flatten(1)
-    even = ((total - total[:, :1]).abs().amax(1) <= 1e-5 * total.abs().amax(1)) & (total != 0).any(1)
-    if known is None and total.shape[1] > 1 and even.any():
+    even = constant(values)
+    if known is None and values[0, 0].numel() > 1 and even.any():
         warn(even, "the same value everywhere for {}, which says nothing about positions: try another layer")
     return values

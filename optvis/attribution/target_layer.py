@@ -100,14 +100,15 @@ def _refusal(forward: Forward, images: Tensor, layers: Sequence[str], error: Exc
     )
 
 
-def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerShape]:
+def last_map(context: Context, first: Pass | None = None, uneven: bool = False) -> tuple[str, LayerShape]:
     """The last layer with spatial axes (a map, or tokens in a grid) on whose positions the scores depend; its shape.
 
     Fully connected layers, and attention maps (whose axes are tokens), are chosen only if there is no other: queries,
     keys and values are only a part of a transformer's state at a position.
 
     The first image of the context decides. ``first`` is a pass of it through the whole network that captured all
-    layers; its graph is kept. Raises ``ValueError`` if there is no such layer.
+    layers; its graph is kept. With ``uneven`` the gradient's sum over the channels must differ between positions; if it
+    does at no layer, the last layer is taken. Raises ``ValueError`` if there is no such layer.
     """
     one = context if len(context.images) == 1 else context.take([0])
     if first is None:
@@ -119,19 +120,32 @@ def last_map(context: Context, first: Pass | None = None) -> tuple[str, LayerSha
         scores, seen = one.run(first.inputs, list(first.seen))
         first = first._replace(seen=seen)
     one.check_gradient(scores)
+    last: tuple[str, LayerShape] | None = None
     for name in _candidates(one.network, first):
         try:
             shapes = shapes_of(one.forward, one.images, [name], first)
             gradient = _gradient(scores, first.seen[name])
-            strength = replace(one, shapes=shapes).as_map(name, gradient).abs().amax(1)
+            slopes = replace(one, shapes=shapes).as_map(name, gradient)
+            strength = slopes.abs().amax(1)
         except ValueError:
             continue  # no map
         if min(strength.shape[1:]) > 1 and int((strength > 0).sum()) > 1:
-            return name, shapes[name]
+            last = last or (name, shapes[name])
+            if not uneven or not constant(slopes).any():
+                return name, shapes[name]
+    if last is not None:
+        return last
     kind, label = type(context.network).__name__, context.target.labels[0]
     if not _gradient(scores, first.inputs).any():
         raise ValueError(f"{label!r} does not depend on the image: its gradient is 0 everywhere, choose another target")
     raise ValueError(f"no layer of {kind} on which {label!r} depends has spatial axes: choose a pixel method")
+
+
+def constant(maps: Tensor) -> Tensor:
+    """``[N]``: which maps ``[N, C, h, w]``, summed over the channels, are the same everywhere, and not 0."""
+    total = maps.sum(1).flatten(1)
+    spread = (total - total[:, :1]).abs().amax(1)
+    return (spread <= 1e-5 * total.abs().amax(1)) & (total != 0).any(1)
 
 
 def _candidates(network: nn.Module, first: Pass) -> list[str]:

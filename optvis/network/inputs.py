@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,20 +22,33 @@ Extra = Sequence[Any] | Mapping[str, Any]
 """Further inputs of a network after the image: positional ones, or named ones."""
 
 
+class Normalisation(NamedTuple):
+    """Mean and standard deviation for each channel, and where they come from."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+
+
 @dataclass(frozen=True)
 class NetworkInput:
-    """A network's input: channels, its own size (height, width) in pixels or ``None``, mean and standard deviation.
-
-    ``normalisation`` says where mean and standard deviation come from.
-    """
+    """A network's input: channels, its own size (height, width) in pixels or ``None``, mean and standard deviation."""
 
     channels: int
     size: Size | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalisation: Normalisation
     device: torch.device
     dtype: torch.dtype
-    normalisation: str = "given"
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """For each channel."""
+        return self.normalisation.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """For each channel."""
+        return self.normalisation.std
 
     @property
     def default_size(self) -> Size:
@@ -61,14 +74,12 @@ class NetworkInput:
         if weight.is_meta:
             raise ValueError(f"the weights of {type(inner).__name__} are on the meta device, without values: load them")
         channels = _channels(inner)
-        own_mean, own_std, source = _normalisation(inner, channels)
-        if mean is None or std is None:
-            _warn_once(inner, source)
-        else:
-            source = "given"
-        mean = as_numbers("mean", own_mean if mean is None else mean, channels, "channels")
-        std = as_std(own_std if std is None else std, channels)
-        return cls(channels, _own_size(inner), mean, std, weight.device, weight.dtype, source)
+        own = _normalisation(inner, channels)
+        source = "given" if mean is not None and std is not None else own.source
+        _warn_once(inner, source)
+        mean = as_numbers("mean", own.mean if mean is None else mean, channels, "channels")
+        std = as_std(own.std if std is None else std, channels)
+        return cls(channels, _own_size(inner), Normalisation(mean, std, source), weight.device, weight.dtype)
 
 
 def as_std(std: Any, channels: int) -> tuple[float, ...]:
@@ -109,23 +120,22 @@ def _own_size(network: nn.Module) -> Size | None:
     return (size[-2], size[-1]) if known else None  # type: ignore[index]
 
 
-def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...], str]:
-    """Mean, standard deviation, and where they come from."""
+def _normalisation(network: nn.Module, channels: int) -> Normalisation:
     config = _config(network)
     mean, std = config.get("mean"), config.get("std")
     if mean is None:
         mean, std = getattr(network, "image_mean", None), getattr(network, "image_std", None)
-    identity = (0.0,) * channels, (1.0,) * channels
+    zero, one = (0.0,) * channels, (1.0,) * channels
     if mean is None and hasattr(getattr(network, "transform", None), "image_mean"):
-        return *identity, "the network's own layer"  # torchvision's detectors
+        return Normalisation(zero, one, "the network's own layer")  # torchvision's detectors
     if mean is not None and std is not None and len(mean) == len(std) == channels:
-        return tuple(float(v) for v in mean), tuple(float(v) for v in std), "the network's"
+        return Normalisation(tuple(map(float, mean)), tuple(map(float, std)), "the network's")
     library = library_of(network)
     if channels == 3 and outputs_of(network) == CLASSES and library != "transformers":
-        return IMAGENET_MEAN, IMAGENET_STD, "ImageNet's, as the network has 1000 outputs"
+        return Normalisation(IMAGENET_MEAN, IMAGENET_STD, "ImageNet's, as the network has 1000 outputs")
     if channels == 3 and library in ("torchvision", "transformers"):
-        return IMAGENET_MEAN, IMAGENET_STD, f"{_ASSUMED} ImageNet's mean and standard deviation"
-    return *identity, f"{_ASSUMED} mean 0 and standard deviation 1 (images in [0, 1])"
+        return Normalisation(IMAGENET_MEAN, IMAGENET_STD, f"{_ASSUMED} ImageNet's mean and standard deviation")
+    return Normalisation(zero, one, f"{_ASSUMED} mean 0 and standard deviation 1 (images in [0, 1])")
 
 
 _ASSUMED = "not known; assumed:"
