@@ -29,6 +29,7 @@ from optvis import (
     load_network,
 )
 from optvis.attribution import attribute
+from optvis.attribution.result import sheet_of
 from optvis.images import grid, to_pil
 from optvis.recipes import collage
 
@@ -111,7 +112,7 @@ def attribution() -> Image.Image:
     methods = ["gradcam", "layercam", "guided_gradcam", "integrated_gradients", "occlusion", "random_cam"]
     cat = Image.fromarray(data.chelsea())
     results = [attribute(network(), cat, method, "Egyptian cat") for method in methods]
-    return grid([one.overlay()[0].resize((300, 200)) for one in results], 3, methods)
+    return sheet_of(results, 3)
 
 
 def _picture(result: Visualisation, images: Tensor) -> Image.Image:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .checks import MOST
-from .images import MAX_PIXELS
+from .attribution.plotting import KINDS
+from .checks import MOST, choice
+from .files import expanded
+from .images import MAX_PIXELS, open_image
 from .terminal import current
 from .zoo import FORMS
 
 MAX_SEED = 2**62
+
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""Endings of the files that are taken from a folder of pictures."""
 
 
 class Kind(str, Enum):
@@ -62,6 +68,12 @@ Tile = Annotated[
     int | None, typer.Option(help="Largest tile, in pixels, that the network sees at once.", min=1, max=MOST)
 ]
 Batch = Annotated[int | None, typer.Option(help="Pictures at once; fewer if memory runs out.", min=1, max=MOST)]
+NetworkSize = Annotated[
+    str | None, typer.Option("--size", help="Pixels at which the network sees the pictures: 224, or HEIGHTxWIDTH.")
+]
+MapKind = Annotated[str, typer.Option("--kind", help="overlay, heat-map, masked, blended or original.")]
+Sign = Annotated[str, typer.Option(help="Parts of the map: positive, negative, absolute or all.")]
+Alpha = Annotated[float | None, typer.Option(help="Opacity of overlays, 0 to 1.", min=0, max=1)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quieten, help="Print nothing but warnings and errors.")]
 
 
@@ -76,6 +88,34 @@ def as_size(text: str | None) -> Any:
     if height * width > MAX_PIXELS:  # type: ignore[operator]
         raise ValueError(f"size {text!r}: a picture has at most {MAX_PIXELS:,} pixels")
     return height if len(sides) == 1 else (height, width)
+
+
+def as_pictures(paths: Sequence[str]) -> list[str]:
+    """Image files, with folders replaced by the image files in them, sorted.
+
+    Raises:
+        ValueError: a folder without images, or a file that is no image.
+        FileNotFoundError: there is no such file.
+    """
+    found: list[str] = []
+    for path in paths:
+        folder = expanded(path)
+        if folder.is_dir():
+            inside = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in PHOTOGRAPHS)
+            if not inside:
+                raise ValueError(f"folder {path!r} holds no images: their endings are {', '.join(PHOTOGRAPHS)}")
+            found += inside
+        else:
+            found.append(path)
+    for path in found:
+        with open_image(path):
+            pass
+    return found
+
+
+def as_kind(text: str) -> str:
+    """A kind of picture of an attribution; hyphens may stand for spaces."""
+    return choice("kind", text.replace("-", " "), KINDS)
 
 
 def as_values(name: str, text: str | None) -> Any:

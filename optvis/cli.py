@@ -13,9 +13,13 @@ import typer
 from . import arguments as arg
 from . import get_layer_names
 from .attribution import attribute as attribute_image
+from .attribution.comparison import Comparison
+from .attribution.plotting import SIGNS
+from .attribution.registry import find_method
 from .attribution.result import ENDINGS
+from .attribution.targets import percent
 from .bench import bench as measure
-from .checks import MOST
+from .checks import MOST, choice
 from .checks import as_size as as_pair
 from .engine import OptVis
 from .files import check_path, check_picture_size
@@ -25,8 +29,8 @@ from .objectives import Channel, Class, as_objective, channel_of
 from .params import CPPNParam, ImageFile, ImageParam
 from .recipes import collage as make_collage
 from .redraw import redraw as draw_again
-from .result import read_settings
-from .terminal import ERRORS, Call, current, origin, say, write
+from .result import PICTURES, read_settings
+from .terminal import ERRORS, Call, current, origin, say, write, write_maps
 from .text import printable
 from .zoo import FORMS, is_name, load_network
 
@@ -266,19 +270,25 @@ def redraw(
 
 @app.command(
     epilog="Examples: optvis attribute efficientnet_lite0 dog.jpg | optvis attribute torchvision:resnet50 "
-    "dog.jpg --method integrated_gradients --target 'golden retriever' -o dog.png"
+    "photos/ --method gradcam --method integrated_gradients --target 'golden retriever' -o dogs.png"
 )
 def attribute(
     network: arg.Network,
-    image: Annotated[str, typer.Argument(help="The picture.", metavar="IMAGE")],
+    image: Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures.", metavar="IMAGE...")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write: .png .webp .jpg, .npy values, .json settings")
     ] = Path("attribution.png"),
-    method: Annotated[str, typer.Option(help="gradcam, layercam, integrated_gradients, ...")] = "gradcam",
+    method: Annotated[
+        list[str] | None, typer.Option(help="gradcam (the default), layercam, occlusion, ...; may be repeated.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="A class, by number or name; the highest by default.")] = None,
     layer: Annotated[
         list[str] | None, typer.Option(help="For CAMs: the layer's address; by default the last with a map.")
     ] = None,
+    size: arg.NetworkSize = None,
+    kind: arg.MapKind = "overlay",
+    sign: arg.Sign = "positive",
+    alpha: arg.Alpha = None,
     weights: arg.Weights = None,
     names: arg.Names = None,
     mean: arg.Mean = None,
@@ -286,22 +296,28 @@ def attribute(
     device: arg.Device = None,
     quiet: arg.Quiet = False,
 ) -> int:
-    """Show which parts of a picture a network's output depends on."""
-    check_path(out, ENDINGS)
+    """Show which parts of pictures a network's output depends on, and print their five most probable classes."""
+    files, methods = arg.as_pictures(image), [find_method(one) for one in method or ["gradcam"]]
+    alone = len(files) == len(methods) == 1
+    check_path(out, ENDINGS if alone else PICTURES)
+    how: Any = {"kind": arg.as_kind(kind), "sign": choice("sign", sign, SIGNS), "alpha": alpha}
     loaded = load_network(network, weights, names=names)
-    wanted = None if target is None else channel_of(target)
     loaded = loaded if device is None else loaded.to(usable_device(device))
     current().stage = "drawing"
-    given: Any = {"mean": arg.as_values("mean", mean), "std": arg.as_values("std", std)}
-    result = attribute_image(loaded, image, method, wanted, layer or None, verbose=not quiet, **given)
+    given: Any = {"mean": arg.as_values("mean", mean), "std": arg.as_values("std", std), "size": arg.as_size(size)}
+    given = {**given, "target": None if target is None else channel_of(target), "verbose": not quiet}
+    rows = []
+    for file in files:
+        row = []
+        for one in methods:
+            at = layer if one.layer or len(methods) == 1 else None  # of several, those on pixels have no layer
+            row.append(attribute_image(loaded, file, one.name, layer=at or None, **given))
+        for top in row[0].target.top:
+            say(f"{file}: {', '.join(f'{name} {percent(probability)}' for name, probability in top)}")
+        rows.append(row)
+    result = rows[0][0] if alone else Comparison(rows)
     result.settings.update(origin(network, weights, names))
-    current().stage = "saving"
-    with current().interrupts.held():
-        path = result.save(out)
-        where = f" at {', '.join(result.layer)}" if result.layer else ""
-        say(f"{path}: {result.method}{where} for {result.target.labels[0]}, score {result.scores[0]:.4g}")
-        current().stage = "saved"
-    return current().interrupts.code or 0
+    return write_maps(lambda: result.save(out, **how), files, rows)
 
 
 @app.command(epilog="Examples: optvis bench efficientnet_lite0 | optvis bench torchvision:resnet18 --layer layer3")

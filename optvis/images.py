@@ -365,7 +365,8 @@ def write_picture(image: Image.Image, file: Any, ending: str, texts: Mapping[str
     if ending == ".png":
         info = PngInfo()
         for key, text in (texts or {}).items():
-            info.add_itxt(key, text, zip=len(text) > 2**16)
+            # Pillow reads no compressed text that is longer than a mebibyte.
+            info.add_itxt(key, text, zip=2**16 < len(text.encode()) < 2**20)
         image.save(file, "PNG", pnginfo=info)
     elif ending == ".webp":
         image.save(file, "WEBP", quality=90)

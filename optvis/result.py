@@ -20,6 +20,9 @@ from .text import printable
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 
+MOST_DATA = 48 * 2**20
+"""The longest text of tensors that a PNG contains: Pillow opens no PNG with more than 64 mebibytes of text."""
+
 
 class Result(ABC):
     """The base of ``Visualisation`` and ``Attribution``, which can be saved to files with one of ``endings``."""
@@ -60,8 +63,9 @@ class Result(ABC):
         if ending == ".png" and self.settings:
             facts, tensors = self.facts()
             texts = {"optvis": as_json(self.settings), "optvis-result": as_json(facts)}
-            if tensors:
-                texts["optvis-tensors"] = base64.b64encode(safetensors.torch.save(tensors)).decode()
+            packed = base64.b64encode(safetensors.torch.save(tensors)).decode() if tensors else ""
+            if 0 < len(packed) <= MOST_DATA:
+                texts["optvis-tensors"] = packed
         write_picture(sheet, data, ending, texts)
         return data.getvalue()
 

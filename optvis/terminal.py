@@ -7,17 +7,20 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .text import printable
 from .visualisation import Visualisation
+
+if TYPE_CHECKING:
+    from .attribution import Attribution
 
 ERRORS = (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, ArithmeticError)
 """Errors that a call may raise and that are reported in one line; others are bugs and keep their traceback."""
@@ -149,6 +152,21 @@ def write(result: Visualisation, out: Path, network: str, *files: Path | None) -
             complain(f"to draw them in full, run again: {call.command}")
         call.stage = "saved"
     return call.interrupts.code or (130 if interrupted else 0)
+
+
+def write_maps(save: Callable[[], Path], files: Sequence[str], rows: Sequence[Sequence[Attribution]]) -> int:
+    """Save the attributions of files, a row for each, and print a line for each; returns the exit code."""
+    call = current()
+    call.stage = "saving"
+    with call.interrupts.held():
+        path = save()
+        for file, row in zip(files, rows, strict=True):
+            for one in row:
+                where = f" at {', '.join(one.layer)}" if one.layer else ""
+                of = f" of {file}" if len(files) > 1 else ""
+                say(f"{path}: {one.method}{where}{of} for {one.target.labels[0]}, score {one.scores[0]:.4g}")
+        call.stage = "saved"
+    return call.interrupts.code or 0
 
 
 _CURRENT: ContextVar[Call] = ContextVar("_CURRENT")

@@ -195,7 +195,8 @@ SPECS: dict[str, tuple[Callable[..., Any], Parameters, int]] = {'OptVis': (_optv
     (), ['a', 'b'], ['a'], ['a'] * 5, 'ab', ['\x00\n\x1b']]}, 1), 'attribute': (_attribute(attribute), {
     'network': NETWORK[:5], 'image': IMAGE, 'method': [*METHODS, 'GradCAM', 'gradcm'], 'target': TARGET,
     'layer': LAYER, 'each': [True, False], 'aug_smooth': [True, False], 'eigen_smooth': [True, False],
-    'mean': SETTINGS['mean'], 'std': SETTINGS['std'], 'extra_inputs': SETTINGS['extra_inputs']}, 3),
+    'mean': SETTINGS['mean'], 'std': SETTINGS['std'], 'extra_inputs': SETTINGS['extra_inputs'],
+    'size': SIZE, 'verbose': RUN['verbose']}, 3),
     'Gradcam': (_attribute(Gradcam), {'network': NETWORK[:5], 'input_data': IMAGE, 'im_class': TARGET,
     'layer': LAYER, 'batch_size': [1]}, 2), **{f'attribute {name}': (_attribute(attribute), {'network': NETWORK[
     :1], 'image': IMAGE[:2], 'method': [name], 'target': [None, 0, [0, 1], optvis.Channel('second', 1)], **{
@@ -206,8 +207,9 @@ SPECS: dict[str, tuple[Callable[..., Any], Parameters, int]] = {'OptVis': (_optv
     'cmap': ['jet', 'jt', None], 'sign': ['positive', 'all', 'no'], 'on': ['original', 'view', 'no']}, 1),
     'show': (lambda pool, map, **options: map.show(**options), {'map': MAP, 'kinds': ['overlay', ['heat map',
     'masked'], [], 'no'], 'sign': ['all', 'no'], 'cmap': ['jet', 'jt'], 'colorbar': [True, False], 'titles': [
-    True, False]}, 1), 'save map': (lambda pool, map, path, sign: map.save(path, sign), {'map': MAP,
-    'path': PATHS, 'sign': ['all', 'no']}, 3), 'map arithmetic': (_arithmetic, {'operation': ['+', '-', '*',
+    True, False]}, 1), 'save map': (lambda pool, map, **options: map.save(**options), {'map': MAP,
+    'path': PATHS, 'sign': ['all', 'no'], 'kind': ['heat map', 'no'], 'alpha': [None, 0.2, 2]}, 3),
+    'map arithmetic': (_arithmetic, {'operation': ['+', '-', '*',
     '/', '[]'], 'map': MAP, 'right': [2, 0.5, 0, *MAP, -1]}, 3), 'compare': (lambda pool, **options: compare(
     **options), {'attributions': [Of('maps', lambda pool: [pool.map] * 2), [], Of('unequal', lambda pool: [
     pool.map, pool.map[0]])], 'kind': ['overlay', 'masked', 'no'], 'sign': ['all', 'no'], 'columns': [None, 1,
@@ -239,9 +241,11 @@ COMMANDS: Mapping[str, tuple[Sequence[Sequence[Any]], Parameters]] = {'layers': 
     '--steps': ['1', NEAR, '0'], '--lr': ['0.02', NEAR, 'nan', 'inf', '-1', '1e400', 'x'], '--tile': ['8', NEAR,
     '0']}), 'redraw': ([[file('picture.png'), NEAR, file('photo.png'), file('none.png'), file('photos')], [
     file('net.py:Small'), 'demo']], {'--out': PATHS}), 'attribute': ([[file('net.py:Small')], [file(
-    'photo.png'), NEAR, file('notes.png'), file('none.png')]], {'--out': PATHS, '--method': [*METHODS, NEAR,
+    'photo.png'), file('photos'), NEAR, file('notes.png'), file('none.png')]], {'--out': PATHS, '--method': [
+    *METHODS, NEAR,
     'no'], '--target': ['cat', '0', NEAR, '9', 'ct'], '--layer': ['features/0', NEAR, 'features/0:1', 'nowhere',
-    'head'], '--device': ['cpu', NEAR, 'meta']})}  # fmt: skip
+    'head'], '--size': ['16', '8x16', NEAR, '0'], '--kind': ['heat-map', 'masked', NEAR, 'no'], '--sign': [
+    'all', NEAR, 'no'], '--alpha': ['0.2', NEAR, '2', 'x'], '--device': ['cpu', NEAR, 'meta']})}  # fmt: skip
 WORDS: Sequence[str] = ('', 'a', '-1', '--', '--no-such', '0', '1', '\x1b[31m', 'é' * 300, 'nan', '/', '.', '²',
     '1e9', 'a:b', 'a b', 'x.py:y', 'torchvision:no', 'timm:', 'hf:/nowhere', 'pattern:rings',
     '\ud800', '0-3')  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -19,12 +20,12 @@ from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer, resnet18, squeezenet1_1, vgg11_bn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
-from optvis import Channel, Class, Neuron, TotalVariation, norm
+from optvis import Channel, Class, Neuron, TotalVariation, load_network, norm
 from optvis.attribution import METHODS, Attribution, Gradcam, attribute
 from optvis.attribution.targets import against, box, class_index, segment, similarity, softmax_of
 from optvis.cli import run
 from optvis.images import to_pil
-from optvis.network.imagenet import outputs_of
+from optvis.network.imagenet import IMAGENET_MEAN, IMAGENET_STD, outputs_of
 from optvis.visualisation import read_settings
 
 QUICK = {"steps": 3, "samples": 4, "segments": 2, "batch_size": 8, "window": 8, "alpha": 1e-5}
@@ -66,7 +67,7 @@ def test_pictures_in_every_form(network: Named, tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
     by_path = attribute(network, tmp_path / "a.png")
     assert by_path.images.shape == (1, 3, 16, 24), "files are fitted to the network's own size"
-    overlay = by_path.overlay()[0]
+    overlay = by_path.overlay()
     assert overlay.size == (40, 20), "the overlay is on the picture as it was given"
     outside = np.asarray(overlay)[:, :5], np.asarray(picture)[:, :5]
     assert (outside[0] == outside[1]).all(), "what the network did not see is left as it is"
@@ -571,6 +572,7 @@ NET = "nets.py:Small"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nets.py").write_text(network_file(16, 24))
     Image.fromarray((drawn(20, 28, 3).numpy() * 255).astype(np.uint8)).save(tmp_path / "photo.png")
+    (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -580,8 +582,11 @@ def test_the_command_writes_a_picture_that_says_how_it_was_made(
 ) -> None:
     assert run(["attribute", NET, "photo.png", "-o", "a.png", "--target", "owl"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("a.png: gradcam at features for owl, score ") and not err
-    assert Image.open("a.png").size == (28, 20)
+    top, line = out.splitlines()
+    assert line.startswith("a.png: gradcam at features for owl, score ") and not err
+    assert re.fullmatch(r"photo.png: \w+ \d+\.\d%, \w+ \d+\.\d%, \w+ \d+\.\d%", top) and "owl" in top
+    with Image.open("a.png") as opened:
+        assert opened.width == 28 * 8 and opened.height > 20 * 8
     settings = read_settings("a.png")
     assert settings["network"] == NET and settings["command"].startswith("optvis attribute ")
 
@@ -606,6 +611,74 @@ def test_the_command_takes_layers_and_a_device(folder: Path, capsys: pytest.Capt
     assert "a.jpg: gradcam at features/0, features/2 for " in capsys.readouterr().out
 
 
+@pytest.fixture
+def photographs(folder: Path) -> Path:
+    (folder / "photos").mkdir()
+    for i, name in enumerate(("b.jpg", "a.PNG")):
+        Image.new("RGB", (30 + i, 20), ("red", "blue")[i]).save(folder / "photos" / name)
+    (folder / "photos" / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_the_command_takes_pictures_folders_and_methods(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = ["--method", "gradcam", "--method", "saliency", "--layer", "features/0"]
+    assert run(["attribute", NET, "photo.png", "photos", "-o", "a.png", *methods, "--target", "owl"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    files = ["photo.png", str(Path("photos", "a.PNG")), str(Path("photos", "b.jpg"))]
+    assert [line.split(": ")[0] for line in lines[:3]] == files and len(lines) == 3 + 6
+    for i, line in enumerate(lines[3:]):
+        where = ("gradcam at features/0", "saliency")[i % 2]
+        assert line.startswith(f"a.png: {where} of {files[i // 2]} for owl, score ")
+    settings = read_settings("a.png")
+    assert [one["method"] for one in settings["of"]] == ["gradcam", "saliency"] * 3
+    assert settings["network"] == NET and "photos" in settings["command"]
+    with Image.open("a.png") as opened:
+        assert opened.width == 2 * 24 * 9 + 2, "as the network sees them, where their sizes differ"
+
+
+def test_the_command_takes_size_kind_sign_and_alpha(folder: Path) -> None:
+    network, how = ["attribute", "nets.py:Small", "photo.png"], ["--size", "12x10", "--kind", "heat-map"]
+    assert run([*network, "-o", "a.png", *how, "--sign", "all"]) == 0
+    assert Attribution.load("a.png").images.shape[-2:] == (12, 10)
+    made = attribute(load_network("nets.py:Small"), "photo.png", size=(12, 10)).drawn("heat map", "all")[0]
+    height, width = made.shape[1:]
+    factor = 224 // max(height, width)
+    with Image.open("a.png") as opened:
+        found = np.asarray(opened)[: height * factor : factor, ::factor]
+    assert np.array_equal(found, np.asarray(to_pil(made)))
+    assert run([*network, "-o", "b.png", "--alpha", "0"]) == 0
+    loaded = attribute(load_network("nets.py:Small"), "photo.png")
+    with Image.open("b.png") as opened:
+        assert np.array_equal(np.asarray(opened)[: 20 * 8 : 8, ::8], np.asarray(loaded.overlay(0)))
+    assert run(["attribute", NET, "photo.png", "--alpha", "2"]) == 2
+
+
+def test_the_most_probable_classes(network: Named, images: Tensor) -> None:
+    found = attribute(network, images, target=["owl", 1]).target
+    with torch.no_grad():
+        rows = network(norm(images, input_range=(0, 1), grad=False)).softmax(1)
+    assert found.probabilities == pytest.approx([rows[0, 2].item(), rows[1, 1].item()], abs=1e-5)
+    for top, row in zip(found.top, rows, strict=True):
+        order = row.argsort(descending=True)
+        assert [name for name, _ in top] == [network.output_names["head"][i] for i in order]
+        assert [p for _, p in top] == pytest.approx(row[order].tolist(), abs=1e-5)
+    assert found.take([1]).top == found.top[1:] and found.take([1]).probabilities == found.probabilities[1:]
+    assert found.titles[0] == f"owl ({rows[0, 2].item():.1%})"
+    ends = nn.Sequential(network, nn.Softmax(1)).eval()
+    assert attribute(
+        ends, images, target=[2, 1], mean=IMAGENET_MEAN, std=IMAGENET_STD
+    ).target.probabilities == pytest.approx(found.probabilities, abs=1e-5)
+    for target in (softmax_of(1), Channel("head", 1)):
+        assert attribute(network, images, target=target).target.probabilities is None
+
+
+def test_another_size(network: Named) -> None:
+    picture = Image.new("RGB", (60, 40), "red")
+    assert attribute(network, picture, size=(30, 32)).images.shape[-2:] == (30, 32)
+    with pytest.raises(ValueError, match="size 30 is for paths and PIL images"):
+        attribute(network, drawn(3, 16, 24), size=30)
+
+
 def test_the_command_writes_attribution_png_by_default(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["attribute", "demo", "photo.png"]) == 0
     assert "attribution.png: gradcam at " in capsys.readouterr().out and Path("attribution.png").exists()
@@ -625,6 +698,11 @@ BAD_COMMANDS = {
     "no image": (["nets.py"], "'nets.py' is no image that Pillow can read"),
     "another ending": (["photo.png", "-o", "a.gif"], "cannot save 'a.gif': the ending must be one of"),
     "no folder": (["photo.png", "-o", "none/a.png"], "there is no folder 'none'"),
+    "several as values": (["photo.png", "photo.png", "-o", "a.npy"], "the ending must be one of .png, .webp, .jpg"),
+    "one of several that is missing": (["photo.png", "none.jpg"], "there is no file 'none.jpg'"),
+    "a folder without pictures": (["empty"], "folder 'empty' holds no images: their endings are .png"),
+    "unknown kind": (["photo.png", "--kind", "overlai"], "no kind 'overlai': did you mean 'overlay'"),
+    "unknown sign": (["photo.png", "--sign", "plus"], "no sign 'plus'"),
     "unknown device": (["photo.png", "--device", "abacus"], "device 'abacus' is not available"),
     "unknown option": (["photo.png", "--steps", "3"], "--steps"),
 }

@@ -311,7 +311,7 @@ def test_refuses_what_has_no_rule(name: str, images: Tensor) -> None:
     wrong = "sigmoid" if name == "lrp" else "mul"
     with pytest.raises(ValueError, match=f"no rule for '{wrong}' in Gated .*integrated_gradients"):
         attributed(name, network, images)
-    network.norm = nn.GroupNorm(2, 4).eval()
+    network.norm = nn.GroupNorm(2, 4)
     assert set(snapshot(network)) == set(before)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,13 +17,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from optvis import PixelParam, Visualisation
+from optvis.attribution.comparison import Comparison, compare
 from optvis.attribution.inputs import Inputs, read_inputs
 from optvis.attribution.plotting import KINDS
-from optvis.attribution.result import ENDINGS, Attribution, compare
+from optvis.attribution.result import ENDINGS, Attribution
 from optvis.attribution.targets import Target, of_classes
 from optvis.images import read_image, to_pil
 from optvis.visualisation import read_settings
@@ -386,6 +388,11 @@ def cut(shape: tuple[int, int] = (20, 32)) -> Inputs:
     return read_inputs(to_pil(pixels(3, *shape)), 3, (16, 16))
 
 
+def opaque(heat: Any) -> Any:
+    """Transparent up to a tenth of the maximum, opaque from a half."""
+    return ((abs(heat) - 0.1) / 0.4).clip(0, 1)
+
+
 @pytest.mark.parametrize("alpha", [0, 0.3, 1])
 @pytest.mark.parametrize("cmap", ["jet", "viridis", matplotlib.colormaps["gray"]])
 def test_an_overlay_is_a_blend(alpha: float, cmap: Any) -> None:
@@ -393,7 +400,8 @@ def test_an_overlay_is_a_blend(alpha: float, cmap: Any) -> None:
     colours = matplotlib.colormaps[cmap] if isinstance(cmap, str) else cmap
     for picture, image, heat in zip(result.overlay(alpha, cmap), result.images, result.heatmap(), strict=True):
         colour = torch.from_numpy(colours(heat.numpy())[..., :3]).movedim(-1, 0)
-        expected = (1 - alpha) * image + alpha * colour
+        opacity = alpha * opaque(heat)
+        expected = (1 - opacity) * image + opacity * colour
         assert np.abs(as_array(picture) - as_array(to_pil(expected)).astype(float)).max() <= 1
 
 
@@ -401,35 +409,37 @@ def test_outside_of_its_view_a_picture_is_left_as_it_is() -> None:
     result = made(noise(1, 1, 4, 4), inputs=cut())
     (top, left, height, width), original = result.inputs.parts[0], result.inputs.originals[0]
     assert (top, left, height, width) == (0, 6, 20, 20)
-    found, before = as_array(result.overlay()[0]), as_array(to_pil(original))
+    found, before = as_array(result.overlay()), as_array(to_pil(original))
     assert found.shape == (20, 32, 3)
     assert np.array_equal(found[:, :6], before[:, :6]) and np.array_equal(found[:, 26:], before[:, 26:])
     heat = result.heatmap((20, 20))[0]
     colour = matplotlib.colormaps["jet"](heat.numpy())[..., :3]
-    expected = (before[:, 6:26] / 255 + colour) / 2 * 255
+    opacity = 0.5 * opaque(heat.numpy())[..., None]
+    expected = (before[:, 6:26] / 255 * (1 - opacity) + colour * opacity) * 255
     assert np.abs(found[:, 6:26] - expected).max() <= 1
 
 
 def test_an_overlay_on_the_view() -> None:
     result = made(noise(1, 1, 4, 4), inputs=cut())
-    assert [picture.size for picture in result.overlay(on="view")] == [(16, 16)]
-    assert np.array_equal(as_array(result.overlay(0, on="view")[0]), as_array(to_pil(result.images[0])))
+    assert result.overlay(on="view").size == (16, 16)
+    assert np.array_equal(as_array(result.overlay(0, on="view")), as_array(to_pil(result.images[0])))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_an_overlay_on_any_number_of_channels(channels: int) -> None:
     inputs = read_inputs(pixels(1, channels, 8, 8), channels, None)
-    picture = made(noise(1, 1, 4, 4), inputs=inputs).overlay(0)[0]
+    picture = made(noise(1, 1, 4, 4), inputs=inputs).overlay(0)
     image = inputs.images[0]
     expected = image if channels == 3 else image.mean(0, keepdim=True).repeat(3, 1, 1)
     assert np.array_equal(as_array(picture), as_array(to_pil(expected)))
 
 
 def test_both_signs_have_their_own_colours() -> None:
-    result = made(torch.tensor([[[[-1.0, 1.0]]]]), inputs=read_inputs(torch.ones(3, 1, 2), 3, None))
+    result = made(torch.tensor([[[[-1.0, 1.0]]]]), inputs=read_inputs(torch.ones(3, 2, 4), 3, None))
     low, high = matplotlib.colormaps["seismic"]([0.0, 1.0])[:, :3]
-    expected = np.round(np.stack([low, high])[None] * 255)
-    assert np.abs(as_array(result.overlay(1, sign="all")[0]) - expected).max() <= 1
+    found = as_array(result.overlay(1, sign="all"))
+    for column, colour in ((0, low), (3, high)):
+        assert np.abs(found[:, column] - np.round(colour * 255)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -483,7 +493,8 @@ def test_what_the_kinds_show(sign: str) -> None:
     colours = matplotlib.colormaps["jet" if sign == "positive" else "seismic"]
     np.testing.assert_allclose(heat, colours(level if sign == "positive" else (level + 1) / 2)[..., :3], atol=1e-6)
     np.testing.assert_array_equal(original, picture)
-    np.testing.assert_allclose(overlay[:, 6:26], (view + heat) / 2, atol=1e-6)
+    opacity = 0.5 * opaque(strength)
+    np.testing.assert_allclose(overlay[:, 6:26], view * (1 - opacity) + heat * opacity, atol=1e-6)
     np.testing.assert_allclose(masked[:, 6:26], view * strength, atol=1e-6)
     np.testing.assert_allclose(blended[:, 6:26], view * (1 - strength) + heat * strength, atol=1e-6)
     assert not masked[:, :6].any() and not masked[:, 26:].any()
@@ -519,6 +530,48 @@ def test_methods_side_by_side(columns: int | None, places: int) -> None:
     assert titles[3:] == ["gradcam\nclass 1", "hirescam\nclass 1", "layercam\nclass 1"]
     expected = matplotlib.colormaps["jet"](given[1].heatmap(sign="absolute")[1].numpy())[..., :3]
     np.testing.assert_allclose(shown(drawn[4]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(7, 1, 7), (8, 2, 4), (33, 5, 7)])
+def test_many_methods_take_several_rows(count: int, rows: int, columns: int) -> None:
+    figure = compare([made(noise(1, 1, 4, 4))] * count)
+    assert figure.axes[0].get_gridspec().get_geometry() == (rows, columns)
+    assert sum(bool(axis.images) for axis in figure.axes) == count
+
+
+@pytest.mark.parametrize("ending", [".png", ".JPG", ".webp", ".pdf", ".svg"])
+def test_a_figure_is_saved(tmp_path: Path, ending: str) -> None:
+    figure = compare([made(), made()])
+    path = figure.save(str(tmp_path / f"a{ending}"))
+    assert path == tmp_path / f"a{ending}" and path.stat().st_size > 1000 and os.listdir(tmp_path) == [path.name]
+    if ending == ".png":
+        with Image.open(figure.save(path, dpi=50)) as opened:
+            assert opened.width == round(2 * 2.8 * 50)
+        figure.savefig(tmp_path / "b.png")
+        with Image.open(tmp_path / "b.png") as opened:
+            assert opened.width == round(2 * 2.8 * 100)
+
+
+def test_a_figure_that_cannot_be_saved(tmp_path: Path) -> None:
+    figure = made().show()
+    with pytest.raises(ValueError, match=r"cannot save 'a.gif': the ending must be one of \.png, \.jpg"):
+        figure.save(tmp_path / "a.gif")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        figure.save(tmp_path / "none" / "a.png")
+
+
+def test_a_picture_of_several_methods(tmp_path: Path) -> None:
+    rows = [[made(noise(1, 1, 4, 4, seed=i), name) for name in ("gradcam", "layercam")] for i in range(3)]
+    path = Comparison(rows).save(tmp_path / "a.png", sign="negative")
+    assert [one["method"] for one in read_settings(path)["of"]] == ["gradcam", "layercam"] * 3
+    with Image.open(path) as opened:
+        found = as_array(opened)
+    row = found.shape[0] // 3 + 1
+    expected = as_array(rows[1][1].overlay(sign="negative")).repeat(14, 0).repeat(14, 1)
+    assert found.shape[1] == 2 * 224 + 2
+    assert np.array_equal(found[row : row + 168, 226:], expected)
+    with pytest.raises(ValueError, match=r"cannot save 'a\.npy'"):
+        Comparison(rows).save(tmp_path / "a.npy")
 
 
 def test_layers_are_named_where_they_differ() -> None:
@@ -566,7 +619,7 @@ def test_a_notebook_shows_a_figure_once(monkeypatch: Any) -> None:
 
 def test_it_shows_itself_in_a_notebook() -> None:
     with Image.open(io.BytesIO(made()._repr_png_() or b"")) as opened:
-        assert opened.format == "PNG" and opened.width == 2 * 64 + 8 and opened.height > 12
+        assert opened.format == "PNG" and opened.width == 2 * 16 * 14 + 2 and opened.height > 12 * 14
 
 
 def test_without_matplotlib(monkeypatch: Any, tmp_path: Path) -> None:
@@ -608,13 +661,10 @@ def test_every_format(tmp_path: Path, ending: str, n: int) -> None:
         }
     else:
         with Image.open(path) as opened:
-            found, expected = as_array(opened), as_array(result.overlay()[0])
-        if n == 1:
-            assert found.shape == expected.shape
-        left = 0 if n == 1 else 24  # labels of narrow pictures have 64 px
-        assert np.abs(found[:12, left : left + 16].astype(float) - expected).mean() < (
-            1e-9 if ending.lower() == ".png" else 12
-        )
+            found, first = as_array(opened), result.overlay() if n == 1 else result.overlay()[0]
+        expected = as_array(first).repeat(14, 0).repeat(14, 1)
+        assert np.abs(found[:168, :224].astype(float) - expected).mean() < (1e-9 if ending.lower() == ".png" else 12)
+        assert found.shape[0] > 168 and (n > 1 or found.shape[1] == 224)
 
 
 def test_a_png_carries_its_settings(tmp_path: Path) -> None:
@@ -642,7 +692,101 @@ def test_what_is_no_saved_attribution(tmp_path: Path) -> None:
 def test_another_sign_is_saved(tmp_path: Path) -> None:
     result = made(noise(1, 1, 4, 4))
     with Image.open(result.save(tmp_path / "a.png", sign="negative")) as opened:
-        assert np.array_equal(as_array(opened), as_array(result.overlay(sign="negative")[0]))
+        found = as_array(opened)[:168:14, ::14]
+    assert np.array_equal(found, as_array(result.overlay(sign="negative")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_kind_and_opacity_are_saved(tmp_path: Path, kind: str) -> None:
+    result = made(noise(1, 1, 4, 4))
+    expected = as_array(to_pil(result.drawn(kind, "positive", None, 0.9)[0]))
+    with Image.open(result.save(tmp_path / "a.png", kind=kind, alpha=0.9)) as opened:
+        assert np.array_equal(as_array(opened)[:168:14, ::14], expected)
+
+
+@pytest.mark.parametrize(("height", "width", "factor"), [(28, 28, 8), (30, 64, 3), (113, 20, 1), (300, 250, 1)])
+def test_small_pictures_are_enlarged_by_whole_pixels(tmp_path: Path, height: int, width: int, factor: int) -> None:
+    result = made(noise(1, 1, 4, 4), inputs=read_inputs(pixels(3, height, width), 3, None))
+    with Image.open(result.save(tmp_path / "a.png")) as opened:
+        found = as_array(opened)
+    assert found.shape[1] == factor * width
+    assert np.array_equal(found[: factor * height], as_array(result.overlay()).repeat(factor, 0).repeat(factor, 1))
+
+
+def test_below_a_saved_picture_stand_method_target_and_probability(monkeypatch: Any, tmp_path: Path) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, at, text, *more, **how: written.append(text))
+    result = made(noise(1, 1, 4, 4), labels=("Egyptian cat, or another name so long that it takes two lines",))
+    result.target = replace(result.target, probabilities=(0.6214,))
+    path = result.save(tmp_path / "a.png")
+    assert written[0] == "gradcam" and len(written) == 3
+    assert " ".join(written[1:]) == "Egyptian cat, or another name so long that it takes two lines (62.1%)"
+    written.clear()
+    again = Attribution.load(path)
+    again.save(tmp_path / "b.png")
+    assert written[-1].endswith("(62.1%)") and again.target.probabilities == (0.6214,)
+    written.clear()
+    made(noise(1, 1, 4, 4), labels=("an\x1b[31m" + "x" * 99,)).save(tmp_path / "c.png")
+    assert "".join(written) == "gradcaman\\x1b[31m" + "x" * 99 and len(written) > 3
+
+
+def test_large_maps_are_read_back(tmp_path: Path) -> None:
+    result = made(noise(1, 3, 320, 330), inputs=read_inputs(pixels(3, 320, 330), 3, None))
+    path = result.save(tmp_path / "a.png")
+    assert torch.equal(Attribution.load(path).values, result.values)
+
+
+def test_a_picture_can_be_opened_however_many_maps_there_are(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setattr("optvis.result.MOST_DATA", 1000)
+    path = made().save(tmp_path / "a.png")
+    assert read_settings(path) == SETTINGS
+    with pytest.raises(ValueError, match="holds no attribution that can be read"):
+        Attribution.load(path)
+
+
+# Maps as large as the image
+
+
+def fine() -> Attribution:
+    return made(noise(1, 3, 160, 200), inputs=read_inputs(pixels(3, 160, 200), 3, None))
+
+
+@pytest.mark.parametrize(
+    ("sign", "cmap"), [("positive", "Greens"), ("negative", "Reds"), ("absolute", "Blues"), ("all", "PiYG")]
+)
+def test_a_map_as_large_as_the_image_is_smooth_and_on_a_plain_ground(sign: str, cmap: str) -> None:
+    result = fine()
+    (heat,), exact = result.drawn("heat map", sign), result.heatmap(sign=sign)[0]
+    colours = matplotlib.colormaps[cmap](np.linspace(0, 1, 256))[:, :3]
+    off = np.abs(heat.movedim(0, -1).numpy()[:, :, None] - colours).max(-1).min(-1)
+    assert off.max() < 1e-6, "all colours are those of the map"
+    level = result.heatmap(sign=sign, outliers=1.0)[0]
+    level = (level + 1) / 2 if sign == "all" else level
+    rough = torch.from_numpy(matplotlib.colormaps[cmap](level.numpy())[..., :3]).movedim(-1, 0)
+
+    def change(picture: Tensor) -> float:
+        return (picture[..., 1:] - picture[..., :-1]).abs().mean().item()
+
+    assert change(heat) < 0.8 * change(rough) and heat.max() > 0.9
+    overlay, ground = result.drawn("overlay", sign, alpha=0)[0], 1 - 0.3 * (1 - result.images[0].mean(0))
+    torch.testing.assert_close(overlay, ground.expand(3, -1, -1))
+    assert torch.equal(result.values, fine().values) and torch.equal(result.heatmap(sign=sign)[0], exact)
+
+
+def test_the_strongest_pixels_do_not_hide_the_others() -> None:
+    values = torch.ones(1, 1, 64, 80)
+    values[:, :, :, :40] = 0
+    values[0, 0, 10, 60] = 1000
+    result = made(values, inputs=read_inputs(pixels(3, 64, 80), 3, None))
+    heat = result.drawn("heat map", "positive")[0]
+    darkest = torch.tensor(matplotlib.colormaps["Greens"](1.0)[:3]).float()
+    assert (heat[:, 40, 60] - darkest).abs().max() < 0.3 and result.heatmap()[0, 40, 60] < 0.01
+
+
+def test_a_small_fine_map_is_not_smoothed() -> None:
+    result = made(noise(1, 3, 12, 16), inputs=read_inputs(pixels(3, 12, 16), 3, None))
+    expected = matplotlib.colormaps["Greens"](result.heatmap(outliers=1.0)[0].numpy())[..., :3]
+    np.testing.assert_allclose(result.drawn("heat map", "positive")[0].movedim(0, -1), expected, atol=1e-6)
 
 
 def test_pictures_of_different_sizes_in_one_file(tmp_path: Path) -> None:
@@ -650,7 +794,7 @@ def test_pictures_of_different_sizes_in_one_file(tmp_path: Path) -> None:
     result = made(inputs=read_inputs(pictures, 3, (16, 16)))
     assert [picture.size for picture in result.overlay()] == [(32, 20), (18, 24)]
     with Image.open(result.save(tmp_path / "a.png")) as opened:
-        assert opened.width == 2 * 64 + 8
+        assert opened.width == 450
     figure = result.show(("original", "overlay"))
     figure.savefig(io.BytesIO())
 

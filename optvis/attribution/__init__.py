@@ -20,8 +20,9 @@ Options of the methods that work on pixels, of which each has some:
 
 from . import backprop, cam, gradient, integrated_gradients, perturbation  # each method registers itself
 from .attribute import Gradcam, attribute
+from .comparison import compare
 from .registry import METHODS
-from .result import Attribution, compare
+from .result import Attribution
 
 __all__ = [
     "METHODS",

@@ -26,7 +26,7 @@ from .progress import Progress
 from .registry import Method, find_method
 from .result import Attribution
 from .target_layer import check_maps, first_pass, last_map, shapes_of
-from .targets import Target, class_index, logits, of_classes
+from .targets import Target, class_index, logits, of_classes, with_probabilities
 
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
 _PLAIN = (bool, int, float, str, type(None))
@@ -59,6 +59,7 @@ def attribute(
     std: float | Sequence[float] | None = None,
     extra_inputs: Sequence[Any] | Mapping[str, Any] | Tensor = (),
     normalised: bool = False,
+    size: int | Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     verbose: bool | str = True,
     **options: Any,
@@ -67,7 +68,7 @@ def attribute(
 
     ::
 
-        attribute(network, "dog.jpg").overlay()[0]  # Grad-CAM of the class with the highest output
+        attribute(network, "dog.jpg").overlay()  # Grad-CAM of the class with the highest output
         attribute(network, "dog.jpg", "integrated_gradients", target="golden retriever").save("dog.png")
 
     Args:
@@ -88,6 +89,8 @@ def attribute(
         std: likewise.
         extra_inputs: further inputs of the network: a tuple, or a dict of named inputs.
         normalised: True if ``image`` is a tensor that was normalised with this mean and standard deviation.
+        size: to which paths and PIL images are scaled and cropped, in pixels or (height, width), if not to the
+            network's own size.
         names: of the network's outputs, in their order, if neither the network nor ImageNet's classes name them.
         verbose: show a progress bar in a terminal or notebook for methods that take many passes; ``"always"`` also
             elsewhere.
@@ -107,10 +110,12 @@ def attribute(
         raise ValueError(f"{way.name} works on the image itself, not at layer {wanted[0]!r}: leave layer= out")
     if eigen_smooth and not way.summed:
         raise ValueError(f"eigen_smooth works on the channels of a CAM, not with {way.name}")
+    if size is not None and isinstance(image, (Tensor, np.ndarray)):
+        raise ValueError(f"size {size!r} is for paths and PIL images: tensors and arrays are taken as they are")
     with isolated(given.device):
         if as_flag("normalised", normalised):
             image = undo_normalisation(image, given)
-        inputs = read_inputs(image, given.channels, given.size)
+        inputs = read_inputs(image, given.channels, given.size if size is None else size)
         forward = forward_of(network, given, extra_inputs)
         name_outputs(forward.network, names)
         explained, contexts, layers = _prepared(forward, inputs.images.to(given.device), target, way, wanted)
@@ -241,7 +246,8 @@ def _explained(
         classes = outputs.argmax(1).tolist()
     else:
         classes = [class_index(one, outputs.shape[1], names) for one in listed]
-    return of_classes(classes, [names[c] if names else str(c) for c in classes]), first
+    explained = of_classes(classes, [names[c] if names else str(c) for c in classes])
+    return with_probabilities(explained, first.output, names), first
 
 
 def _maps(

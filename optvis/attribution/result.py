@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -18,12 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checks import as_count, as_flag, as_list, as_number, as_size, choice, shown, whole
-from ..images import grid, to_pil
+from ..checks import as_flag, as_list, as_number, as_size, choice, shown, whole
+from ..images import to_pil
 from ..result import PICTURES, Result, read_facts, read_settings, read_tensors
 from .inputs import Inputs, whole_images
-from .plotting import KINDS, SIGNS, colour_map, draw, figure_of, heat_of, present, resized, title_of
-from .target_layer import constant
+from .plotting import KINDS, SIGNS, colour_map, draw, drawn_heat, figure_of, heat_of, present, resized, title_of, titled
+from .soundness import sound, zeros
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Attribution(Result):
                 "give one for each"
             )
         self.inputs, self.target, self.scores, self.settings = inputs, target, scores, dict(settings)
-        self.values = _sound(values, self.method, target.labels)
+        self.values = sound(values, self.method, target.labels)
 
     @property
     def method(self) -> str:
@@ -81,6 +80,11 @@ class Attribution(Result):
     def images(self) -> Tensor:
         """``[N, C, H, W]`` in [0, 1], as the network got them."""
         return self.inputs.images
+
+    @property
+    def fine(self) -> bool:
+        """True if the maps are as large as the images."""
+        return self.values.shape[2:] == self.images.shape[2:]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -144,8 +148,8 @@ class Attribution(Result):
         combined = {"method": method, "layer": list(layers), "of": [one.settings for one in both]}
         made.settings = combined if others else {**self.settings, "method": method}
         made.target = target or self.target
-        known = torch.stack([_zeros(one.values) for one in both]).any(0)
-        made.values = _sound(values, method, made.target.labels, known)
+        known = torch.stack([zeros(one.values) for one in both]).any(0)
+        made.values = sound(values, method, made.target.labels, known)
         return made
 
     def _with(self, other: object, work: Callable[[Tensor, Tensor], Tensor], formula: str) -> Attribution:
@@ -184,8 +188,7 @@ class Attribution(Result):
             sign: ``"positive"`` for positions that raise the score, ``"negative"`` for those that lower it,
                 ``"absolute"`` for both without their sign, ``"all"`` for both with their sign, divided by the largest
                 absolute value.
-            outliers: percentage of the strongest positions that are clipped to the strength of the next one. Overlays
-                clip 2 % if the map is as large as the image: otherwise a few pixels would hide all others.
+            outliers: percentage of the strongest positions that are clipped to the strength of the next one.
 
         Returns:
             ``[N, H, W]`` in [0, 1]; in [-1, 1] for ``"all"``.
@@ -199,13 +202,22 @@ class Attribution(Result):
         return heat_of(self.values, size, sign, outliers)
 
     def overlay(
-        self, alpha: float = 0.5, cmap: str | Colormap | None = None, sign: str = "positive", on: str = "original"
-    ) -> list[Image.Image]:
-        """Each picture with its coloured map on top.
+        self,
+        alpha: float | None = None,
+        cmap: str | Colormap | None = None,
+        sign: str = "positive",
+        on: str = "original",
+    ) -> Image.Image | list[Image.Image]:
+        """The picture with its coloured map on top; a list of them for several images.
+
+        The map is transparent where it is low. A map as large as the image is smoothed, its strongest percent is
+        clipped, and it is drawn on the picture in pale grey.
 
         Args:
-            alpha: opacity of the map, 0 to 1.
-            cmap: a colour map of matplotlib; by default ``"jet"``, or ``"seismic"`` if ``sign`` is ``"all"``.
+            alpha: opacity of the map where it is at least half of its maximum, 0 to 1; by default 0.5, or 0.9 for a map
+                as large as the image.
+            cmap: a colour map of matplotlib. By default ``"jet"``, or ``"seismic"`` if ``sign`` is ``"all"``; for a map
+                as large as the image ``"Greens"``, ``"Reds"``, ``"Blues"`` or ``"PiYG"``, by ``sign``.
             sign: as for ``heatmap``.
             on: ``"original"`` for the user's picture, unchanged where the network did not see it; ``"view"`` for the
                 picture as the network got it.
@@ -214,9 +226,8 @@ class Attribution(Result):
             ValueError: an unknown choice, or a number out of range.
             ImportError: matplotlib is not installed.
         """
-        alpha = as_number("alpha", alpha, 0, 1)
-        choice("place to draw on", on, ("original", "view"))
-        return [to_pil(drawn) for drawn in self.drawn("overlay", sign, cmap, alpha, on)]
+        pictures = [to_pil(drawn) for drawn in self.drawn("overlay", sign, cmap, alpha, on)]
+        return pictures[0] if len(pictures) == 1 else pictures
 
     def show(
         self,
@@ -230,11 +241,11 @@ class Attribution(Result):
 
         Args:
             kinds: the columns: ``"heat map"``, ``"overlay"``, ``"original"``, ``"masked"`` (the picture multiplied by
-                the map) and ``"blended"`` (an overlay whose opacity is the map).
+                the map) and ``"blended"`` (an overlay in colour whose opacity is the map).
             sign: as for ``heatmap``.
             cmap: as for ``overlay``.
             colorbar: add a colour bar.
-            titles: write the method, the target and the kind above each picture.
+            titles: write the method, the target with its probability, and the kind above each picture.
 
         Raises:
             ValueError: an unknown choice.
@@ -250,62 +261,72 @@ class Attribution(Result):
                 (drawn, title_of(f"{self.method}: {label}", kind if len(kinds) > 1 else "") if titles else "")
                 for kind, drawn in zip(kinds, row, strict=True)
             ]
-            for label, row in zip(self.target.labels, zip(*columns, strict=True), strict=True)
+            for label, row in zip(self.target.titles, zip(*columns, strict=True), strict=True)
         ]
-        figure = figure_of(rows, colour_map(cmap, sign) if colorbar else None, -1 if sign == "all" else 0)
+        figure = figure_of(rows, colour_map(cmap, sign, self.fine) if colorbar else None, -1 if sign == "all" else 0)
         present(figure)
         return figure
 
     def drawn(
-        self, kind: str, sign: str, cmap: str | Colormap | None = None, alpha: float = 0.5, on: str = "original"
+        self, kind: str, sign: str, cmap: str | Colormap | None = None, alpha: float | None = None, on: str = "original"
     ) -> list[Tensor]:
         """N pictures ``[3, H, W]`` of one kind; arguments as for ``show`` and ``overlay``."""
         choice("kind", kind, KINDS)
         choice("sign", sign, SIGNS)
-        colours, outliers = colour_map(cmap, sign), 2.0 if self.values.shape[2:] == self.images.shape[2:] else 0.0
+        choice("place to draw on", on, ("original", "view"))
+        fine = self.fine
+        opacity = (0.9 if fine else 0.5) if alpha is None else as_number("alpha", alpha, 0, 1)
+        colours = colour_map(cmap, sign, fine)
         inputs = self.inputs if on == "original" else whole_images(self.images)
         return [
-            draw(kind, picture, heat_of(values[None], part[2:], sign, outliers)[0], part, colours, sign, alpha)
+            draw(kind, picture, drawn_heat(values[None], part[2:], sign, fine)[0], part, colours, sign, opacity, fine)
             for picture, values, part in zip(inputs.originals, self.values, inputs.parts, strict=True)
         ]
 
-    def save(self, path: str | os.PathLike[str], sign: str = "positive") -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        sign: str = "positive",
+        kind: str = "overlay",
+        alpha: float | None = None,
+    ) -> Path:
         """Save the attribution. The file is written completely or not at all.
 
         Args:
-            path: ``.png`` (contains settings, scores and values, see ``load``), ``.webp`` or ``.jpg`` for the overlays,
-                several in one grid; ``.npy`` for the values; ``.json`` for settings, method, layer, labels and scores.
-            sign: of the overlays, as for ``heatmap``.
+            path: ``.png`` (contains settings, scores and values, see ``load``), ``.webp`` or ``.jpg`` for pictures,
+                several in one grid, below each its method, target and probability; ``.npy`` for the values; ``.json``
+                for settings, method, layer, labels and scores. Small pictures are enlarged without smoothing.
+            sign: of the pictures, as for ``heatmap``.
+            kind: of the pictures, as for ``show``.
+            alpha: of overlays, as for ``overlay``.
 
         Raises:
             ValueError: another ending, or a picture too large for the format.
             OSError: the path cannot be written; the message says why, and which PNG was written instead.
-            ImportError: matplotlib, which the overlays need, is not installed.
+            ImportError: matplotlib, which pictures need, is not installed.
         """
-        return self._write(path, sign=sign)
+        return self._write(path, sign=sign, kind=kind, alpha=alpha)
 
-    def sheet(self, *, sign: str = "positive", **how: Any) -> Image.Image:
-        """All overlays in one picture."""
-        pictures = self.overlay(sign=sign, **how)
-        if len({picture.size for picture in pictures}) > 1:
-            pictures = self.overlay(sign=sign, on="view", **how)
-        return grid(pictures, labels=self.target.labels if len(self) > 1 else ())
+    def sheet(self, **how: Any) -> Image.Image:
+        """All pictures of a kind in one, with titles; arguments as for ``save``."""
+        return sheet_of([self], **how)
 
     def encoded(self, ending: str) -> bytes:
         """The content of a ``.npy`` or ``.json`` file."""
         if ending == ".json":
-            about = {**self.facts()[0], "method": self.method, "layer": list(self.layer), "settings": self.settings}
+            facts = {key: self.facts()[0][key] for key in ("labels", "scores")}
+            about = {**facts, "method": self.method, "layer": list(self.layer), "settings": self.settings}
             return json.dumps(about, ensure_ascii=False, indent=2).encode()
         data = io.BytesIO()
         np.save(data, self.values.numpy())
         return data.getvalue()
 
     def facts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Labels and scores; the values, and the images in 8 bits."""
+        """Labels, scores and probabilities; the values, and the images in 8 bits."""
         images = (self.images * 255).round().to(torch.uint8)
         # JSON has no NaN.
         scores = [score if math.isfinite(score) else None for score in self.scores.tolist()]
-        facts = {"labels": list(self.target.labels), "scores": scores}
+        facts = {"labels": list(self.target.labels), "scores": scores, "probabilities": self.target.probabilities}
         return facts, {"values": self.values.contiguous(), "images": images.contiguous()}
 
     @classmethod
@@ -322,72 +343,33 @@ class Attribution(Result):
         try:
             images, labels, scores = tensors["images"].float() / 255, facts["labels"], facts["scores"]
             kept = torch.tensor([math.nan if score is None else float(score) for score in scores])
-            return cls(tensors["values"], whole_images(images), Target(tuple(map(str, labels))), kept, settings)
+            chances = facts.get("probabilities")
+            known = None if chances is None else tuple(map(float, chances))
+            target = Target(tuple(map(str, labels)), probabilities=known)
+            return cls(tensors["values"], whole_images(images), target, kept, settings)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{str(path)!r} holds no attribution that can be read: {error}") from error
 
 
-def compare(
-    attributions: Sequence[Attribution], kind: str = "overlay", sign: str = "positive", columns: int | None = None
-) -> Figure:
-    """Show a figure of several attributions of the same images side by side, as ``Attribution.show``; returns it.
+def sheet_of(
+    attributions: Sequence[Attribution],
+    columns: int | None = None,
+    kind: str = "overlay",
+    sign: str = "positive",
+    alpha: float | None = None,
+) -> Image.Image:
+    """The pictures of attributions in one grid, with titles; all as the network got them if their sizes differ."""
 
-    Args:
-        attributions: by several methods, or for several targets.
-        kind: as for ``Attribution.show``.
-        sign: as for ``Attribution.heatmap``.
-        columns: pictures in a row; by default a row for each image.
+    def drawn(on: str) -> list[Image.Image]:
+        return [to_pil(one) for each in attributions for one in each.drawn(kind, sign, None, alpha, on)]
 
-    Raises:
-        ValueError: no attributions, different numbers of images, or an unknown choice.
-        ImportError: matplotlib is not installed.
-    """
-    given = as_list("attributions", attributions, "a list of attributions")
-    if not given or not all(isinstance(one, Attribution) for one in given):
-        raise ValueError(f"nothing to compare: give at least one attribution, not {shown(attributions)}")
-    if len({len(one) for one in given}) > 1:
-        raise ValueError(f"attributions of {', '.join(str(len(one)) for one in given)} images: give the same images")
-    columns = len(given) if columns is None else as_count("columns", columns)
-    layers = len({one.layer for one in given}) > 1
-    drawn = [one.drawn(kind, sign) for one in given]
-    rows: list[list[tuple[Tensor, str]]] = []
-    for i in range(len(given[0])):
-        cells = [
-            (pictures[i], title_of(one.method, ", ".join(one.layer) if layers else "", one.target.labels[i]))
-            for one, pictures in zip(given, drawn, strict=True)
-        ]
-        rows.extend(cells[start : start + columns] for start in range(0, len(cells), columns))
-    figure = figure_of(rows)
-    present(figure)
-    return figure
+    pictures = drawn("original")
+    if len({picture.size for picture in pictures}) > 1:
+        pictures = drawn("view")
+    titles = [f"{each.method}\n{title}" for each in attributions for title in each.target.titles]
+    return titled(pictures, titles, columns)
 
 
 def _factor(formula: str) -> str:
     """A formula, in brackets if it is a sum."""
     return f"({formula})" if " + " in formula or " - " in formula or formula.startswith("-") else formula
-
-
-def _zeros(values: Tensor) -> Tensor:
-    """``[N]``: which maps are zero everywhere."""
-    return (values == 0).flatten(1).all(1)
-
-
-def _sound(values: Tensor, method: str, labels: Sequence[str], known: Tensor | None = None) -> Tensor:
-    """The values as float32 on the CPU; warns of maps that are not finite, zero (unless ``known``), or constant."""
-
-    def warn(which: Tensor, message: str) -> None:
-        images = ", ".join(f"image {i} ({labels[i]!r})" for i in which.nonzero()[:, 0].tolist())
-        warnings.warn(f"{method}: {message.format(images)}", stacklevel=4)
-
-    values = values.detach().float().cpu()
-    broken = ~values.isfinite().flatten(1).all(1)
-    if broken.any():
-        values = values.nan_to_num(0, 0, 0)
-        warn(broken, "values that are not finite in {}: they are taken as 0")
-    empty = _zeros(values) if known is None else _zeros(values) & ~known
-    if empty.any():
-        warn(empty, "a map without evidence, zero everywhere, for {}")
-    even = constant(values)
-    if known is None and values[0, 0].numel() > 1 and even.any():
-        warn(even, "the same value everywhere for {}, which says nothing about positions: try another layer")
-    return values

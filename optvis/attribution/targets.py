@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,12 +29,23 @@ class Target:
         score: from the network's output to ``[N]``; ``None`` where ``objective`` is given.
         objective: scores activations of layers instead.
         classes: the index of each image's class, where the target is a class.
+        probabilities: of each image's class, where known.
+        top: for each image, where known, its most probable classes with their probabilities, the highest first.
     """
 
     labels: tuple[str, ...]
     score: Score | None = None
     objective: Objective | None = None
     classes: tuple[int, ...] | None = None
+    probabilities: tuple[float, ...] | None = None
+    top: tuple[tuple[tuple[str, float], ...], ...] = ()
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The labels, with the probabilities where known."""
+        if self.probabilities is None:
+            return self.labels
+        return tuple(f"{label} ({percent(p)})" for label, p in zip(self.labels, self.probabilities, strict=True))
 
     @property
     def placed(self) -> bool:
@@ -73,7 +84,9 @@ class Target:
         """The target of only these images."""
         labels = tuple(self.labels[i] for i in images)
         if self.classes is not None:
-            return of_classes([self.classes[i] for i in images], labels)
+            known = None if self.probabilities is None else tuple(self.probabilities[i] for i in images)
+            top = tuple(self.top[i] for i in images) if self.top else ()
+            return replace(of_classes([self.classes[i] for i in images], labels), probabilities=known, top=top)
         objective = self.objective.take(images) if self.objective is not None else None
         narrowed = getattr(self.score, "take", None)
         return Target(labels, narrowed(images) if narrowed is not None else self.score, objective)
@@ -90,6 +103,37 @@ def of_classes(classes: Sequence[int], labels: Sequence[str]) -> Target:
         return rows.gather(1, places[:, None])[:, 0]
 
     return Target(tuple(labels), score, classes=tuple(classes))
+
+
+def with_probabilities(target: Target, output: Any, names: Sequence[str] | None, count: int = 5) -> Target:
+    """A target of classes with their probabilities, if the network puts out a row of several classes for each image.
+
+    They are the softmax of the output, or the output itself where each row is a distribution already.
+    """
+    rows = first_tensor(output)
+    if (
+        target.classes is None
+        or rows is None
+        or rows.dim() != 2
+        or rows.shape[1] < 2
+        or len(rows) != len(target.labels)
+    ):
+        return target
+    rows = rows.detach().float().cpu()
+    if not (bool((rows >= 0).all()) and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-3)):
+        rows = rows.softmax(1)
+    values, places = rows.topk(min(count, rows.shape[1]))
+    top = tuple(
+        tuple((names[c] if names else str(c), p) for c, p in zip(*pair, strict=True))
+        for pair in zip(places.tolist(), values.tolist(), strict=True)
+    )
+    chosen = tuple(float(row[c]) for row, c in zip(rows, target.classes, strict=True))
+    return replace(target, probabilities=chosen, top=top)
+
+
+def percent(probability: float) -> str:
+    """A probability as text, such as ``62.1%``."""
+    return "<0.1%" if probability < 0.001 else f"{probability:.1%}"
 
 
 def logits(output: Any) -> Tensor:
