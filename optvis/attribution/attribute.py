@@ -20,7 +20,7 @@ from ..objectives import Batch, Objective
 from ..versions import versions
 from .alone import AloneForward, forward_of
 from .cam import first_component
-from .context import Context
+from .context import Context, Shown
 from .inputs import read_inputs, undo_normalisation
 from .progress import Progress
 from .registry import Method, find_method
@@ -266,7 +266,7 @@ def _maps(
         if smooth:
             images = context.images.flip(-1) if mirrored else context.images
             inputs = (context.forward.normalise(images) * factor).requires_grad_()
-            view = replace(context, images=images, inputs=inputs, evidence=None, progress=None)
+            view = replace(context, shown=Shown(images, inputs), evidence=None, progress=None)
             view = view.with_evidence([name for place in places for name in place]) if way.layer else view
             view = replace(view, progress=context.progress)
         for i, place in enumerate(places):

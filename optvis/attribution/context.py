@@ -33,6 +33,18 @@ class Evidence(NamedTuple):
     gradients: Mapping[str, Tensor | None]
 
 
+class Shown(NamedTuple):
+    """Images, and the network's inputs that were made from them.
+
+    Attributes:
+        images: ``[N, C, H, W]`` in [0, 1], float32.
+        inputs: the normalised images, float32; a leaf that requires gradients.
+    """
+
+    images: Tensor
+    inputs: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """A network, N images and a target whose scores are to be explained.
@@ -41,8 +53,7 @@ class Context:
 
     Attributes:
         forward: runs a shadow of the network on images.
-        images: ``[N, C, H, W]`` in [0, 1], float32.
-        inputs: the normalised images, float32; a leaf that requires gradients.
+        shown: the images as given and as the network gets them.
         target: scores the network's output.
         shapes: of the outputs of layers: those of the target's objective, and those to attribute to.
         evidence: at the layers to attribute to; ``None`` until ``with_evidence`` is called.
@@ -50,8 +61,7 @@ class Context:
     """
 
     forward: Forward
-    images: Tensor
-    inputs: Tensor
+    shown: Shown
     target: Target
     shapes: Mapping[str, LayerShape] = field(default_factory=dict)
     evidence: Evidence | None = None
@@ -62,7 +72,17 @@ class Context:
         cls, forward: Forward, images: Tensor, target: Target, shapes: Mapping[str, LayerShape] | None = None
     ) -> Context:
         """A context whose inputs are the normalised images."""
-        return cls(forward, images, forward.normalise(images).requires_grad_(), target, shapes or {})
+        return cls(forward, Shown(images, forward.normalise(images).requires_grad_()), target, shapes or {})
+
+    @property
+    def images(self) -> Tensor:
+        """``[N, C, H, W]`` in [0, 1], float32."""
+        return self.shown.images
+
+    @property
+    def inputs(self) -> Tensor:
+        """The normalised images, float32; a leaf that requires gradients."""
+        return self.shown.inputs
 
     @property
     def network(self) -> nn.Module:
@@ -75,8 +95,7 @@ class Context:
         return replace(
             self,
             forward=self.forward.take(rows, len(self.images)),
-            images=self.images[rows],
-            inputs=self.inputs.detach()[rows].requires_grad_(),
+            shown=Shown(self.images[rows], self.inputs.detach()[rows].requires_grad_()),
             target=self.target.take(rows),
             evidence=None,
         )

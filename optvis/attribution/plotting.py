@@ -145,7 +145,7 @@ def figure_of(
     rows, columns = len(cells), max(len(row) for row in cells)
     heights = [max(picture.shape[1] / picture.shape[2] for picture, _ in row) for row in cells]
     lines = max(title.count("\n") + 1 if title else 0 for row in cells for _, title in row)
-    height = min(INCHES * sum(heights) + 0.18 * rows * (lines + 0.5), 300)
+    height = min(INCHES * sum(heights) + 0.2 * rows * (lines + 1), 300)
     # Not through pyplot, which would choose a backend and keep the figure open.
     figure = MapFigure((INCHES * columns + (0.8 if colours else 0), height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
