@@ -228,7 +228,11 @@ def bench(
             found[layer] = costs = compare(loops, rounds=rounds, bar=bar)
             bare = costs["bare loop"]
             ratios = [f"{_over(c.cpu, bare.cpu)} ({_over(c.wall, bare.wall)})" for c in list(costs.values())[1:]]
-            cells = [f"{1000 * bare.wall:.1f}", *ratios, f"{memory(network, layer, size):.1f}"]
+            cells = [
+                f"{1000 * bare.wall:.1f}" if bare.wall > 0 else "?",
+                *ratios,
+                f"{memory(network, layer, size):.1f}",
+            ]
             bar.write(_row(layer, cells, width))
     return found
 
