@@ -121,7 +121,8 @@ def run_shell(block: Block, page: str) -> None:
 
 def marked(page: str) -> Any:
     """The page as a parameter; slow if it uses a network of full size."""
-    large = "load_network" in (ROOT / page).read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    large = "load_network" in text or "efficientnet_lite0" in text
     return pytest.param(page, marks=[pytest.mark.slow] if large else [])
 
 

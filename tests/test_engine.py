@@ -186,6 +186,7 @@ def test_every_optimiser_has_its_own_default_rate(network: Tiny, optim: str, lr:
     assert result.settings["lr"] == result.settings["plan"]["lr"] == used
 
 
+@pytest.mark.slow
 def test_a_cppn_has_enough_steps_by_default(network: Tiny) -> None:
     steps = [count for _, count in OptVis(network, "second:1").vis(CPPNParam(48)).settings["stages"]]
     assert sum(steps) == CPPNParam.least_steps

@@ -25,6 +25,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 def test_in_a_script(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("\n".join(LINES))
