@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import captum.attr as captum
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from small_networks import Tiny, seeded, snapshot
 from torch import Tensor, nn
 
-from optvis import Channel
+from optvis import Channel, attribute
 from optvis.attribution.context import Context
 from optvis.attribution.registry import METHODS, find_method
 from optvis.attribution.target_layer import shapes_of
@@ -319,6 +320,13 @@ def test_refuses_what_has_no_rule(name: str, images: Tensor) -> None:
 def test_refuses_to_be_a_plain_gradient(name: str, images: Tensor) -> None:
     with pytest.raises(ValueError, match=f"{name} changes how gradients pass ReLUs, of which Gated has none"):
         attributed(name, network_of(Gated), images)
+
+
+@pytest.mark.parametrize("name", ["layer_conductance", "internal_influence", "integrated_gradients"])
+@pytest.mark.parametrize("steps", [0, -1, 2.5])
+def test_steps_of_a_path_are_checked(name: str, steps: Any, images: Tensor) -> None:
+    with pytest.raises(ValueError, match=f"steps {steps}: give a whole number of at least 1"):
+        attribute(seeded(Tiny), images, name, 0, steps=steps)
 
 
 @pytest.mark.parametrize("name", NAMES)

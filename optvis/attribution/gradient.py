@@ -113,7 +113,8 @@ def internal_influence(
 
 def _along_path(context: Context, layer: str, name: str, baseline: Baseline, steps: int, batch_size: int) -> Tensor:
     # For conductance, a batch begins with the last point of the batch before it.
-    again = math.ceil(as_count("steps", steps) / (batch_size - 1)) if name == "LayerConductance" else 0
+    steps = as_count("steps", steps)
+    again = math.ceil(steps / (batch_size - 1)) if name == "LayerConductance" else 0
     context.expect((steps + again) * len(context.images))
 
     def one(image: Context, start: Tensor) -> Tensor:
