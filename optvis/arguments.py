@@ -118,8 +118,16 @@ def as_kind(text: str) -> str:
     return choice("kind", text.replace("-", " "), KINDS)
 
 
-def as_values(name: str, text: str | None) -> Any:
-    """A number or a list of numbers from ``0.5`` or ``0.485,0.456,0.406``; raises ``ValueError`` on anything else."""
+def normalisation(mean: str | None, std: str | None) -> dict[str, Any]:
+    """The arguments ``mean`` and ``std``: numbers, lists from texts such as ``0.485,0.456,0.406``, or ``None``.
+
+    Raises:
+        ValueError: a text that is neither.
+    """
+    return {"mean": _values("mean", mean), "std": _values("std", std)}
+
+
+def _values(name: str, text: str | None) -> float | list[float] | None:
     if text is None:
         return None
     try:

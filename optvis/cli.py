@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +31,7 @@ from .redraw import redraw as draw_again
 from .result import PICTURES, read_settings
 from .terminal import ERRORS, Call, current, origin, say, write, write_maps
 from .text import printable
+from .versions import own_version
 from .zoo import FORMS, is_name, load_network
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ _UsageError: Any = typer.BadParameter.__base__
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        say(f"optvis {version_of('optvis')}")
+        say(f"optvis {own_version()}")
         raise typer.Exit
 
 
@@ -135,7 +135,7 @@ def vis(
     if class_:
         chosen = tuple(channel_of(one) for one in class_)
         objective = Class(layer or "", chosen[0] if len(chosen) == 1 else chosen)
-    given = {"device": device, "mean": arg.as_values("mean", mean), "std": arg.as_values("std", std)}
+    given: Any = {"device": device, **arg.normalisation(mean, std)}
     optvis = OptVis(load_network(network, weights, names=names), as_objective(objective), **given)
     pixels, seeds = arg.as_size(size), arg.as_numbers("seed", seed)
     _check_sheet(out, optvis, pixels)
@@ -191,7 +191,7 @@ def collage(
     wanted: Any = None if channels == "all" else arg.as_numbers("channels", channels, ", or 'all'")
     loaded = load_network(network, weights, names=names)
     pixels = arg.as_size(size)
-    given: Any = {"mean": arg.as_values("mean", mean), "std": arg.as_values("std", std), "device": device}
+    given: Any = {"device": device, **arg.normalisation(mean, std)}
     objective: Any = Class(layer or "", arg.as_classes(classes)) if classes is not None else layer or ""
     if classes is not None or wanted is not None:
         shown = objective if classes is not None else Channel(layer or "", wanted)
@@ -238,7 +238,7 @@ def dream(
     check_path(out)
     start = ImageFile(image, arg.as_size(size))
     make = OptVis if ":" in layer else OptVis.from_dream
-    given: Any = {"device": device, "mean": arg.as_values("mean", mean), "std": arg.as_values("std", std)}
+    given: Any = {"device": device, **arg.normalisation(mean, std)}
     optvis = make(load_network(network, weights), layer, **given)
     current().stage = "drawing"
     result = optvis.vis(start, thresh=steps, lr=lr, seed=seed, precision=precision, tile=tile, verbose=not quiet)
@@ -304,7 +304,7 @@ def attribute(
     loaded = load_network(network, weights, names=names)
     loaded = loaded if device is None else loaded.to(usable_device(device))
     current().stage = "drawing"
-    given: Any = {"mean": arg.as_values("mean", mean), "std": arg.as_values("std", std), "size": arg.as_size(size)}
+    given: Any = {**arg.normalisation(mean, std), "size": arg.as_size(size)}
     given = {**given, "target": None if target is None else channel_of(target), "verbose": not quiet}
     rows = []
     for file in files:

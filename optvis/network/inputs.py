@@ -74,11 +74,12 @@ class NetworkInput:
         if weight.is_meta:
             raise ValueError(f"the weights of {type(inner).__name__} are on the meta device, without values: load them")
         channels = _channels(inner)
-        own = _normalisation(inner, channels)
-        source = "given" if mean is not None and std is not None else own.source
-        _warn_once(inner, source)
-        mean = as_numbers("mean", own.mean if mean is None else mean, channels, "channels")
-        std = as_std(own.std if std is None else std, channels)
+        source = "given"
+        if mean is None or std is None:
+            own_mean, own_std, source = _normalisation(inner, channels)
+            _warn_once(inner, source)
+            mean, std = own_mean if mean is None else mean, own_std if std is None else std
+        mean, std = as_numbers("mean", mean, channels, "channels"), as_std(std, channels)
         return cls(channels, _own_size(inner), Normalisation(mean, std, source), weight.device, weight.dtype)
 
 
@@ -198,10 +199,8 @@ def name_outputs(network: nn.Module, names: Sequence[str] | None) -> None:
     """Name the outputs of a shadow; raises ``ValueError`` if there are not as many names as outputs."""
     if names is None:
         return
-    listed, outputs = (
-        tuple(map(str, as_list("names", names, "a list of the names of the outputs"))),
-        outputs_of(network),
-    )
+    listed = tuple(map(str, as_list("names", names, "a list of the names of the outputs")))
+    outputs = outputs_of(network)
     if outputs not in (None, len(listed)):
         raise ValueError(f"{len(listed)} names for {outputs} outputs: give one name for each output")
     network.output_names = listed  # type: ignore[assignment]
