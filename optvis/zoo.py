@@ -11,7 +11,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,6 @@ def load_network(
         OSError: weights that cannot be downloaded or read.
     """
     kind, _, rest = name.partition(":")
-    makers: dict[str, Callable[[str, bool], nn.Module]] = {"torchvision": _torchvision, "timm": _timm, "hf": _hf}
     pretrained = pretrained and weights is None
     if name == "demo":
         from .demo import demo_network
@@ -72,8 +71,8 @@ def load_network(
         network: nn.Module = demo_network()
     elif name in _PACKAGED:
         network = _packaged(name, pretrained)
-    elif kind in makers and rest:
-        network = makers[kind](rest, pretrained)
+    elif kind in _LIBRARIES and rest:
+        network = _LIBRARIES[kind](rest, pretrained)
     elif ".py:" in name:
         network = _from_file(*name.rsplit(":", 1))
     else:
@@ -88,10 +87,8 @@ def load_network(
 
 def is_name(name: str) -> bool:
     """True if ``load_network`` knows this kind of name."""
-    kind, colon, rest = name.partition(":")
-    return (
-        name in ("demo", *_PACKAGED) or ".py:" in name or bool(colon and rest and kind in ("torchvision", "timm", "hf"))
-    )
+    kind, _, rest = name.partition(":")
+    return name in ("demo", *_PACKAGED) or ".py:" in name or (kind in _LIBRARIES and bool(rest))
 
 
 def _read_names(path: str | PathLike[str], network: nn.Module) -> list[str]:
@@ -219,7 +216,7 @@ def _timm(name: str, pretrained: bool) -> nn.Module:
     if not timm.is_model(name.split(".")[0]):
         raise ValueError(f"timm has no network {name!r}: {nearest(name, timm.list_models(), _SEE)}")
     try:
-        with _cache_alone_if_offline():
+        with _cache_alone_if_offline() if pretrained else nullcontext():
             network: nn.Module = timm.create_model(name, pretrained=pretrained)
         return network
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
@@ -233,7 +230,7 @@ def _no_weights(name: str, error: Exception) -> OSError:
 def _hf(name: str, pretrained: bool) -> nn.Module:
     transformers = _needs("transformers", "hf")
     try:
-        with _cache_alone_if_offline():
+        with nullcontext() if expanded(name).is_dir() else _cache_alone_if_offline():
             config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
             kinds = config.architectures or []
             classifies = any(kind.endswith("ForImageClassification") for kind in kinds)
@@ -256,6 +253,9 @@ def _hf(name: str, pretrained: bool) -> nn.Module:
     elif "image_mean" in found and "image_std" in found:
         network.image_mean, network.image_std = found["image_mean"], found["image_std"]
     return network
+
+
+_LIBRARIES: dict[str, Callable[[str, bool], nn.Module]] = {"torchvision": _torchvision, "timm": _timm, "hf": _hf}
 
 
 @contextmanager

@@ -73,6 +73,7 @@ def pointed(demo: DemoNetwork, patterns: Patterns, name: str, layer: str | None)
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [None, "features/19", "features/16"])
 @pytest.mark.parametrize("name", ["gradcam", "hirescam"])
 def test_the_pattern_that_is_asked_for_is_pointed_at(
