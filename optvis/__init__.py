@@ -3,6 +3,7 @@
 from .activations import activations
 from .attribution import Gradcam, attribute
 from .engine import OptVis
+from .figure import Figure
 from .images import denorm, norm
 from .network import get_layer_names
 from .objectives import (
@@ -21,9 +22,10 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage
+from .recipes import collage, visualise
 from .redraw import redraw
 from .versions import own_version
+from .view import VIEWS, Context, View, view
 from .visualisation import Visualisation
 from .zoo import load_network
 
@@ -32,13 +34,16 @@ __version__ = own_version()
 __all__ = [
     "L1",
     "L2",
+    "VIEWS",
     "Batch",
     "CPPNParam",
     "Channel",
     "Class",
+    "Context",
     "DeepDream",
     "DeepDreamObjective",
     "Direction",
+    "Figure",
     "FourierParam",
     "Gradcam",
     "ImageFile",
@@ -51,6 +56,7 @@ __all__ = [
     "Param",
     "PixelParam",
     "TotalVariation",
+    "View",
     "Visualisation",
     "__version__",
     "activations",
@@ -61,4 +67,6 @@ __all__ = [
     "load_network",
     "norm",
     "redraw",
+    "view",
+    "visualise",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -31,6 +32,17 @@ def notebook_display() -> Any:
     from IPython.display import display
 
     return display
+
+
+def show_picture(picture: Image.Image) -> None:
+    """Show a picture in a notebook or in the system's viewer; without a screen, print a hint."""
+    display = notebook_display()
+    if display is not None:
+        display(picture)
+    elif has_screen():
+        picture.show()
+    else:
+        print("no screen to show pictures on: use .save('picture.png')")
 
 
 def check_verbose(verbose: bool | str) -> None:

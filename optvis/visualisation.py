@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .checks import as_list
-from .display import has_screen, notebook_display
+from .display import show_picture
 from .files import FORMATS, check_picture_size
 from .images import enlarged, grid, grid_places, grid_size, read_image, to_pil
 from .network import isolated
@@ -112,13 +112,7 @@ class Visualisation(Result):
 
         Small pictures are enlarged by a whole number, without smoothing; ``save`` and ``grid`` keep their size.
         """
-        display = notebook_display()
-        if display is not None:
-            display(self.on_screen())
-        elif has_screen():
-            self.on_screen().show()
-        else:
-            print("no screen to show pictures on: use .save('picture.png')")
+        show_picture(self.on_screen())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the pictures, several as one grid. The file is written completely or not at all.

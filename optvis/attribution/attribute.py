@@ -18,6 +18,7 @@ from ..network.forward import note_quiet
 from ..network.inputs import channel_names, name_outputs
 from ..objectives import Batch, Objective
 from ..versions import versions
+from ..view import view
 from .alone import AloneForward, forward_of
 from .cam import first_component
 from .context import Context, Shown
@@ -45,6 +46,7 @@ def attribute(
     network: nn.Module, image: Any, method: str = ..., target: Any = ..., layer: Layers = ...,
     *, each: Literal[True], **options: Any,
 ) -> list[Attribution]: ...  # fmt: skip
+@view("attribute")
 def attribute(
     network: nn.Module,
     image: Any,

@@ -1,5 +1,6 @@
-"""Recipes: complete uses of optvis, one in each file."""
+"""Recipes: complete uses of optvis, one in each file; each is registered as a view."""
 
 from .collage import collage
+from .visualise import visualise
 
-__all__ = ["collage"]
+__all__ = ["collage", "visualise"]

@@ -11,9 +11,11 @@ from ..checks import as_list
 from ..engine import OPTIONS, OptVis
 from ..network import find_layer
 from ..objectives import Channel, Objective
+from ..view import view
 from ..visualisation import Visualisation
 
 
+@view("collage")
 def collage(
     network: nn.Module,
     layer: str | nn.Module | Objective | Sequence[Any],
