@@ -22,7 +22,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, visualise
+from .recipes import collage, gradcam, saliency, visualise
 from .redraw import redraw
 from .versions import own_version
 from .view import VIEWS, Context, View, view
@@ -64,9 +64,11 @@ __all__ = [
     "collage",
     "denorm",
     "get_layer_names",
+    "gradcam",
     "load_network",
     "norm",
     "redraw",
+    "saliency",
     "view",
     "visualise",
 ]
