@@ -22,7 +22,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, visualise
+from .recipes import collage, embedding, visualise
 from .redraw import redraw
 from .versions import own_version
 from .view import VIEWS, Context, View, view
@@ -63,6 +63,7 @@ __all__ = [
     "attribute",
     "collage",
     "denorm",
+    "embedding",
     "get_layer_names",
     "load_network",
     "norm",

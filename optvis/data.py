@@ -52,7 +52,9 @@ class Examples:
         return len(self.images)
 
 
-def batches(data: Any, batch: int, given: NetworkInput, labels: Sequence[Label] | None = None) -> Iterator[Examples]:
+def batches(
+    data: Any, batch: int, given: NetworkInput, labels: Sequence[Label] | None = None, first: int = 0
+) -> Iterator[Examples]:
     """The images of a data set in their order, at most ``batch`` at once; a batch ends where the size changes.
 
     Args:
@@ -60,6 +62,7 @@ def batches(data: Any, batch: int, given: NetworkInput, labels: Sequence[Label] 
         batch: the largest number of images at once.
         given: the network's input. Files and PIL images are fitted to its size, or 224 px.
         labels: one for each image, as ``read_labels`` gives them; by default those that the data contains.
+        first: the index of the first image, for ``Examples.first`` and for errors.
 
     Raises:
         ValueError: there are no images, an image does not fit, or there are not as many labels as images.
@@ -74,12 +77,12 @@ def batches(data: Any, batch: int, given: NetworkInput, labels: Sequence[Label] 
                 read = fit(read, given.default_size)
             own = own_labels(item.labels, len(read)) if labels is None else labels[count : count + len(read)]
         except ValueError as error:
-            raise ValueError(f"image {count}: {error}") from error
+            raise ValueError(f"image {first + count}: {error}") from error
         if len(own) < len(read):
             raise ValueError(f"{count + len(own)} labels, but the data holds more images: give one for each image")
         for one, label in zip(read, own, strict=True):
             if waiting and (len(waiting) == batch or one.shape != waiting[0][0].shape):
-                yield _joined(waiting, count)
+                yield _joined(waiting, first + count)
                 waiting = []
             waiting.append((one, label, _file(item.image)))
             count += 1
@@ -87,7 +90,7 @@ def batches(data: Any, batch: int, given: NetworkInput, labels: Sequence[Label] 
         raise ValueError("there are no images: give at least one")
     if labels is not None and len(labels) != count:
         raise ValueError(f"{len(labels)} labels for {count} images: give one for each image")
-    yield _joined(waiting, count)
+    yield _joined(waiting, first + count)
 
 
 def _joined(waiting: Sequence[tuple[Tensor, Label, str | None]], end: int) -> Examples:
