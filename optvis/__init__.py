@@ -22,7 +22,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, embedding, visualise
+from .recipes import collage, confusion, embedding, pca_map, top_examples, visualise
 from .redraw import redraw
 from .versions import own_version
 from .view import VIEWS, Context, View, view
@@ -62,12 +62,15 @@ __all__ = [
     "activations",
     "attribute",
     "collage",
+    "confusion",
     "denorm",
     "embedding",
     "get_layer_names",
     "load_network",
     "norm",
+    "pca_map",
     "redraw",
+    "top_examples",
     "view",
     "visualise",
 ]

@@ -120,4 +120,4 @@ class Reader:
             alone = len(images) > 1 and prepared.probe.alone
             with torch.set_grad_enabled(gradient):
                 parts = [ready.activations(part, probed.layers) for part in images.split(1 if alone else len(images))]
-        return {layer: torch.cat([part[layer] for part in parts]) for layer in prepared.layers}
+                return {layer: torch.cat([part[layer] for part in parts]) for layer in prepared.layers}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
+from .images import to_pil
 from .text import printable
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ DPI = 144
 INK, FAINT = "#222222", "#8a8a8a"
 """Colours of text: of titles and labels, and of what is said beside."""
 FRAME = "#d0d0d0"
+EDGE = 12
+"""Pixels around a picture with a title."""
 _COLOURS = (
     "#4269d0", "#ff725c", "#3ca951", "#efb118", "#a463f2", "#6cc5b0", "#9c6b4e", "#ff8ab7", "#97bbf5", "#7b8494",
     "#b5179e", "#8ac926",
@@ -84,3 +89,19 @@ def class_colours(names: Sequence[str]) -> list[tuple[float, float, float]]:
     shades = ((0.75, 0.85), (0.9, 0.6), (0.45, 0.9))
     found = [hsv_to_rgb((i / len(names), *shades[i % len(shades)])) for i in range(len(names))]
     return [tuple(map(float, colour)) for colour in found]  # type: ignore[misc]
+
+
+def titled(picture: Image.Image | None, title: str) -> Image.Image:
+    """A picture on white with a line of text above it; the text alone for ``None``."""
+    font, title = ImageFont.load_default(size=16), printable(title)
+    width = max(math.ceil(font.getlength(title)), 0 if picture is None else picture.width) + 2 * EDGE
+    sheet = Image.new("RGB", (width, (0 if picture is None else picture.height) + 3 * EDGE + 16), "white")
+    ImageDraw.Draw(sheet).text((EDGE, EDGE), title, INK, font)
+    if picture is not None:
+        sheet.paste(picture, (EDGE, 2 * EDGE + 16))
+    return sheet
+
+
+def as_rgb(image: Tensor) -> Image.Image:
+    """``[C, H, W]`` in [0, 1] as an RGB image: the mean of the channels in grey where they are not three."""
+    return to_pil(image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1))

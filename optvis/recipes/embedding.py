@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..activations import find_layers
@@ -201,7 +202,8 @@ def _purity(vectors: Tensor, index: Tensor, k: int) -> dict[str, float]:
 
 def _drawn(
     points: dict[str, Tensor], features: Features, classes: Classes, values: dict[str, Any], thumbnails: bool
-) -> Any:
+) -> Image.Image:
+    """The maps in rows of up to three, each with its title, and the legend beside them."""
     shown = _shown_classes(classes)
     colours = dict(zip(shown, class_colours([classes.names[i] for i in shown]), strict=True))
     panel = WIDE_PANEL if thumbnails else PANEL
