@@ -23,7 +23,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, gradcam, saliency, visualise
+from .recipes import collage, confusion, embedding, gradcam, pca_map, saliency, top_examples, visualise
 from .redraw import redraw
 from .versions import own_version
 from .view import VIEWS, Context, View, view
@@ -64,13 +64,17 @@ __all__ = [
     "activations",
     "attribute",
     "collage",
+    "confusion",
     "denorm",
+    "embedding",
     "get_layer_names",
     "gradcam",
     "load_network",
     "norm",
+    "pca_map",
     "redraw",
     "saliency",
+    "top_examples",
     "view",
     "visualise",
 ]
