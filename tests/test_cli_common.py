@@ -17,6 +17,7 @@ from PIL import Image
 from small_networks import network_file
 from test_docs import few_steps, no_downloads  # noqa: F401  # fixtures
 
+import optvis.bench
 from optvis import VIEWS, Figure, view
 from optvis.cli import commands, run
 from optvis.result import read_settings
@@ -295,6 +296,8 @@ def test_every_example_runs(
     for file, words in {"rings.png": "demo pattern:rings", "channel.png": "nets.py:make features/2:0"}.items():
         (folder / "nets.py").write_text(network_file(32, 32) + "\nmake = Small\n")
         assert run(["vis", *words.split(), "-o", file, "--steps", "2"]) == 0
+    compare = optvis.bench.compare
+    monkeypatch.setattr(optvis.bench, "compare", lambda loops, rounds, bar: compare(loops, 1, 1, bar))
     for module, function in (("optvis.demo.watched", "train_demo"), ("optvis.live", "launch")):
         if name in ("train-demo", "live"):
             stand_in(monkeypatch, module, function)
@@ -334,6 +337,7 @@ def shell(folder: Path, *words: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_completion(folder: Path) -> None:
     found = shell(folder, _OPTVIS_COMPLETE="complete_bash", COMP_WORDS="optvis co", COMP_CWORD="1").split()
     assert "collage" in found and "vis" not in found
