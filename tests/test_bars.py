@@ -25,6 +25,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "25")
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
@@ -77,11 +78,12 @@ def test_bars_within_bars(terminal: None, capsys: pytest.CaptureFixture[str]) ->
         for _ in range(2):
             with progress_bar(3, True, "inner") as inner:
                 inner.update(3)
+                inner.set_postfix_str("inside")
             outer.update()
         outer.write("a line")
         outer.set_description("last")
         text = shown(capsys)
-        assert "outer" in text and "inner" in text
+        assert "outer" in text and "inner" in text and "inside" in text and "last" in text
 
 
 def test_a_short_bar_is_taken_away(
