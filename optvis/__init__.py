@@ -24,6 +24,7 @@ from .objectives import (
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
 from .recipes import collage, visualise
 from .redraw import redraw
+from .training import Film, Watch
 from .versions import own_version
 from .view import VIEWS, Context, View, view
 from .visualisation import Visualisation
@@ -44,6 +45,7 @@ __all__ = [
     "DeepDreamObjective",
     "Direction",
     "Figure",
+    "Film",
     "FourierParam",
     "Gradcam",
     "ImageFile",
@@ -58,6 +60,7 @@ __all__ = [
     "TotalVariation",
     "View",
     "Visualisation",
+    "Watch",
     "__version__",
     "activations",
     "attribute",
