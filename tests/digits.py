@@ -65,11 +65,11 @@ def seed_all(seed: int = 0) -> None:
     torch.manual_seed(seed)
 
 
-def views() -> list[Any]:
+def views(layer: str = "features/3") -> list[Any]:
     return [
         ("seven", View("vis", objective=Class("", 7), size=12, steps=3)),
-        View("collage", layer="features/3", channels=range(2), size=12, steps=2),
-        View("attribute", layer="features/3"),
+        View("collage", layer=layer, channels=range(2), size=12, steps=2),
+        View("attribute", layer=layer),
     ]
 
 

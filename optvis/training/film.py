@@ -86,11 +86,12 @@ class Film:
         options = {"seed": context.seed, "verbose": False, **given, **self._options}
         own = {name: options.pop(name) for name in OPTIONS if name in options}
         optvis = OptVis(network, self.objective, **own)
-        if self._latest is None:
-            self._latest = optvis.vis(self._size, steps=self.steps, **options)
-        else:
+        start = self._size if self._latest is None else _faded(self._latest.param)
+        if "stages" not in options and self._latest is None:
+            options["steps"] = self.steps
+        elif self._latest is not None:
             options.setdefault("stages", _stages(self._latest.settings["stages"], self.steps))
-            self._latest = optvis.vis(_faded(self._latest.param), **options)
+        self._latest = optvis.vis(start, **options)
         return self._latest
 
     def add(self, frame: Visualisation, number: int) -> None:

@@ -19,8 +19,8 @@ def callback(watch: Watch) -> Any:
         """Draws the views of ``watch``."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            loader = "eval_dataloader" if watch.settings.mode == "eval" else "train_dataloader"
-            watch.begin(given["model"], lambda: given.get(loader))
+            if watch.settings.mode == "train":  # the other loader is made for the first evaluation
+                watch.begin(given["model"], lambda: given.get("train_dataloader"))
 
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             self._reached(state, given["model"], "steps", "train")
@@ -29,6 +29,8 @@ def callback(watch: Watch) -> Any:
             self._reached(state, given["model"], "epochs", "train")
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            if watch.settings.mode == "eval":
+                watch.begin(given["model"], lambda: given.get("eval_dataloader"))
             self._reached(state, given["model"], watch.settings.unit or "steps", "eval")
 
         def on_train_end(self, *_: Any, **__: Any) -> None:

@@ -60,22 +60,29 @@ def page(rows: Sequence[Row], report: str, runs: bool) -> str:
 
 
 def _section(row: Row) -> str:
-    body = ""
-    for film in row.films:
-        tag = "video controls loop muted" if film.endswith(".mp4") else "img"
-        body += (
-            f'<p><{tag} class="latest" src="{quote(film)}"{_alt(row.title)}>{"</video>" * film.endswith(".mp4")}</p>'
-        )
+    body = "".join(map(_film, row.films[:1]))
+    if len(row.films) > 1:
+        body += f"<p>{', '.join(map(_link, row.films))}</p>"
     steps = sorted(row.pictures)
     if steps:
         latest = quote(row.pictures[steps[-1]])
         body += f'<p><a href="{latest}"><img class="latest" src="{latest}"{_alt(row.title)}></a></p>'
     if len(steps) > 1:
-        body += f'<div class="strip">{"".join(_thumbnail(step, row) for step in reversed(steps))}</div>'
+        body += f'<div class="strip">{"".join(_thumbnail(step, row) for step in steps)}</div>'
     if row.settings:
         body += f"<details><summary>settings</summary><pre>{escape(row.settings)}</pre></details>"
     latest_step = f' <span class="note">{steps[-1]}</span>' if steps else ""
     return f"<section><h2>{escape(row.title)}{latest_step}</h2>{body}</section>"
+
+
+def _film(path: str) -> str:
+    if path.endswith(".mp4"):
+        return f'<p><video class="latest" src="{quote(path)}" controls loop muted></video></p>'
+    return f'<p><img class="latest" src="{quote(path)}"{_alt(path)}></p>'
+
+
+def _link(path: str) -> str:
+    return f'<a href="{quote(path)}">{escape(path)}</a>'
 
 
 def _thumbnail(step: int, row: Row) -> str:

@@ -21,6 +21,10 @@ Drawer = Callable[[nn.Module, Context], Any]
 """A view: a function of a network and a context that returns a result or a PIL image."""
 
 
+_LOOKED_AT = 4
+"""Number of images that are read at once, to see that images can be read."""
+
+
 def titled(views: Any) -> dict[str, Drawer]:
     """Views by title, from what users give ``Watch``.
 
@@ -115,7 +119,7 @@ class Contexts:
         """Take images from ``data`` from now on; raises ``ValueError`` or ``TypeError`` if it holds none."""
         source = Source(data)
         if not self.settings.normalised:
-            as_images(source.take(1, self.settings.seed))  # raises if it cannot be read
+            as_images(source.take(_LOOKED_AT, self.settings.seed))  # raises if they cannot be read
         self.source, self._kept = source, {}
 
     def check(self, given: NetworkInput) -> None:
