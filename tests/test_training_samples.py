@@ -188,3 +188,13 @@ def test_all_random_states_are_kept():
         raise KeyError
     assert draw() == expected
     assert own.numbers() == Counting().numbers()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_random_states_of_gpus_are_kept():
+    torch.cuda.manual_seed_all(5)
+    expected = torch.rand(3, device="cuda")
+    torch.cuda.manual_seed_all(5)
+    with kept_random_states():
+        torch.rand(3, device="cuda")
+    assert torch.equal(torch.rand(3, device="cuda"), expected)

@@ -134,7 +134,8 @@ class TensorBoard(Sink):
         for title, result in drawn.items():
             picture = np.asarray(result.sheet().convert("RGB"))
             self.writer.add_image(title, picture, number, dataformats="HWC")
-            settings = as_json(result.settings)
+            lasting = {name: one for name, one in result.settings.items() if name != "fingerprint"}  # of the weights
+            settings = as_json(lasting)
             if self._written.get(title) != settings:
                 self._written[title] = settings
                 self.writer.add_text(f"{title}/settings", f"```\n{settings}\n```", number)
