@@ -17,12 +17,13 @@ from .objectives import (
     Direction,
     Layer,
     LayerObjective,
+    Match,
     Neuron,
     Objective,
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, visualise
+from .recipes import collage, gradcam, saliency, visualise
 from .redraw import redraw
 from .training import Film, Watch
 from .versions import own_version
@@ -52,6 +53,7 @@ __all__ = [
     "ImageParam",
     "Layer",
     "LayerObjective",
+    "Match",
     "Neuron",
     "Objective",
     "OptVis",
@@ -67,9 +69,11 @@ __all__ = [
     "collage",
     "denorm",
     "get_layer_names",
+    "gradcam",
     "load_network",
     "norm",
     "redraw",
+    "saliency",
     "view",
     "visualise",
 ]

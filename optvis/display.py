@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from PIL import Image
@@ -14,6 +15,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .checks import shown
+
+_MAKE: ContextVar[Callable[..., Any]] = ContextVar("_MAKE", default=tqdm)
 
 
 def has_screen() -> bool:
@@ -56,7 +59,17 @@ def progress_bar(total: int, verbose: bool | str, description: str, **options: A
     check_verbose(verbose)
     # With ``None``, tqdm shows a bar only in a terminal.
     disabled = None if "ipykernel" not in sys.modules and verbose is True else not verbose
-    return tqdm(total=total, disable=disabled, desc=description[:40], **options)
+    return _MAKE.get()(total=total, disable=disabled, desc=description[:40], **options)
+
+
+@contextmanager
+def bars_made_by(make: Callable[..., Any]) -> Iterator[None]:
+    """Within the block ``progress_bar`` calls ``make`` instead of ``tqdm``, with the same arguments."""
+    token = _MAKE.set(make)
+    try:
+        yield
+    finally:
+        _MAKE.reset(token)
 
 
 class RunBar:

@@ -724,7 +724,7 @@ def test_a_command_that_fails_on_the_way(
     def fail(*_: object, **__: object) -> Attribution:
         raise torch.OutOfMemoryError("no room\nfor details")
 
-    monkeypatch.setattr("optvis.cli.attribute_image", fail)
+    monkeypatch.setattr("optvis.cli.maps.attribute_image", fail)
     assert run(["attribute", NET, "photo.png"]) == 1
     assert capsys.readouterr().err == "optvis: OutOfMemoryError: no room\n"
     assert run(["attribute"]) == 2 and "NETWORK" in capsys.readouterr().err

@@ -237,7 +237,7 @@ def test_errors_before_the_first_step_and_on_the_way(
     def fail(*_: object, **__: object) -> None:
         raise kind("odd \x1b[31m")
 
-    for place, code in (("optvis.cli.load_network", 2), ("optvis.engine.OptVis.vis", 1)):
+    for place, code in (("optvis.cli.options.load_network", 2), ("optvis.engine.OptVis.vis", 1)):
         with monkeypatch.context() as patched:
             patched.setattr(place, fail)
             assert run(["vis", NET, "head:0"]) == code
@@ -303,7 +303,7 @@ def test_an_interrupted_picture_is_kept(
 def test_before_the_first_step_nothing_is_saved(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signum: signal.Signals
 ) -> None:
-    monkeypatch.setattr("optvis.cli.load_network", lambda *_, **__: signal.raise_signal(signum))
+    monkeypatch.setattr("optvis.cli.options.load_network", lambda *_, **__: signal.raise_signal(signum))
     assert run(["vis", NET, "head:0"]) == SIGNALS[signum]
     assert capsys.readouterr().err.endswith("optvis: interrupted; nothing was saved\n")
     assert not (folder / "vis.png").exists()

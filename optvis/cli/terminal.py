@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import json
+import math
 import shlex
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import typer
 
-from .text import printable
-from .visualisation import Visualisation
-
-if TYPE_CHECKING:
-    from .attribution import Attribution
+from ..display import has_screen
+from ..result import Result
+from ..text import printable
+from ..visualisation import Visualisation
 
 ERRORS = (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError, ArithmeticError)
 """Errors that a call may raise and that are reported in one line; others are bugs and keep their traceback."""
@@ -82,14 +85,24 @@ class Call:
         command: the command as typed in a shell, for the settings of pictures.
         stage: "preparing", "drawing", "saving" or "saved".
         interrupts: Ctrl-C and SIGTERM.
+        json: True to print one JSON object to the standard output, and everything else to the standard error.
         quiet: True to print nothing but warnings and errors.
+        open: True to open each file that was written in the system's viewer.
+        found: what the JSON object contains.
     """
 
     def __init__(self, arguments: list[str]) -> None:
-        self.quiet = False
         self.command = shlex.join(["optvis", *arguments])
         self.stage = "preparing"
         self.interrupts = Interrupts()
+        self.json = "--json" in arguments  # also where the arguments turn out to be wrong
+        self.quiet = self.open = False
+        self.found: dict[str, Any] = {"command": self.command, "files": [], "results": []}
+
+    @property
+    def verbose(self) -> bool:
+        """True if progress is shown in a terminal."""
+        return not self.quiet
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -103,6 +116,26 @@ class Call:
             warnings.formatwarning = format_before
             _CURRENT.reset(token)
 
+    @contextmanager
+    def printing(self) -> Iterator[None]:
+        """Within the block the standard output is that of ``quiet`` and ``json``."""
+        if not (self.quiet or self.json):
+            yield
+            return
+        with redirect_stdout(io.StringIO() if self.quiet else sys.stderr):
+            yield
+
+    def wrote(self, path: Path, result: Result) -> None:
+        """Note a file that was written, and open it if this was asked for."""
+        self.found["files"].append(str(path))
+        self.found["results"].append({"file": str(path), **result.facts()[0], "settings": result.settings})
+        if self.open:
+            show_file(path)
+
+    def print_json(self, code: int) -> None:
+        """Print what was found and the exit code."""
+        print(json.dumps(_plain({**self.found, "exit_code": code}), default=str))
+
     def exit_code(self, error: Exception) -> int:
         """2 for an error before the first step, 1 for a later one."""
         checked = (ValueError, TypeError, ImportError, FileNotFoundError)  # drawing raises these before the first step
@@ -113,7 +146,8 @@ class Call:
         """Print an error in one line, and return the exit code."""
         text = str(error).strip().split("\n")[0]
         own = isinstance(error, (ValueError, TypeError, OSError, ImportError)) and text
-        complain(text if own else f"{type(error).__name__}: {text}".removesuffix(": "))
+        self.found["error"] = text if own else f"{type(error).__name__}: {text}".removesuffix(": ")
+        complain(self.found["error"])
         return self.exit_code(error)
 
     def report_interrupt(self) -> int:
@@ -123,50 +157,63 @@ class Call:
         return self.interrupts.code or 130
 
 
-def origin(network: str, weights: Path | None = None, names: Path | None = None) -> dict[str, Any]:
-    """The settings that say where a picture comes from."""
-    files = {"weights": weights, "names": names}
-    return {
-        "network": network,
-        **{name: None if file is None else str(file) for name, file in files.items()},
-        "command": current().command,
-    }
+def write(result: Result, out: Path, about: dict[str, Any], lines: Sequence[str] | None = None, **how: Any) -> int:
+    """Save a result and print a summary; returns the exit code.
 
-
-def write(result: Visualisation, out: Path, network: str, *files: Path | None) -> int:
-    """Save the pictures and print a summary; ``network`` and ``files`` are as for ``origin``. Returns the exit code."""
+    Args:
+        result: a visualisation that was interrupted before its first step is not saved.
+        out: the file.
+        about: further settings, such as the name of the network.
+        lines: the summary, printed after the file's name; by default size and score.
+        how: as for the ``save`` of the result.
+    """
     call = current()
     with call.interrupts.held():
-        interrupted = result.interrupted or call.interrupts.code is not None
-        if interrupted and not len(result.history):
+        drawing = isinstance(result, Visualisation)
+        steps = len(result.history) if isinstance(result, Visualisation) else 1
+        interrupted = drawing and (result.settings.get("interrupted", False) or call.interrupts.code is not None)
+        if interrupted and not steps:
             raise KeyboardInterrupt  # no step was taken
         call.stage = "saving"
-        if not torch.isfinite(result.images).all():
+        if isinstance(result, Visualisation) and not torch.isfinite(result.images).all():
             raise FloatingPointError("the picture holds NaN or infinite values; nothing was saved")
-        path = result.described(**origin(network, *files)).save(out)
-        height, width = result.images.shape[-2:]
-        count = f"{len(result)} picture{'s' if len(result) > 1 else ''}"
-        say(f"{path}: {count} of {width} × {height} px, score {result.scores.mean():.4g}")
+        result.settings.update(about)
+        savable: Any = result
+        path: Path = savable.save(out, **how)
+        for line in [_summary(result)] if lines is None else lines:
+            say(f"{path}: {line}")
         if interrupted:
-            complain(f"interrupted after {len(result.history)} steps; the pictures so far are in {path}")
+            complain(f"interrupted after {steps} steps; the pictures so far are in {path}")
             complain(f"to draw them in full, run again: {call.command}")
         call.stage = "saved"
+        call.wrote(path, result)
     return call.interrupts.code or (130 if interrupted else 0)
 
 
-def write_maps(save: Callable[[], Path], files: Sequence[str], rows: Sequence[Sequence[Attribution]]) -> int:
-    """Save the attributions of files, a row for each, and print a line for each; returns the exit code."""
-    call = current()
-    call.stage = "saving"
-    with call.interrupts.held():
-        path = save()
-        for file, row in zip(files, rows, strict=True):
-            for one in row:
-                where = f" at {', '.join(one.layer)}" if one.layer else ""
-                of = f" of {file}" if len(files) > 1 else ""
-                say(f"{path}: {one.method}{where}{of} for {one.target.labels[0]}, score {one.scores[0]:.4g}")
-        call.stage = "saved"
-    return call.interrupts.code or 0
+def _summary(result: Result) -> str:
+    if not isinstance(result, Visualisation):
+        width, height = result.sheet().size
+        return f"{width} × {height} px"
+    height, width = result.images.shape[-2:]
+    count = f"{len(result)} picture{'s' if len(result) > 1 else ''}"
+    return f"{count} of {width} × {height} px, score {result.scores.mean():.4g}"
+
+
+def show_file(path: Path) -> None:
+    """Open a file in the system's viewer; where there is none, say so."""
+    if not has_screen():
+        complain(f"no screen to show {path} on")
+    elif typer.launch(str(path)):
+        complain(f"the system has no viewer for {path}")
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON data, which has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _CURRENT: ContextVar[Call] = ContextVar("_CURRENT")
@@ -178,9 +225,8 @@ def current() -> Call:
 
 
 def say(text: str) -> None:
-    """Print a line with control characters escaped, unless the call is quiet."""
-    if not current().quiet:
-        print(printable(text))
+    """Print a line with control characters escaped."""
+    print(printable(text))
 
 
 def complain(text: str) -> None:
