@@ -25,6 +25,7 @@ from .objectives import (
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
 from .recipes import collage, confusion, embedding, gradcam, pca_map, saliency, top_examples, visualise
 from .redraw import redraw
+from .training import Film, Watch
 from .versions import own_version
 from .view import VIEWS, Context, View, view
 from .visualisation import Visualisation
@@ -45,6 +46,7 @@ __all__ = [
     "DeepDreamObjective",
     "Direction",
     "Figure",
+    "Film",
     "FourierParam",
     "Gradcam",
     "ImageFile",
@@ -60,6 +62,7 @@ __all__ = [
     "TotalVariation",
     "View",
     "Visualisation",
+    "Watch",
     "__version__",
     "activations",
     "attribute",

@@ -9,5 +9,13 @@ from .saliency import saliency
 from .top_examples import top_examples
 from .visualise import visualise
 
-__all__ = ["collage", "gradcam", "saliency", "visualise"]
-__all__ = ["collage", "confusion", "embedding", "pca_map", "top_examples", "visualise"]
+__all__ = [
+    "collage",
+    "confusion",
+    "embedding",
+    "gradcam",
+    "pca_map",
+    "saliency",
+    "top_examples",
+    "visualise",
+]
