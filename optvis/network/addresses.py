@@ -86,7 +86,7 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
         TypeError: neither an address nor a module.
     """
     if isinstance(layer, str):
-        with suppress(AttributeError):  # most are found without a list of all layers
+        with suppress(AttributeError, RuntimeError):  # found without a list of all layers, but in scripted networks
             unwrap(network).get_submodule(layer.replace("/", "."))
             return layer.replace(".", "/")
     layers = layers_of(network)
