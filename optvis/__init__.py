@@ -23,7 +23,7 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, visualise
+from .recipes import caricature, collage, invert, visualise
 from .redraw import redraw
 from .versions import own_version
 from .view import VIEWS, Context, View, view
@@ -63,9 +63,11 @@ __all__ = [
     "__version__",
     "activations",
     "attribute",
+    "caricature",
     "collage",
     "denorm",
     "get_layer_names",
+    "invert",
     "load_network",
     "norm",
     "redraw",
