@@ -13,9 +13,9 @@ from ..objectives import Match
 from ..view import view
 from .matching import draw_rows, figure_of, find_layers, read_originals, seen_as, similarities
 
-CLOSE = 12.0
+CLOSE = 6.0
 """Weight of the cosine that is added to the score, so that the picture stays like the image. Found empirically."""
-RATE = 0.05
+RATE = 0.1
 """The default learning rate. Found empirically."""
 
 
@@ -43,7 +43,7 @@ def caricature(
 
     Each image has a row: the image with the network's prediction, then a picture for each layer, drawn from noise, with
     the cosine of its activations to the image's. The score is that of ``Match(layer, image, "dot_cosine", power)`` plus
-    12 times the cosine. After Lucid's caricatures (Olah et al., 2018), with the cosine of each image by itself.
+    6 times the cosine. After Lucid's caricatures (Olah et al., 2018), with the cosine of each image by itself.
 
     Args:
         network: any ``nn.Module`` that takes images.

@@ -94,12 +94,11 @@ def layers_at_depths(network: nn.Module, image: Tensor, given: NetworkInput, cou
     maps: dict[str, Tensor] = {}
     last, output = image, first_tensor(passed.output)
     classes = output.shape[1] if output is not None and output.dim() > 1 else 0
-    for name in passed.calls:  # in the order of the calls
+    for name in passed.calls:  # in their order
         seen = passed.seen.get(name, last)
         positions = seen.shape[2:].numel() if seen.dim() in (3, 4) and len(seen) == 1 else 0
-        if (
-            positions > 1 and seen.shape[1] != classes and not (seen.shape == last.shape and torch.equal(seen, last))
-        ):  # a part and its whole
+        same = seen.shape == last.shape and torch.equal(seen, last)  # a part and its whole
+        if positions > 1 and seen.shape[1] != classes and not same:
             maps[name] = last = seen
     ends = list({tuple(seen.shape[2:]): name for name, seen in maps.items()}.values())
     chosen = ends if len(ends) > count else list(maps)
@@ -125,7 +124,7 @@ def similarities(
     """
 
     def pairs() -> Iterator[Tensor]:
-        rng = Rng([UNSEEN + i for i in range(len(pictures))] * 2)
+        rng = Rng([UNSEEN] * 2 * len(pictures))
         for _ in range(DRAWS if transformed else 1):
             both = torch.cat([pictures, images])
             yield standard()(both, rng).clamp(0, 1) if transformed else both
