@@ -23,7 +23,7 @@ from .objectives.algebra import IMAGE
 from .params import ImageParam, Param
 from .plan import Plan
 from .prepared import Prepared, known_names
-from .rng import Rng
+from .rng import Echo, Rng
 from .run import Run
 from .scheduler import Group, Scheduler, Turn, Until
 from .scoring import ScoreFunction
@@ -309,11 +309,13 @@ class Loop(Run):
                 wrapped = self._wrapped(turn, busy)  # in tiles, or compiled, if the settings say so
 
             def score(images: Tensor, rng: Rng) -> Tensor:
+                rng = Echo(rng)
                 noise = random_noise(plan.channel_noise, turn.probed.weighted, rng, forward.dtype)
                 shown = plan.transforms(images, rng, plan.network_size)
                 with self.ready.first_conv | soft_relu(plan.relu_softness, turn.opens_relus) | noise:
                     activations = forward.activations(shown, turn.probed.layers)  # no deeper than needed
-                return turn.objective({IMAGE: images, **activations})  # [N], higher is better
+                objective = self.beside(turn, plan.transforms, rng, plan.channel_noise)  # with targets, if it has some
+                return objective({IMAGE: images, **activations})  # [N], higher is better
 
             def uphill() -> Tensor:
                 turn.forget_gradients()

@@ -1,11 +1,64 @@
-"""Channels and classes by name: exact, by any case or synonym, or refused with the names that share its words."""
+"""Names of channels and classes: where they come from, and how one is found."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
 
-from .checks import either, nearest
+from .checks import as_list, as_whole, either, nearest
+from .files import expanded
+from .text import printable
+
+Names = Sequence[str] | Mapping[int, str] | str | PathLike[str]
+
+
+def as_names(names: Names, outputs: int | None = None) -> tuple[str, ...]:
+    """The names of a network's outputs, in their order.
+
+    Args:
+        names: a list; a dictionary from numbers to names, in which an output without a name keeps its number; or a
+            file of names: one of these as ``.json``, or else a name in each line.
+        outputs: how many there are, where known.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no names, there is not one for each output, or a number is no output's.
+    """
+    holder = ""
+    if isinstance(names, (str, PathLike)):
+        holder, names = f"{str(names)!r} holds ", _read(names)
+    if isinstance(names, Mapping):
+        known = {as_whole("the number of a name", _number(i), 0, (outputs or 2**31) - 1): n for i, n in names.items()}
+        listed = [str(known.get(i, i)) for i in range(outputs or max(known, default=-1) + 1)]
+    else:
+        listed = [str(one) for one in as_list("names", names, "a list of the names of the outputs")]
+    if not listed or outputs not in (None, len(listed)):
+        raise ValueError(f"{holder}{len(listed)} names for {outputs} outputs: give one name for each output")
+    return tuple(listed)
+
+
+def _read(path: str | PathLike[str]) -> Any:
+    file = expanded(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file of names {str(file)!r}")
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix != ".json":
+            return [line.strip() for line in text.rstrip("\n").splitlines()]
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} holds no names: {printable(error)}") from error
+    if not isinstance(found, (list, dict)):
+        raise ValueError(f"{str(file)!r} holds no names: give a list, or an object from numbers to names")
+    return found
+
+
+def _number(key: Any) -> Any:
+    """The key of a dictionary of names: JSON has only texts."""
+    return int(key) if isinstance(key, str) and key.isdecimal() else key
 
 
 def index_of(name: str, names: Sequence[str], what: str) -> int:

@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 
 class Rng:
@@ -88,6 +89,33 @@ class Rng:
         if len(drawn) == 1:
             return drawn[0].expand(self.count, *shape)
         return torch.stack(drawn)[self._stream]
+
+
+class Echo(Rng):
+    """Draws from another one, and gives the same numbers once more."""
+
+    def __init__(self, rng: Rng) -> None:
+        self.count, self.generators, self.streams, self._rng = rng.count, rng.generators, rng.streams, rng
+        self._drawn: list[Tensor] = []
+
+    @override
+    def draw(self, one: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        self._drawn.append(self._rng.draw(one, shape))
+        return self._drawn[-1]
+
+    def again(self, pictures: slice) -> Rng:
+        """The numbers drawn so far, in the same order, for some of the pictures."""
+        return _Again(self, self._drawn, pictures)
+
+
+class _Again(Rng):
+    def __init__(self, rng: Rng, drawn: Sequence[Tensor], pictures: slice) -> None:
+        self.generators, self.streams = rng.generators, rng.streams[pictures]
+        self.count, self._numbers = len(self.streams), [numbers[pictures] for numbers in drawn]
+
+    @override
+    def draw(self, one: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        return self._numbers.pop(0)
 
 
 def fresh(image: Tensor) -> Rng:

@@ -11,16 +11,20 @@ import torch
 from torch import Tensor
 
 from .checks import Size
-from .network import isolated
+from .images import fit, with_channels
+from .network import Probed, isolated
+from .network.channel_noise import random_noise
+from .objectives import Objective
 from .objectives.algebra import IMAGE
+from .objectives.matching import Match, matched
 from .params import Param
 from .plan import Plan
 from .prepared import Prepared, Ready
-from .rng import Rng
+from .rng import Echo, Rng
 from .scheduler import CHECK, Group, Scheduler, Turn, joined, silent_pictures
 from .settings import adam
 from .tiles import in_tiles
-from .transforms import Compose
+from .transforms import Compose, resize
 from .visualisation import Visualisation
 
 ENOUGH = 32
@@ -53,15 +57,56 @@ class Run:
         objective = settings.objective.bound(probed.layers, self.plan.shapes)
         if pictures != list(range(settings.count)):
             objective = objective.take(pictures)
+        objective = self._with_targets(objective, size, probed)
         return Turn(size, groups, objective, probed, Rng.join([group.rng for group in groups]))
+
+    def _with_targets(self, objective: Objective, size: Size, probed: Probed) -> Objective:
+        """An objective whose target images have the size of a stage.
+
+        Those that are seen without transforms are replaced by their activations.
+        """
+
+        def at_size(match: Match, _: slice) -> Objective:
+            if match.same_transforms and not self.plan.transforms.traceable:
+                raise ValueError(
+                    f"{match!r} shows its image under the same transforms as the picture, for which only those of "
+                    "optvis can be repeated: give Match(..., same_transforms=False)"
+                )
+            images = with_channels(match.image, self.prepared.given.channels)
+            match = match.shown(fit(images, size).to(self.device))
+            return match if match.same_transforms else match.against(self._seen(match, match.image, probed))
+
+        return matched(objective, at_size)
+
+    def _seen(self, match: Match, images: Tensor, probed: Probed) -> dict[str, Tensor]:
+        """The activations of a target under images that a transform made of it, without gradients."""
+        layers = {layer: probed.layers[layer] for layer in match.layers if layer != IMAGE}
+        shown = self.plan.network_size
+        images = images if shown is None or tuple(images.shape[-2:]) == shown else resize(images, shown)
+        with torch.no_grad():
+            return {IMAGE: match.image, **self.ready.forward.activations(images, layers)}
+
+    def beside(self, turn: Turn, transforms: Compose, rng: Echo, noise: float = 0.0) -> Objective:
+        """The objective, with the activations of target images under the transforms and noise that ``rng`` drew."""
+
+        def seen(match: Match, pictures: slice) -> Objective:
+            again = rng.again(pictures)
+            gain = random_noise(noise, turn.probed.weighted, again, self.ready.forward.dtype)
+            images = transforms(match.image.expand(again.count, -1, -1, -1), again, self.plan.network_size)
+            with self.ready.first_conv | gain:
+                return match.against(self._seen(match, images, turn.probed))
+
+        return matched(turn.objective, seen)
 
     def exact_scores(self, turn: Turn, rng: Rng | None = None) -> Tensor:
         """``[N]`` scores without channel noise and with exact gradients; without ``rng`` also without transforms."""
         transforms = Compose() if rng is None else self.plan.transforms
 
         def score(images: Tensor, rng: Rng) -> Tensor:
+            rng = Echo(rng)
             shown = transforms(images, rng, self.plan.network_size)
-            return turn.objective({IMAGE: images, **self.ready.forward.activations(shown, turn.probed.layers)})
+            activations = self.ready.forward.activations(shown, turn.probed.layers)
+            return self.beside(turn, transforms, rng)({IMAGE: images, **activations})
 
         tile = self.plan.settings.tile
         scored = score if tile is None else in_tiles(score, tile, shift=False)

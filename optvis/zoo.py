@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import pickle
 import re
 import socket
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from .checks import nearest
 from .files import expanded
+from .names import as_names
 from .network.imagenet import outputs_of
 from .text import printable
 
@@ -54,7 +54,8 @@ def load_network(
             never run), or ``FILE.py:FUNCTION``, a function without arguments that returns a network.
         weights: a file of weights, ``.safetensors`` or ``.pth`` (read with ``weights_only``). Without it, pretrained
             weights are used, which are downloaded once.
-        names: a file of the names of the network's outputs: one in each line, or a list in a ``.json``.
+        names: a file of the names of the network's outputs: one in each line, or in a ``.json`` a list, or an object
+            from numbers to names.
         pretrained: False for random weights, which need no download.
 
     Raises:
@@ -81,7 +82,7 @@ def load_network(
     if weights is not None:
         load_weights(network, weights)
     if names is not None:
-        network.output_names = _read_names(names, network)  # type: ignore[assignment]
+        network.output_names = as_names(names, outputs_of(network))  # type: ignore[assignment]
     return network.eval()
 
 
@@ -89,23 +90,6 @@ def is_name(name: str) -> bool:
     """True if ``load_network`` knows this kind of name."""
     kind, _, rest = name.partition(":")
     return name in ("demo", *_PACKAGED) or ".py:" in name or (kind in _LIBRARIES and bool(rest))
-
-
-def _read_names(path: str | PathLike[str], network: nn.Module) -> list[str]:
-    file = expanded(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file of names {str(file)!r}")
-    try:
-        text = file.read_text(encoding="utf-8")
-        found = json.loads(text) if file.suffix == ".json" else [line.strip() for line in text.splitlines()]
-    except ValueError as error:
-        raise ValueError(f"{str(file)!r} holds no names: {printable(error)}") from error
-    names = [str(one) for one in found] if isinstance(found, list) else []
-    names = names[:-1] if names and not names[-1] else names
-    outputs = outputs_of(network)
-    if not names or (outputs is not None and len(names) != outputs):
-        raise ValueError(f"{str(file)!r} holds {len(names)} names for {outputs} outputs: give one name for each")
-    return names
 
 
 def load_weights(network: nn.Module, path: str | PathLike[str]) -> None:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checks import Size, as_list, as_numbers
+from ..checks import Size, as_numbers
+from ..names import Names, as_names
 from .addresses import unwrap
 from .imagenet import CLASSES, IMAGENET_MEAN, IMAGENET_STD, library_of, names_of_outputs, outputs_of
 
@@ -195,15 +196,10 @@ def channel_names(network: nn.Module, address: str, channels: int) -> tuple[str,
     return tuple(names) if names is not None and len(names) == channels else None
 
 
-def name_outputs(network: nn.Module, names: Sequence[str] | None) -> None:
+def name_outputs(network: nn.Module, names: Names | None) -> None:
     """Name the outputs of a shadow; raises ``ValueError`` if there are not as many names as outputs."""
-    if names is None:
-        return
-    listed = tuple(map(str, as_list("names", names, "a list of the names of the outputs")))
-    outputs = outputs_of(network)
-    if outputs not in (None, len(listed)):
-        raise ValueError(f"{len(listed)} names for {outputs} outputs: give one name for each output")
-    network.output_names = listed  # type: ignore[assignment]
+    if names is not None:
+        network.output_names = as_names(names, outputs_of(network))  # type: ignore[assignment]
 
 
 def named_outputs(network: nn.Module) -> dict[str, tuple[str, ...]]:

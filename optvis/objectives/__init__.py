@@ -6,9 +6,10 @@ from .batches import Batch
 from .classes import Class
 from .images import L1, L2, TotalVariation
 from .layers import Channel, DeepDream, DeepDreamObjective, Direction, Layer, LayerObjective, Neuron, pick
+from .matching import Match
 
 __all__ = [
     "L1", "L2", "Batch", "Channel", "Class", "DeepDream", "DeepDreamObjective", "Direction", "Layer",
-    "LayerObjective", "Neuron", "Objective", "Sum", "TotalVariation", "as_objective", "channel_of", "objective",
-    "pick",
+    "LayerObjective", "Match", "Neuron", "Objective", "Sum", "TotalVariation", "as_objective", "channel_of",
+    "objective", "pick",
 ]  # fmt: skip
