@@ -211,7 +211,7 @@ def _drawn(
     columns = min(len(points), COLUMNS)
     rows = math.ceil(len(points) / columns)
     legend = [short_class(classes.names[i]) for i in shown]
-    legend += ["other classes"] if len(shown) < len(classes.names) else []
+    legend += [f"{len(classes.names) - len(shown)} other classes"] if len(shown) < len(classes.names) else []
     lines = max(1, math.floor((panel + TITLE) * rows / ROW))
     wide = 0.45 + 0.085 * max(map(len, legend), default=0) if legend else 0.0
     room = wide * math.ceil(len(legend) / lines)
