@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import stat
+import struct
 import tempfile
 import threading
 from pathlib import Path
