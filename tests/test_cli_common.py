@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from small_networks import network_file
 from test_docs import few_steps, no_downloads  # noqa: F401  # fixtures
 
 import optvis.bench
-from optvis import VIEWS, Figure, view
+from optvis import VIEWS, Figure, view, zoo
 from optvis.cli import commands, run
 from optvis.result import read_settings
 
@@ -296,6 +297,15 @@ def test_every_example_runs(
     for file, words in {"rings.png": "demo pattern:rings", "channel.png": "nets.py:make features/2:0"}.items():
         (folder / "nets.py").write_text(network_file(32, 32) + "\nmake = Small\n")
         assert run(["vis", *words.split(), "-o", file, "--steps", "2"]) == 0
+    packaged = zoo._packaged
+
+    def small(name: str, pretrained: bool) -> Any:
+        """The network at a size that takes a tenth of the time."""
+        network: Any = packaged(name, pretrained)
+        network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, 64, 64)}
+        return network
+
+    monkeypatch.setattr(zoo, "_packaged", small)
     compare = optvis.bench.compare
     monkeypatch.setattr(optvis.bench, "compare", lambda loops, rounds, bar: compare(loops, 1, 1, bar))
     for module, function in (("optvis.demo.watched", "train_demo"), ("optvis.live", "launch")):
@@ -321,6 +331,33 @@ def test_train_demo(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert calls == [((Path("here"), 0.5, 4), {})]
     assert found(capsys)["files"] == ["here/index.html"]
     assert run(["train-demo", "--minutes", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "function", "message"),
+    [
+        (
+            "train-demo here",
+            "optvis.demo.watched",
+            "train_demo",
+            "optvis: interrupted; the pictures so far are in here\n",
+        ),
+        ("live demo", "optvis.live", "launch", ""),
+    ],
+)
+def test_an_interrupt_says_what_is_left(
+    words: str,
+    module: str,
+    function: str,
+    message: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stand_in(monkeypatch, module, function)
+    monkeypatch.setattr(sys.modules[module], function, lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert run(shlex.split(words)) == 130
+    assert capsys.readouterr().err == message
 
 
 def test_live(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

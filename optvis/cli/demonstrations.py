@@ -9,7 +9,7 @@ import typer
 
 from . import options as opt
 from .command import command
-from .terminal import current, say
+from .terminal import complain, current, say
 
 
 @command("optvis train-demo", "optvis train-demo watched --minutes 1 --seed 2", name="train-demo")
@@ -24,7 +24,12 @@ def train_demo(
     from ..demo.watched import train_demo as train
 
     current().stage = "drawing"
-    train(folder, minutes, seed)
+    try:
+        train(folder, minutes, seed)
+    except KeyboardInterrupt:
+        complain(f"interrupted; the pictures so far are in {folder}")
+        current().stage = "saved"
+        raise
     say(f"{folder / 'index.html'}: what the network learned, step by step")
     current().wrote(folder / "index.html")
 
@@ -39,6 +44,6 @@ def live(
     from ..live import launch
 
     network = given.on_device()
-    current().stage = "drawing"
+    current().stage = "saved"  # there is nothing to save, and Ctrl-C is the way to end it
     names: Any = {"name": given.network, "weights": given.weights, "names": given.names}
     launch(network, port=port, open_browser=browser, **names, **given.normalisation)

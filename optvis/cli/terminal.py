@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 import typer
+from tqdm.auto import tqdm
 
-from ..display import has_screen
+from ..display import bars_made_by, has_screen
 from ..result import Result
 from ..text import printable
 from ..visualisation import Visualisation
@@ -122,7 +123,8 @@ class Call:
         if not (self.quiet or self.json):
             yield
             return
-        with redirect_stdout(io.StringIO() if self.quiet else sys.stderr):
+        bars = bars_made_by(lambda **given: tqdm(**{**given, "disable": True})) if self.quiet else nullcontext()
+        with bars, redirect_stdout(io.StringIO() if self.quiet else sys.stderr):
             yield
 
     def wrote(self, path: Path, result: Result | None = None) -> None:

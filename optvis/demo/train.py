@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from optvis.demo.muon import Muon
 from optvis.demo.networks import NETWORKS, DemoNetwork, JudgeNetwork
 from optvis.demo.patterns import COLOURS, PATTERNS, Dice, make_pictures
+from optvis.display import progress_bar
 
 COLOUR_SCALE = 1.15  # colours are easy, so that without this their logits would stay small beside those of patterns
 UNSEEN = 1 << 20  # the seed of the pictures that measure accuracy
@@ -69,25 +69,26 @@ def train(
         torch.optim.lr_scheduler.LambdaLR(o, lambda i: min((i + 1) / 40, 1) * (1 - done(i))) for o in optimisers
     ]
     losses = []
-    bar = tqdm(range(steps), disable=not progress)
-    for step in bar:
-        hardness, size = _lesson(done(step), generator)
-        lot = make_pictures(2 * batch if size == 32 else batch, size, generator=generator)
-        if hardness > 0:
-            lot = disturb(*lot, generator)
-            network.eval()
-            lot = attack(network, *lot, hardness * reach, generator), *lot[1:]
-        network.train()
-        loss = _loss(network, *lot)
-        network.zero_grad()
-        torch.autograd.backward(loss)
-        for optimiser, schedule in zip(optimisers, schedules, strict=True):
-            optimiser.step()
-            schedule.step()
-        losses.append(loss.item())
-        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-        if after is not None:
-            after(step + 1)
+    with progress_bar(steps, progress, "training") as bar:
+        for step in range(steps):
+            hardness, size = _lesson(done(step), generator)
+            lot = make_pictures(2 * batch if size == 32 else batch, size, generator=generator)
+            if hardness > 0:
+                lot = disturb(*lot, generator)
+                network.eval()
+                lot = attack(network, *lot, hardness * reach, generator), *lot[1:]
+            network.train()
+            loss = _loss(network, *lot)
+            network.zero_grad()
+            torch.autograd.backward(loss)
+            for optimiser, schedule in zip(optimisers, schedules, strict=True):
+                optimiser.step()
+                schedule.step()
+            losses.append(loss.item())
+            bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
+            bar.update()
+            if after is not None:
+                after(step + 1)
     network.eval()
     return losses
 
