@@ -40,4 +40,6 @@ def live(
 
     network = given.on_device()
     current().stage = "drawing"
-    launch(network, port=port, open_browser=browser)
+    launch(
+        network, port, browser, given.network, weights=given.weights, names=given.names, **given.normalisation
+    )  # fmt: skip
