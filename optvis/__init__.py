@@ -23,8 +23,9 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, gradcam, saliency, visualise
+from .recipes import collage, confusion, embedding, gradcam, pca_map, saliency, top_examples, visualise
 from .redraw import redraw
+from .training import Film, Watch
 from .versions import own_version
 from .view import VIEWS, Context, View, view
 from .visualisation import Visualisation
@@ -45,6 +46,7 @@ __all__ = [
     "DeepDreamObjective",
     "Direction",
     "Figure",
+    "Film",
     "FourierParam",
     "Gradcam",
     "ImageFile",
@@ -60,17 +62,22 @@ __all__ = [
     "TotalVariation",
     "View",
     "Visualisation",
+    "Watch",
     "__version__",
     "activations",
     "attribute",
     "collage",
+    "confusion",
     "denorm",
+    "embedding",
     "get_layer_names",
     "gradcam",
     "load_network",
     "norm",
+    "pca_map",
     "redraw",
     "saliency",
+    "top_examples",
     "view",
     "visualise",
 ]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from .checks import as_count, as_list, shown
-from .images import fit, read_image, with_channels
-from .network import Forward, NetworkInput, find_layer, isolated
+from .checks import Size, as_count, as_list
+from .data import Examples, batches
+from .network import Extra, Forward, LayerShape, NetworkInput, find_layer, isolated
 from .prepared import Prepared
 from .transforms import resize
 
@@ -37,7 +35,8 @@ def activations(
         images: RGB (or the channels that the network takes) in [0, 1], before any normalisation: a tensor
             ``[N, C, H, W]``; a path, PIL image or array; a list of these; a folder, searched with its subfolders for
             image files, in the order of their paths; a data set or an iterable (a ``DataLoader``, a generator) of
-            images, of batches of images, or of tuples whose first element is one of these.
+            images, of batches of images, of tuples whose first element is one of these, or of mappings that hold one
+            of these as ``"image"``.
         layers: addresses or modules.
         batch: number of images in one batch.
         options: ``mean``, ``std``, ``extra_inputs`` and ``channel_axis`` of ``OptVis``.
@@ -55,68 +54,70 @@ def activations(
     if unknown:
         raise TypeError(f"activations has no option {unknown[0]!r}: give mean, std, extra_inputs or channel_axis")
     given = NetworkInput.of(network, options.get("mean"), options.get("std"))
-    listed = [layers] if isinstance(layers, (str, nn.Module)) else as_list("layers", layers, "addresses or modules")
-    found = [find_layer(network, layer) for layer in listed]
-    if not found:
-        raise ValueError("no layers: give at least one address, as get_layer_names(network) lists them")
+    found = find_layers(network, layers)
     extra = options.get("extra_inputs", ())
     extra = (extra,) if isinstance(extra, Tensor) else extra
-    prepared = Prepared(network, list(dict.fromkeys(found)), given, extra, options.get("channel_axis"))
-    return _activations(prepared, _batches(images, as_count("batch", batch), given))
+    reader = Reader.of(network, found, given, extra, options.get("channel_axis"))
+    return _activations(reader, batches(images, as_count("batch", batch), given))
 
 
-def _activations(prepared: Prepared, batches: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
-    given = prepared.given
-    forward = Forward(prepared.shadow, given, prepared.extra, given.dtype)
-    for images in batches:
+def _activations(reader: Reader, examples: Iterable[Examples]) -> Iterator[dict[str, Tensor]]:
+    for part in examples:
+        yield reader(part.images)
+
+
+def find_layers(network: nn.Module, layers: str | nn.Module | Sequence[str | nn.Module]) -> list[str]:
+    """The addresses of one or several layers, each once; raises ``ValueError`` if there are none or one is unknown."""
+    listed = [layers] if isinstance(layers, (str, nn.Module)) else as_list("layers", layers, "addresses or modules")
+    if not listed:
+        raise ValueError("no layers: give at least one address, as get_layer_names(network) lists them")
+    return list(dict.fromkeys(find_layer(network, layer) for layer in listed))
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A network that is ready to give the activations of some of its layers; called with a batch of images."""
+
+    prepared: Prepared
+    forward: Forward
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        layers: Sequence[str],
+        given: NetworkInput,
+        extra: Extra = (),
+        channel_axis: int | Mapping[str, int] | None = None,
+    ) -> Reader:
+        """Prepare a network, which is read and never changed, for layers as ``find_layers`` gives them."""
+        prepared = Prepared(network, layers, given, extra, channel_axis)
+        return cls(prepared, Forward(prepared.shadow, given, extra, given.dtype))
+
+    def shown_size(self, size: Size) -> Size:
+        """The size at which the network is shown images of ``size``: the same, unless it takes a single size."""
+        with isolated(self.prepared.given.device):
+            return self.prepared.probe.network_size(size) or size
+
+    def shapes(self, size: Size) -> Mapping[str, LayerShape]:
+        """The shapes of the layers' outputs for an image of ``size``."""
+        with isolated(self.prepared.given.device):
+            return self.prepared.probed(self.shown_size(size)).layers
+
+    def __call__(self, images: Tensor, gradient: bool = False) -> dict[str, Tensor]:
+        """``{address: [n, C, ...]}``, float32, on the network's device, for images ``[n, C, H, W]`` in [0, 1].
+
+        With ``gradient`` the images stay part of the graph.
+        """
+        given, prepared = self.prepared.given, self.prepared
         with isolated(given.device):
             size = (images.shape[-2], images.shape[-1])
-            shown = prepared.probe.network_size(size)
-            probed = prepared.probed(shown or size)
+            shown = self.shown_size(size)
+            probed = prepared.probed(shown)
             images = images.to(given.device)
-            images = images if shown is None else resize(images, shown)
-            ready = forward.seeded(0, probed.random)
+            images = images if shown == size else resize(images, shown)
+            ready = self.forward.seeded(0, probed.random)
             alone = len(images) > 1 and prepared.probe.alone
-            with torch.no_grad():
+            with torch.set_grad_enabled(gradient):
                 parts = [ready.activations(part, probed.layers) for part in images.split(1 if alone else len(images))]
-        yield {layer: torch.cat([part[layer] for part in parts]) for layer in prepared.layers}
-
-
-def _batches(images: Any, batch: int, given: NetworkInput) -> Iterator[Tensor]:
-    """Images ``[n, C, H, W]`` in [0, 1], all of one size, at most ``batch`` at once."""
-    waiting: list[Tensor] = []
-    count = 0
-    for image in _each(images):
-        try:
-            read = with_channels(read_image(image), given.channels)
-            if not isinstance(image, Tensor) and not hasattr(image, "shape"):
-                read = fit(read, given.default_size)
-        except ValueError as error:
-            raise ValueError(f"image {count}: {error}") from error
-        for one in read:
-            if waiting and (len(waiting) == batch or one.shape != waiting[0].shape):
-                yield torch.stack(waiting)
-                waiting = []
-            waiting.append(one)
-            count += 1
-    if not waiting:
-        raise ValueError("there are no images: give at least one")
-    yield torch.stack(waiting)
-
-
-def _each(images: Any) -> Iterator[Any]:
-    """The images one after another, singly or in batches."""
-    if isinstance(images, (str, os.PathLike)) and Path(images).is_dir():
-        endings = Image.registered_extensions()
-        files = sorted(path for path in Path(images).rglob("*") if path.suffix.lower() in endings)
-        if not files:
-            raise ValueError(f"folder {str(images)!r} holds no images")
-        yield from files
-    elif isinstance(images, (str, os.PathLike, Image.Image, Tensor)) or hasattr(images, "__array__"):
-        yield from read_image(images).split(1) if isinstance(images, Tensor) else [images]
-    elif hasattr(images, "__getitem__") and hasattr(images, "__len__") and not isinstance(images, Mapping):
-        yield from _each(images[i] for i in range(len(images)))  # a data set need not raise IndexError at its end
-    elif isinstance(images, Iterable):
-        yield from (item[0] if isinstance(item, (tuple, list)) else item for item in images)
-    else:
-        raise TypeError(f"no images: {shown(images)}; give a tensor, paths, a folder, a data set or a DataLoader")
+                return {layer: torch.cat([part[layer] for part in parts]) for layer in prepared.layers}

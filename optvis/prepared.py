@@ -128,7 +128,7 @@ def known_names(network: nn.Module, layer: str, given: Sequence[str] | None) -> 
 def state_of(network: nn.Module) -> State:
     """A value that changes with the network: its modules with their options and hooks, and its weights."""
     inner = unwrap(network)
-    modules = [(id(module), *hooks_of(module), *_options(module)) for module in inner.modules()]
+    modules = [(id(module), *hooks_of(module), *options_of(module)) for module in inner.modules()]
     tensors = _tensors(inner)
     places = [(id(tensor), tensor.device, tensor.dtype, tensor.shape) for tensor in tensors]
     # Torch's version counters miss some changes of weights in place.
@@ -150,7 +150,7 @@ def _tensors(network: nn.Module) -> list[Tensor]:
     return [tensor for tensor in tensors if not is_lazy(tensor) and tensor.numel() and not tensor.is_meta]
 
 
-def _options(module: nn.Module) -> Iterator[tuple[str, object]]:
+def options_of(module: nn.Module) -> Iterator[tuple[str, object]]:
     """Numbers and strings that a module holds, such as a stride, and functions that were set on it."""
     for name, value in list(vars(module).items()):
         if isinstance(value, (bool, int, float, str)) and name != "training":

@@ -31,6 +31,10 @@ class Result(ABC):
     settings: dict[str, Any]
 
     @abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the kind of file that the ending says."""
+
+    @abstractmethod
     def sheet(self, **how: Any) -> Image.Image:
         """All pictures in one."""
 

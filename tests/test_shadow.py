@@ -266,3 +266,20 @@ def test_scripted_parts_are_named() -> None:
     network.second = torch.jit.script(network.second)
     assert scripted_parts(shadow(network)) == ["second"]
     assert scripted_parts(shadow(torch.jit.script(seeded(Tiny)))) == [""]
+
+
+# Max pooling
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": 1}, {"stride": 1}, {"ceil_mode": True}, {"return_indices": True}])
+@pytest.mark.parametrize("shape", [(2, 16, 13, 11), (1, 3, 12, 12), (16, 9, 9)])
+def test_max_pooling_is_the_same_to_the_bit_with_and_without_gradients(
+    shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    pool = nn.MaxPool2d(3, **options)
+    made, x = shadow(pool), torch.randn(shape, generator=torch.Generator().manual_seed(1)).relu()
+    assert isinstance(made, nn.MaxPool2d)
+    for shown in (x, x.clone().requires_grad_()):
+        found, expected = tensors(made(shown)), tensors(pool(shown))
+        assert all(torch.equal(a, b) and a.stride() == b.stride() for a, b in zip(found, expected, strict=True))
+    assert x.dim() < 4 or tensors(made(x.requires_grad_()))[0].grad_fn is not None

@@ -198,7 +198,10 @@ def _prepared(
     shapes = shapes_of(forward, images, explained.layers)
     if explained.objective is not None:
         explained = replace(explained, objective=explained.objective.bound(shapes, shapes))
-    context = Context.of(forward, images, explained, shapes)
+    if first is None:
+        context = Context.of(forward, images, explained, shapes)
+    else:
+        context = Context(forward, Shown(images, first.inputs.requires_grad_()), explained, shapes)
     if way.layer:
         if layers:
             found = shapes_of(forward, images, layers, first)

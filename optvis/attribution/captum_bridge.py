@@ -16,7 +16,7 @@ from ..checks import as_whole
 from ..network.suffix import changed_layer
 from .alone import AloneForward
 from .context import Context
-from .function_modules import FunctionModules
+from .rules import Rules
 
 
 def captum(name: str) -> Any:
@@ -30,28 +30,24 @@ def captum(name: str) -> Any:
 class Scores(nn.Module):
     """The scores ``[M]`` of normalised images ``[M, C, H, W]``, as a module.
 
-    Captum hooks the children of this module: the modules of ``calls``, and ``at_layer``. The network is not a child.
+    Captum hooks the child of this module, ``at_layer``. The network is not a child.
 
     Args:
         context: the network, the images and the target.
-        calls: the function mode in which the network runs; a first pass makes its modules.
+        rules: how gradients pass back through the network's functions.
         layer: address of a layer whose output passes through ``at_layer``.
     """
 
-    def __init__(self, context: Context, calls: FunctionModules | None = None, layer: str | None = None) -> None:
+    def __init__(self, context: Context, rules: Rules | None = None, layer: str | None = None) -> None:
         super().__init__()
-        self._context, self.calls, self._layer = [context], calls, layer
+        self._context, self.rules, self._layer = [context], rules, layer
         if layer is not None:
             self.at_layer = nn.Identity()
-        if calls is not None:
-            self.modules_of_calls = calls.modules
-            with calls.making():
-                self(context.inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[M]`` scores of normalised images ``[M, C, H, W]``."""
-        context, calls, reached = self._context[0], self.calls, self._layer is None
-        if len(inputs) > 1 and isinstance(context.forward, AloneForward) and (calls or not reached):
+        context, rules, reached = self._context[0], self.rules, self._layer is None
+        if len(inputs) > 1 and isinstance(context.forward, AloneForward) and (rules or not reached):
             raise ValueError(
                 f"{type(context.network).__name__} couples the images of a batch (batch norm without statistics), and "
                 "this method needs batches: choose saliency, integrated_gradients, occlusion or a CAM"
@@ -64,12 +60,12 @@ class Scores(nn.Module):
             return out.clone()  # the rest of the network may change it in place
 
         layer = nullcontext() if self._layer is None else changed_layer(context.network, self._layer, at_layer)
-        with layer, calls or nullcontext():
+        with layer, rules or nullcontext():
             try:
                 scores = context.run(inputs)[0]
             finally:
-                if calls is not None and calls.refused is not None:
-                    raise calls.refused  # the network or the tap may have caught it
+                if rules is not None and rules.refused is not None:
+                    raise rules.refused  # the network or the tap may have caught it
         if not reached:
             raise ValueError(f"layer {self._layer!r} is not called before the target: choose an earlier layer")
         return scores

@@ -46,7 +46,7 @@ class Method:
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as a dict; raises ``TypeError`` for one that the method does not have."""
-        known = self.options()
+        known = self.options() if options else {}
         for option in options:
             if option not in known:
                 has = f"its options are {', '.join(known)}" if known else "it has none"

@@ -12,7 +12,7 @@ from ..text import printable
 from ..versions import own_version
 from . import demonstrations, drawing, maps, networks  # noqa: F401  # each registers its commands
 from .bars import rich_bars
-from .command import COMMANDS
+from .command import COMMANDS, Command
 from .terminal import ERRORS, Call, say
 from .views import commands_of_views
 
@@ -34,13 +34,18 @@ def _options(
     """See what a part of a network looks for."""
 
 
-def app() -> typer.Typer:
+def commands() -> list[Command]:
     """All commands: those that are written by hand, and one for each other view."""
+    return sorted([*COMMANDS.values(), *commands_of_views()], key=lambda one: one.name)
+
+
+def app() -> typer.Typer:
+    """The commands as an app of typer."""
     made = typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
     )
     made.callback()(_options)
-    for one in sorted([*COMMANDS.values(), *commands_of_views()], key=lambda one: one.name):
+    for one in commands():
         one.add_to(made)
     return made
 
@@ -55,8 +60,11 @@ def run(arguments: list[str] | None = None) -> int:
     call = Call(arguments)
     with call.entered(), rich_bars():
         code = _code(call, arguments)
-        if call.json:
-            call.print_json(code)
+        try:
+            if call.json:
+                call.print_json(code)
+        except OSError as error:  # as when the reader of a pipe has left
+            return call.report(error)
         return code
 
 
@@ -73,6 +81,8 @@ def _code(call: Call, arguments: list[str]) -> int:
         print("\n".join(map(printable, usage.getvalue().splitlines())), file=sys.stderr)
         call.found["error"] = error.format_message()
         return 2
+    except SystemExit as done:  # of typer's completion
+        return int(done.code or 0)
     except (typer.Abort, KeyboardInterrupt):
         return call.report_interrupt()
     except ERRORS as error:

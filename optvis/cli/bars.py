@@ -131,7 +131,7 @@ class RichBar:
         self._last = now = time.time()
         left = (now - self._since) / self.n * max(self.total - self.n, 0) if self.n else 0.0
         minutes, seconds = divmod(round(left), 60)
-        text = f"{minutes}:{seconds:02d} left"
+        text = f"{minutes}:{seconds:02d} left" if self.n < self.total else ""
         self._bars.progress.update(self._task, completed=self.n, total=self.total, left=text)
 
 

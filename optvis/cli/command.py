@@ -98,7 +98,7 @@ def epilog(*examples: str) -> str:
 def _called(function: Callable[..., int | None]) -> Callable[..., int | None]:
     """What typer calls: a function of all single arguments and options."""
     hints = get_type_hints(function, include_extras=True)
-    writes = "out" in inspect.signature(function).parameters
+    writes = not {"out", "folder"}.isdisjoint(inspect.signature(function).parameters)
     groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     own = {name: one for name, one in inspect.signature(function).parameters.items() if name not in groups}
     mine = [_parameter(name, hints[name], one.default) for name, one in own.items()]

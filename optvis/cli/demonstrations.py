@@ -25,8 +25,8 @@ def train_demo(
 
     current().stage = "drawing"
     train(folder, minutes, seed)
-    say(f"{folder}: pictures of the training")
-    current().found["files"].append(str(folder))
+    say(f"{folder / 'index.html'}: what the network learned, step by step")
+    current().wrote(folder / "index.html")
 
 
 @command("optvis live efficientnet_lite0", "optvis live demo --port 7861")

@@ -100,7 +100,7 @@ def collage(
     loaded, pixels, own = given.load(), drawing.pixels, given.own
     objective: Any = layer
     if classes is not None:
-        objective = Class(layer or "", as_numbers_or_names("classes", classes))
+        objective = Class(layer or "", as_numbers_or_names("classes", [classes]))
     if classes is not None or wanted is not None:
         shown = objective if classes is not None else Channel(layer or "", wanted)
         _check_sheet(out, OptVis(loaded, shown, **own), pixels)

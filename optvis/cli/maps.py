@@ -29,7 +29,7 @@ from .texts import as_kind, as_size
 
 @command(
     "optvis attribute efficientnet_lite0 dog.jpg",
-    "optvis attribute torchvision:resnet50 photos/ --method gradcam --method integrated_gradients "
+    "optvis attribute torchvision:resnet50 photos/ --method gradcam --method layercam "
     "--target 'golden retriever' -o dogs.png",
     "optvis attribute efficientnet_lite0 'photos/*.jpg' -o '{name}-why.png'",
 )

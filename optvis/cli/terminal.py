@@ -125,16 +125,17 @@ class Call:
         with redirect_stdout(io.StringIO() if self.quiet else sys.stderr):
             yield
 
-    def wrote(self, path: Path, result: Result) -> None:
+    def wrote(self, path: Path, result: Result | None = None) -> None:
         """Note a file that was written, and open it if this was asked for."""
         self.found["files"].append(str(path))
-        self.found["results"].append({"file": str(path), **result.facts()[0], "settings": result.settings})
+        if result is not None:
+            self.found["results"].append({"file": str(path), **result.facts()[0], "settings": result.settings})
         if self.open:
             show_file(path)
 
     def print_json(self, code: int) -> None:
         """Print what was found and the exit code."""
-        print(json.dumps(_plain({**self.found, "exit_code": code}), default=str))
+        print(json.dumps(_plain({**self.found, "exit_code": code}), default=str), flush=True)
 
     def exit_code(self, error: Exception) -> int:
         """2 for an error before the first step, 1 for a later one."""

@@ -59,16 +59,17 @@ def as_numbers(name: str, text: str, otherwise: str = "") -> list[int]:
     return [number for one in ranges for number in one]
 
 
-def as_numbers_or_names(name: str, text: str) -> tuple[int | str, ...]:
-    """Numbers and ranges, ``0-15,20``, or names with commas between."""
-    if any(part.strip()[:1].isdigit() for part in text.split(",")):
-        return tuple(as_numbers(name, text, ", or names"))
-    return as_names([text])
+def as_numbers_or_names(name: str, texts: Sequence[str]) -> tuple[int | str, ...]:
+    """Numbers and ranges, ``0-15,20``, or names, as ``as_names``."""
+    joined = ",".join(texts)
+    if any(part.strip()[:1].isdigit() for part in joined.split(",")):
+        return tuple(as_numbers(name, joined, ", or names"))
+    return as_names(texts)
 
 
 def as_names(texts: Sequence[str]) -> tuple[str, ...]:
-    """The names in texts, with commas between."""
-    return tuple(part.strip() for text in texts for part in text.split(","))
+    """Several texts as they are, which may contain commas; a single one is divided at its commas."""
+    return tuple(texts) if len(texts) > 1 else tuple(part.strip() for part in texts[0].split(","))
 
 
 def as_channels(address: str) -> tuple[str, list[int]] | None:

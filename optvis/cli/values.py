@@ -24,47 +24,33 @@ class Value:
     """An option of a view.
 
     Attributes:
-        spelling: as typed, ``--layers``.
         annotation: for typer: the type of the text, and its help.
-        default: of the option: the view's own if typer can show it, else ``None``, which leaves the view its own.
-        needed: True if the view has no default.
+        default: of the option: the view's own if typer can show it; ``None``, which leaves the view its own; or empty.
         convert: from the text or texts to the view's argument.
     """
 
-    spelling: str
     annotation: Any
     default: Any
-    needed: bool
     convert: Callable[[Any], Any]
-
-    def was_given(self, text: Any) -> bool:
-        """False for what leaves the view its own default."""
-        return text is not None and text != []
-
-    def read(self, text: Any) -> Any:
-        """The view's argument."""
-        return self.convert(text)
 
 
 def value_of(kind: Kind, parameter: inspect.Parameter) -> Value | None:
     """The option of a view's parameter; ``None`` if no text can stand for it and the view has a default."""
-    name = parameter.name
+    name, needed = parameter.name, parameter.default is parameter.empty
     found = _converter(name, _alternatives(kind, parameter))
-    needed = parameter.default is parameter.empty
     if found is None and not needed:
         return None
     typed, convert = found or (str, str)
+    shows = needed or typed in (bool, int, float) or (typed is str and isinstance(parameter.default, str))
+    default = parameter.default if shows else None
     spelling = f"--{name.rstrip('_').replace('_', '-')}"
-    plain = typed in (bool, int, float) or (typed is str and isinstance(parameter.default, str))
-    default = parameter.default if plain and not needed else None
-    said = _help(kind, name, typed is list and default is None)
     shown = typer.Option(
-        *([f"{spelling}/--no-{spelling[2:]}"] if typed is bool else [spelling]),
-        help=said,
+        f"{spelling}/--no-{spelling[2:]}" if typed is bool else spelling,
+        help=_help(kind, name, typed is list),
         show_default=_shown(parameter, default),
     )
     text: Any = list[str] if typed is list else typed
-    return Value(spelling, Annotated[text if default is not None else text | None, shown], default, needed, convert)
+    return Value(Annotated[text if default is not None else text | None, shown], default, convert)
 
 
 def _shown(parameter: inspect.Parameter, default: Any) -> Any:
@@ -85,14 +71,14 @@ def _help(kind: Kind, name: str, several: bool) -> str:
 
 
 def _alternatives(kind: Kind, parameter: inspect.Parameter) -> list[Any]:
-    """The types of an annotation, apart from ``None``."""
+    """The types of an annotation."""
     try:
         hint = get_type_hints(kind.function).get(parameter.name, Any)
     except NameError:  # a name that its module imports for type checkers alone
         hint = Any
     if parameter.annotation is parameter.empty and parameter.default not in (parameter.empty, None):
         hint = type(parameter.default)
-    return [one for one in _flat([hint]) if one is not type(None)]
+    return _flat([hint])
 
 
 def _converter(name: str, kinds: list[Any]) -> tuple[Any, Callable[[Any], Any]] | None:
@@ -101,8 +87,7 @@ def _converter(name: str, kinds: list[Any]) -> tuple[Any, Callable[[Any], Any]] 
         return str, as_size
     items = [item for one in kinds if get_origin(one) in _LISTS or one in _LISTS for item in get_args(one) or (str,)]
     if items:
-        alone = any(one in (str, int, float, Any) for one in kinds)
-        return list, lambda texts: _listed(name, texts, _flat(items), alone)
+        return list, lambda texts: _listed(name, texts, _flat(items), kinds)
     for one in (bool, float, int):
         if one in kinds and str not in kinds:
             return one, one
@@ -122,8 +107,13 @@ def _is_union(hint: Any) -> bool:
     return get_origin(hint) in (Union, types.UnionType)
 
 
-def _listed(name: str, texts: list[str], items: list[Any], alone: bool) -> Any:
-    """The values in texts, with commas between; a single one without a list where the view takes it so."""
+def _listed(name: str, texts: list[str], items: list[Any], kinds: list[Any]) -> Any:
+    """The values in texts, with commas between.
+
+    A single one is not in a list where the view takes it alone; ``all`` is ``None`` where it takes that.
+    """
+    if texts == ["all"] and type(None) in kinds:
+        return None
     joined = ",".join(texts)
     found: Sequence[Any]
     if float in items:
@@ -132,5 +122,6 @@ def _listed(name: str, texts: list[str], items: list[Any], alone: bool) -> Any:
     elif int in items and str not in items:
         found = as_numbers(name, joined)
     else:
-        found = as_numbers_or_names(name, joined) if int in items else as_names(texts)
+        found = as_numbers_or_names(name, texts) if int in items else as_names(texts)
+    alone = any(one in (str, int, float, Any) for one in kinds)
     return found[0] if alone and len(found) == 1 else list(found)

@@ -88,7 +88,7 @@ def _endings(kind: Kind) -> tuple[str, ...]:
 def _examples(kind: Kind) -> list[str]:
     """Commands that run: the smallest one, and one that writes a file for each picture."""
     words = [f"optvis {kind.name} efficientnet_lite0"]
-    words += {"data": ["photos/"]}.get(next(iter(kind.needs), ""), ["cat.jpg"] if kind.needs else [])
+    words += {"data": ["data/"]}.get(next(iter(kind.needs), ""), ["cat.jpg"] if kind.needs else [])
     for name, one in kind.options.items():
         if one.default is one.empty:
             words.append(f"--{name.replace('_', '-')} {EXAMPLES.get(name, '1')}")
@@ -100,10 +100,7 @@ def _examples(kind: Kind) -> list[str]:
 
 def _draw(kind: Kind, values: dict[str, Value], given: opt.Given, out: Path, texts: dict[str, Any]) -> int:
     """Draw a view of all images, or one of each, and write it."""
-    chosen = {name: one.read(texts[name]) for name, one in values.items() if one.was_given(texts[name])}
-    missing = [one.spelling for name, one in values.items() if one.needed and name not in chosen]
-    if missing:
-        raise ValueError(f"{kind.name} needs {missing[0]}: see optvis {kind.name} --help")
+    chosen = {name: one.convert(texts[name]) for name, one in values.items() if texts[name] not in (None, [])}
     images, data, labels = None, None, None
     if "images" in texts and (texts["images"] or _images(kind) in kind.needs):
         images = as_pictures(texts["images"])

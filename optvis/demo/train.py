@@ -13,6 +13,7 @@ leads to similar networks, not to the same weights.
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -40,6 +41,7 @@ def train(
     rate: float = 0.04,
     reach: float = 3.0,
     progress: bool = True,
+    after: Callable[[int], object] | None = None,
 ) -> list[float]:
     """Train a network in place and leave it in eval mode; returns the loss of each step.
 
@@ -52,6 +54,7 @@ def train(
         rate: the learning rate of the convolutions; it falls to 0.
         reach: the largest Euclidean norm of an attack on a picture of 64 by 64, at the end of the schedule.
         progress: True to show a progress bar.
+        after: called with the number of each step after it, counted from 1.
     """
     generator = torch.Generator().manual_seed(seed)
     network.to(memory_format=torch.channels_last)
@@ -83,6 +86,8 @@ def train(
             schedule.step()
         losses.append(loss.item())
         bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+        if after is not None:
+            after(step + 1)
     network.eval()
     return losses
 

@@ -63,7 +63,7 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 def compiled_module(network: nn.Module) -> nn.Module | None:
     """The module that a ``torch.compile`` wrapper was made from; ``None`` for any other module."""
-    return dict(network.named_children()).get(_COMPILED)
+    return network.get_submodule(_COMPILED) if _COMPILED in vars(network)["_modules"] else None
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
@@ -85,6 +85,10 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> str:
         ValueError: the network has no such layer (the message names the nearest ones), or ``layer`` names a channel.
         TypeError: neither an address nor a module.
     """
+    if isinstance(layer, str):
+        with suppress(AttributeError, RuntimeError):  # found without a list of all layers, but in scripted networks
+            unwrap(network).get_submodule(layer.replace("/", "."))
+            return layer.replace(".", "/")
     layers = layers_of(network)
     kind = type(unwrap(network)).__name__
     if isinstance(layer, nn.Module):

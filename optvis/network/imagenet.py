@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from .addresses import layers_of
+from .addresses import unwrap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -21,14 +21,17 @@ def library_of(network: nn.Module) -> str:
     return type(network).__module__.partition(".")[0]
 
 
-def last_weighted(network: nn.Module) -> tuple[str, int] | None:
+def last_weighted(network: nn.Module, address: str = "") -> tuple[str, int] | None:
     """Address and number of outputs of the last layer with a matrix or kernel of weights: the classifier's."""
-    found = None
-    for address, module in layers_of(network).items():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, nn.Parameter) and not is_lazy(weight) and weight.dim() > 1:
-            found = address, len(weight)
-    return found
+    network = unwrap(network)
+    for name, child in reversed(list(network.named_children())):
+        found = last_weighted(child, f"{address}/{name}".lstrip("/"))
+        if found is not None:
+            return found
+    weight = getattr(network, "weight", None)
+    if isinstance(weight, nn.Parameter) and not is_lazy(weight) and weight.dim() > 1:
+        return address, len(weight)
+    return None
 
 
 def outputs_of(network: nn.Module) -> int | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .addresses import compiled_module, unwrap
+from .fast_pool import MaxPool2d
 
 T = TypeVar("T")
 
@@ -42,8 +43,10 @@ def shadow(network: nn.Module) -> nn.Module:
         ValueError: the network has weights without values (lazy modules, the meta device), weights spread over several
             processes (FSDP), or an attribute that refers back to the network and cannot be copied.
     """
+    inner = unwrap(network)
     with torch.inference_mode(False), torch.no_grad():
-        return _Shadower(unwrap(network)).root
+        made: nn.Module = _Shadower(inner).copy(inner)
+    return made
 
 
 def scripted_parts(network: nn.Module) -> list[str]:
@@ -76,23 +79,11 @@ class ScriptedPart(nn.Module):
 
 
 class _Shadower:
-    """Makes one shadow; ``copies`` maps the ``id`` of each object of the network to its counterpart."""
+    """Makes one shadow; ``copies`` maps the ``id`` of each object of the network to the object and its counterpart."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.kind = type(network).__name__
-        self.copies: dict[int, Any] = {}
-        self.kept: list[Any] = []  # originals, kept alive so that the ids in ``copies`` stay valid
-        parameters = list(network.named_parameters())
-        self.tree = {id(module) for module in network.modules()}
-        self.tree |= {id(parameter) for _, parameter in parameters}
-        for name, tensor in (*parameters, *network.named_buffers()):
-            if is_lazy(tensor):
-                raise ValueError(
-                    f"{name!r} of {self.kind} has no values yet (a lazy module): run the network once on an image"
-                )
-            if tensor.is_meta:
-                raise ValueError(f"{name!r} of {self.kind} is on the meta device, without values: load the weights")
-        self.root: nn.Module = self.copy(network)
+        self.network, self.kind = network, type(network).__name__
+        self.copies: dict[int, tuple[object, Any]] = {}
 
     def copy(self, value: Any) -> Any:
         """The counterpart of a value: the value itself unless it refers to modules or tensors of the network."""
@@ -100,22 +91,22 @@ class _Shadower:
         if kind in _PLAIN:  # most attributes of a module: a set is far quicker than isinstance of many types
             return value
         if id(value) in self.copies:
-            return self.copies[id(value)]
-        made: Any
+            return self.copies[id(value)][1]
         if kind is dict or kind is OrderedDict:
-            made = self._note(value, kind())
-            if value:  # most are empty: no hooks
-                made.update([(key, self.copy(part)) for key, part in list(value.items())])
+            made: Any = self._note(value, kind())
+            made.update([(key, self.copy(part)) for key, part in list(value.items())])
             return made
-        if isinstance(value, _OPAQUE):
+        if kind is tuple and _PLAIN.issuperset(map(type, value)):  # of a convolution's options
             return value
+        if isinstance(value, Tensor):
+            return self._note(value, self._tensor(value))
         if isinstance(value, nn.Module):
             return self._module(value)
-        if isinstance(value, Tensor):
-            return self._note(value, _alias(value))
+        if isinstance(value, _OPAQUE):
+            return value
         if isinstance(value, torch.fx.Graph):
             made = self._note(value, copy.deepcopy(value))
-            made.owning_module = self.copies.get(id(value.owning_module))
+            made.owning_module = self.copies.get(id(value.owning_module), (None, None))[1]
             return made
         if kind is list:
             made = self._note(value, [])
@@ -126,9 +117,8 @@ class _Shadower:
         return self._other(value)
 
     def _note(self, value: object, made: T) -> T:
-        """``made``, recorded as the counterpart of ``value``."""
-        self.kept.append(value)
-        self.copies[id(value)] = made
+        """``made``, recorded as the counterpart of ``value``, which stays alive, so that its ``id`` stays its own."""
+        self.copies[id(value)] = value, made
         return made
 
     def _module(self, module: nn.Module) -> nn.Module:
@@ -137,25 +127,55 @@ class _Shadower:
         if inner is not None:
             made = self._note(module, self.copy(inner))
             return made
-        kinds = {kind.__name__ for kind in type(module).__mro__}
-        if not kinds.isdisjoint(("FullyShardedDataParallel", "FSDPModule")):
+        kinds = {base.__name__ for base in type(module).__mro__}
+        if kinds & {"FullyShardedDataParallel", "FSDPModule"}:
             raise ValueError(
                 f"the weights of {self.kind} are spread over processes (FSDP): gather them into one network"
             )
-        if isinstance(module, ScriptedPart):
-            return self._note(module, ScriptedPart(module.scripted))
-        if isinstance(module, torch.jit.ScriptModule):
-            return self._note(module, ScriptedPart(module))
-        made = self._note(module, object.__new__(type(module)))
+        if isinstance(module, (ScriptedPart, torch.jit.ScriptModule)):
+            return self._note(module, ScriptedPart(module.scripted if isinstance(module, ScriptedPart) else module))
+        kind = type(module)
+        made = self._note(module, object.__new__(MaxPool2d if kind is nn.MaxPool2d else kind))
         # A trainer refers to the whole training run.
         left_out = ("_trainer", "_fabric") if "LightningModule" in kinds else ()
-        for name, value in list(module.__dict__.items()):
-            if type(value) not in _PLAIN:
+        state = {**module.__dict__, "training": False, "_compiled_call_impl": None}
+        object.__setattr__(made, "__dict__", state)
+        for name, value in state.items():
+            if value is True and name in _CHECKPOINTING:
+                state[name] = False
+            elif type(value) not in _PLAIN:
                 empty = name in _REGISTRIES and not value
-                value = None if name in left_out else type(value)() if empty else self.copy(value)
-            made.__dict__[name] = False if value is True and name in _CHECKPOINTING else value
-        made.__dict__.update(training=False, _compiled_call_impl=None)
+                state[name] = None if name in left_out else type(value)() if empty else self.copy(value)
         return made
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        """An alias of a weight; a copy of any other tensor, because a forward pass may change it in place."""
+        if tensor.is_meta or is_lazy(tensor):
+            self._check_values(tensor)
+        if isinstance(tensor, nn.Parameter):
+            # Unlike that of detach(), the version of .data is its own: the network may be trained meanwhile.
+            same = tensor.clone() if tensor.is_inference() else tensor.data
+            if type(tensor) is not nn.Parameter and type(same) is Tensor:
+                made = same.as_subclass(type(tensor))
+                made.__dict__.update(tensor.__dict__)
+                return made
+            return nn.Parameter(same, requires_grad=False)
+        return tensor.data if tensor.requires_grad else tensor.clone()
+
+    def _check_values(self, tensor: Tensor) -> None:
+        named = (*self.network.named_parameters(), *self.network.named_buffers())
+        name = next((name for name, other in named if other is tensor), None)
+        if name is not None and is_lazy(tensor):
+            raise ValueError(
+                f"{name!r} of {self.kind} has no values yet (a lazy module): run the network once on an image"
+            )
+        if name is not None:
+            raise ValueError(f"{name!r} of {self.kind} is on the meta device, without values: load the weights")
+
+    @functools.cached_property
+    def _tree(self) -> set[int]:
+        """The ``id`` of each module and parameter of the network."""
+        return {*map(id, self.network.modules()), *map(id, self.network.parameters())}
 
     def _other(self, value: Any) -> Any:
         """The counterpart of a function, method or object: the same unless it refers to the network."""
@@ -192,7 +212,7 @@ class _Shadower:
                 f"{self.kind} holds a {type(value).__name__} that refers back to the network and cannot be copied "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): remove it before drawing"
             ) from error
-        if any(id(part) in self.tree for part in _parts(made)):
+        if any(id(part) in self._tree for part in _parts(made)):
             raise ValueError(
                 f"{self.kind} holds a {type(value).__name__} that points back into the network from where it cannot be "
                 "followed: remove it before drawing"
@@ -215,25 +235,12 @@ class _Shadower:
         seen, waiting = {id(value)}, [value]
         while waiting and len(seen) < _MOST_OBJECTS:
             for part in _parts(waiting.pop()):
-                if id(part) in self.tree:
+                if id(part) in self._tree:
                     return True
                 if id(part) not in seen and not isinstance(part, (*_OPAQUE, Tensor)):
                     seen.add(id(part))
                     waiting.append(part)
         return False
-
-
-def _alias(tensor: Tensor) -> Tensor:
-    """An alias of a weight; a copy of any other tensor, because a forward pass may change it in place."""
-    if isinstance(tensor, nn.Parameter):
-        # Unlike that of detach(), the version of .data is its own: the network may be trained during a backward pass.
-        same = tensor.clone() if tensor.is_inference() else tensor.data
-        if type(tensor) is not nn.Parameter and type(same) is Tensor:
-            made = same.as_subclass(type(tensor))
-            made.__dict__.update(tensor.__dict__)
-            return made
-        return nn.Parameter(same, requires_grad=False)
-    return tensor.data if tensor.requires_grad else tensor.detach().clone()
 
 
 def _parts(value: Any) -> Iterator[Any]:
