@@ -151,6 +151,7 @@ def test_settings_change_while_the_picture_grows(session, tmp_path, monkeypatch)
     assert last.picture.size == (40, 40) and before.picture.size != (40, 40)
     assert last.code.count("engine.vis(") == 3 and "result.param.grow(40)" in last.code
     assert "transforms=[Jitter(0.05), RandomRotate(30)]" in last.code
+    assert "vector[[2, 7]] = torch.tensor([1.0, -0.3])" in last.code
     assert same(last.picture, made_by(last.code, tmp_path, monkeypatch))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,5 @@ def live(
 
     network = given.on_device()
     current().stage = "drawing"
-    launch(
-        network, port, browser, given.network, weights=given.weights, names=given.names, **given.normalisation
-    )  # fmt: skip
+    names: Any = {"name": given.network, "weights": given.weights, "names": given.names}
+    launch(network, port=port, open_browser=browser, **names, **given.normalisation)
