@@ -23,7 +23,18 @@ from .objectives import (
     TotalVariation,
 )
 from .params import CPPNParam, FourierParam, ImageFile, ImageParam, Param, PixelParam
-from .recipes import collage, confusion, embedding, gradcam, pca_map, saliency, top_examples, visualise
+from .recipes import (
+    caricature,
+    collage,
+    confusion,
+    embedding,
+    gradcam,
+    invert,
+    pca_map,
+    saliency,
+    top_examples,
+    visualise,
+)
 from .redraw import redraw
 from .training import Film, Watch
 from .versions import own_version
@@ -66,12 +77,14 @@ __all__ = [
     "__version__",
     "activations",
     "attribute",
+    "caricature",
     "collage",
     "confusion",
     "denorm",
     "embedding",
     "get_layer_names",
     "gradcam",
+    "invert",
     "load_network",
     "norm",
     "pca_map",

@@ -37,12 +37,12 @@ class Features:
     Attributes:
         vectors: ``[N, C]`` of each layer, float32, on the CPU: the mean over all positions.
         labels: of each image.
-        thumbnails: ``[N, 3, 48, 48]``, uint8.
+        thumbnails: ``[N, 3, 48, 48]``, uint8, where they were asked for.
     """
 
     vectors: dict[str, Tensor]
     labels: list[Label]
-    thumbnails: Tensor
+    thumbnails: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -103,6 +103,7 @@ def features_of(
     labels: Sequence[Label] | None,
     given: NetworkInput,
     *,
+    thumbnails: bool = False,
     batch: int = 64,
     folder: str | os.PathLike[str] | None = None,
     verbose: bool | str = False,
@@ -118,41 +119,46 @@ def features_of(
         data: as for ``activations``.
         labels: as for ``batches``.
         given: the network's input.
+        thumbnails: make thumbnails, too.
         batch: number of images in the network at once.
         folder: where the activations are kept for other processes; by default they are kept in memory only.
         verbose: as for ``progress_bar``.
     """
     place = None if folder is None else expanded(folder)
     base = f"{network_key(network)} {given.mean} {given.std}"
+    wanted = (*layers, *([_THUMBNAILS] if thumbnails else []))
     readers: dict[tuple[str, ...], Reader] = {}
     found: list[dict[str, Tensor]] = []
     known: list[Label] = []
     with progress_bar(count_of(data) or 0, verbose, "images") as bar:
-        for key, own, images in _parts(data, batch, given, labels):
+        for key, own, read in _parts(data, batch, given, labels):
             key = _digest(f"{base} {key}".encode())
             entry = KEPT.get(key, place)
-            missing = tuple(layer for layer in layers if layer not in entry)
-            if missing:
-                if missing not in readers:
+            if any(name not in entry for name in wanted):
+                images = read()
+                missing = tuple(layer for layer in layers if layer not in entry)
+                if missing and missing not in readers:
                     readers[missing] = Reader.of(network, missing, given)
-                entry = {**entry, **_entry(readers[missing], images())}
+                new = _means(readers[missing], images) if missing else {}
+                entry = {**entry, **new, **({_THUMBNAILS: _thumbnails(images)} if thumbnails else {})}
                 KEPT.put(key, entry, place)
             found.append(entry)
             known += own
             bar.update(len(own))
-    joined = {name: torch.cat([entry[name] for entry in found]) for name in (*layers, _THUMBNAILS)}
-    thumbnails = joined.pop(_THUMBNAILS)
-    return Features(joined, known, thumbnails)
+    joined = {name: torch.cat([entry[name] for entry in found]) for name in wanted}
+    return Features({layer: joined[layer] for layer in layers}, known, joined.get(_THUMBNAILS))
 
 
 _THUMBNAILS = "@thumbnails"
 
 
-def _entry(reader: Reader, images: Tensor) -> dict[str, Tensor]:
+def _means(reader: Reader, images: Tensor) -> dict[str, Tensor]:
+    return {layer: (x.flatten(2).mean(2) if x.dim() > 2 else x).cpu() for layer, x in reader(images).items()}
+
+
+def _thumbnails(images: Tensor) -> Tensor:
     small = fit(images if images.shape[1] == 3 else images.mean(1, keepdim=True), (THUMBNAIL, THUMBNAIL))
-    thumbnails = (small.cpu() * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    means = {layer: (x.flatten(2).mean(2) if x.dim() > 2 else x).cpu() for layer, x in reader(images).items()}
-    return {**means, _THUMBNAILS: thumbnails}
+    return (small.cpu() * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
 
 
 def _parts(

@@ -63,7 +63,7 @@ class Figure(Result):
 
     def facts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The values and the tensors."""
-        return self.values, self.tensors
+        return self.values, {name: one.contiguous() for name, one in self.tensors.items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Figure:

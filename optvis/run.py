@@ -65,6 +65,7 @@ class Run:
 
         Those that are seen without transforms are replaced by their activations.
         """
+        fitted: list[tuple[Tensor, Tensor]] = []
 
         def at_size(match: Match, _: slice) -> Objective:
             if match.same_transforms and not self.plan.transforms.traceable:
@@ -72,8 +73,11 @@ class Run:
                     f"{match!r} shows its image under the same transforms as the picture, for which only those of "
                     "optvis can be repeated: give Match(..., same_transforms=False)"
                 )
-            images = with_channels(match.image, self.prepared.given.channels)
-            match = match.shown(fit(images, size).to(self.device))
+            images = next((at for image, at in fitted if torch.equal(image, match.image)), None)
+            if images is None:
+                images = fit(with_channels(match.image, self.prepared.given.channels), size).to(self.device)
+                fitted.append((match.image, images))
+            match = match.shown(images)
             return match if match.same_transforms else match.against(self._seen(match, match.image, probed))
 
         return matched(objective, at_size)
@@ -88,13 +92,20 @@ class Run:
 
     def beside(self, turn: Turn, transforms: Compose, rng: Echo, noise: float = 0.0) -> Objective:
         """The objective, with the activations of target images under the transforms and noise that ``rng`` drew."""
+        found: dict[Any, dict[str, Tensor]] = {}
 
         def seen(match: Match, pictures: slice) -> Objective:
+            key = id(match.image), match.layers, pictures.start  # terms of a sum may share their target
+            if key not in found:
+                found[key] = look(match, pictures)
+            return match.against(found[key])
+
+        def look(match: Match, pictures: slice) -> dict[str, Tensor]:
             again = rng.again(pictures)
             gain = random_noise(noise, turn.probed.weighted, again, self.ready.forward.dtype)
             images = transforms(match.image.expand(again.count, -1, -1, -1), again, self.plan.network_size)
             with self.ready.first_conv | gain:
-                return match.against(self._seen(match, images, turn.probed))
+                return self._seen(match, images, turn.probed)
 
         return matched(turn.objective, seen)
 

@@ -327,7 +327,8 @@ def test_live(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = stand_in(monkeypatch, "optvis.live", "launch")
     assert run(["live", "demo", "--port", "7999", "--no-browser"]) == 0
     ((args, options),) = calls
-    assert type(args[0]).__name__ == "DemoNetwork" and options == {"port": 7999, "open_browser": False}
+    assert type(args[0]).__name__ == "DemoNetwork"
+    assert (options["port"], options["open_browser"], options["name"]) == (7999, False, "demo")
     assert run(["live", "demo", "--port", "70000"]) == 2
 
 

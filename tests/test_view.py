@@ -90,7 +90,7 @@ def test_wrong_views_are_refused_before_they_are_called(registered, demo):
 
 def test_a_figure_is_saved_and_read_back(tmp_path):
     picture = Image.effect_noise((40, 30), 60).convert("RGB")
-    figure = Figure(picture, {"view": "noise"}, {"cosine": [0.5, "ä"]}, {"points": torch.rand(5, 2)})
+    figure = Figure(picture, {"view": "noise"}, {"cosine": [0.5, "ä"]}, {"points": torch.rand(2, 5).T})
     found = Figure.load(figure.save(tmp_path / "figure.png"))
     assert found.picture.tobytes() == picture.tobytes()
     assert (found.settings, found.values) == (figure.settings, figure.values)

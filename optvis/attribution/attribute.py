@@ -271,7 +271,7 @@ def _maps(
         if smooth:
             images = context.images.flip(-1) if mirrored else context.images
             inputs = (context.forward.normalise(images) * factor).requires_grad_()
-            view = replace(context, shown=Shown(images, inputs), evidence=None, progress=None)
+            view = replace(context, shown=Shown(images, inputs), evidence=None, progress=Progress())
             view = view.with_evidence([name for place in places for name in place]) if way.layer else view
             view = replace(view, progress=context.progress)
         for i, place in enumerate(places):

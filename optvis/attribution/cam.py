@@ -108,7 +108,7 @@ def scorecam(context: Context, layer: str, batch_size: int | None = None) -> Ten
     a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
     score = scoring(context)
-    context.expect(weights.numel())
+    context.progress.begin(weights.numel())
     for i, some in parts(a, batch_size):
         masks = stretched(resized(a[i, some, None], context.images.shape[-2:]), 1e-8)
         weights[i, some] = score(i, context.inputs[i].detach() * masks).to(weights)
@@ -121,7 +121,7 @@ def ablationcam(context: Context, layer: str, batch_size: int | None = None) -> 
     a = context.activations(layer)
     weights = a.new_empty(a.shape[:2])
     score = scoring_from(context, layer)
-    context.expect(weights.numel())
+    context.progress.begin(weights.numel())
     for i, some in parts(a, batch_size):
         kept = torch.ones(len(some), a.shape[1], 1, 1).to(a)
         kept[torch.arange(len(some)), some] = 0

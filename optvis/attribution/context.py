@@ -57,7 +57,7 @@ class Context:
         target: scores the network's output.
         shapes: of the outputs of layers: those of the target's objective, and those to attribute to.
         evidence: at the layers to attribute to; ``None`` until ``with_evidence`` is called.
-        progress: counts the images that pass through the network, where a progress bar is wanted.
+        progress: counts the images that pass through the network.
     """
 
     forward: Forward
@@ -65,7 +65,7 @@ class Context:
     target: Target
     shapes: Mapping[str, LayerShape] = field(default_factory=dict)
     evidence: Evidence | None = None
-    progress: Progress | None = None
+    progress: Progress = field(default_factory=Progress)
 
     @classmethod
     def of(
@@ -121,25 +121,10 @@ class Context:
         if self.target.objective is not None and IMAGE in self.target.objective.layers:
             activations[IMAGE] = self.forward.denormalise(inputs)
         scores = self.target(passed.output, activations, len(inputs))
-        self.advance(len(inputs))
+        self.progress.advance(len(inputs))
         if inputs.requires_grad and torch.is_grad_enabled():
             self.check_gradient(scores)
         return scores, {layer: activation for layer, activation in passed.seen.items() if layer in layers}
-
-    def expect(self, images: int) -> None:
-        """Show a progress bar for a method that will pass this many images through the network."""
-        if self.progress is not None:
-            self.progress.begin(images)
-
-    def expect_more(self, images: int) -> None:
-        """Add images to those expected."""
-        if self.progress is not None:
-            self.progress.extend(images)
-
-    def advance(self, images: int) -> None:
-        """Advance the progress bar by this many images."""
-        if self.progress is not None:
-            self.progress.advance(images)
 
     def check_gradient(self, scores: Tensor) -> None:
         """Raise ``ValueError`` if no gradient can reach the images from these scores."""
@@ -263,14 +248,14 @@ def scoring_from(context: Context, layer: str) -> Scoring:
         if isinstance(context.forward, AloneForward) and len(maps) > 1:
             return torch.cat([score(i, one) for one in maps.split(1)])
         if (i, len(maps)) not in rests:
-            image = replace(context.take([i]), progress=None)
+            image = replace(context.take([i]), progress=Progress())
             inputs = image.inputs.detach().expand(len(maps), -1, -1, -1)
             example = context.from_map(layer, own[i : i + 1].expand_as(maps), i)
             rests[i, len(maps)] = rest_of(
                 image.network, layer, lambda: image.run(inputs)[0], example, context.scores[i]
             )
         scores = rests[i, len(maps)](context.from_map(layer, maps, i))
-        context.advance(len(maps))
+        context.progress.advance(len(maps))
         return scores
 
     return score

@@ -56,7 +56,7 @@ def _under_noise(context: Context, kind: str, samples: int, noise: float, batch_
     given = {"nt_type": kind, "nt_samples": as_count("samples", samples), "abs": False}
     given["nt_samples_batch_size"] = as_count("batch_size", batch_size)
     as_number("noise", noise, 0)
-    context.expect(samples * len(context.images))
+    context.progress.begin(samples * len(context.images))
 
     def one(image: Context) -> Tensor:
         tunnel = captum("NoiseTunnel")(captum("Saliency")(Scores(image)))
@@ -77,7 +77,7 @@ def gradient_shap(
     """Mean over b, ε, t of (x - b) ∂y/∂x at b + t (x + ε - b), 0 ≤ t ≤ 1. Lundberg, Lee, "A Unified ...", 2017."""
     as_count("samples", samples)
     as_number("noise", noise, 0)
-    context.expect(samples * len(context.images))
+    context.progress.begin(samples * len(context.images))
 
     def one(image: Context) -> Tensor:
         engine, starts = captum("GradientShap")(Scores(image)), as_distribution(image, baselines)
@@ -115,7 +115,7 @@ def _along_path(context: Context, layer: str, name: str, baseline: Baseline, ste
     # For conductance, a batch begins with the last point of the batch before it.
     steps = as_count("steps", steps)
     again = math.ceil(steps / (batch_size - 1)) if name == "LayerConductance" else 0
-    context.expect((steps + again) * len(context.images))
+    context.progress.begin((steps + again) * len(context.images))
 
     def one(image: Context, start: Tensor) -> Tensor:
         scores = Scores(image, layer=layer)

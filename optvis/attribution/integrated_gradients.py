@@ -38,7 +38,7 @@ def integrated_gradients(
         as_count("steps", steps)
     as_count("batch_size", batch_size)
     starts = context.forward.normalise(as_baseline(context, baseline))
-    context.expect(((steps or STEPS) + 2) * len(context.images))  # two for the scores at the ends
+    context.progress.begin(((steps or STEPS) + 2) * len(context.images))  # two for the scores at the ends
     return one_by_one(context, lambda image, start: _path(image, start, steps, batch_size), starts)
 
 
@@ -86,7 +86,7 @@ def _path(image: Context, start: Tensor, steps: int | None, batch_size: int) -> 
     bound = (TOLERANCE if steps is None else TOLERANCE_OF_GIVEN_STEPS) * max(abs(rise), 0.001 * mass)
     while (off := abs(sum(one.off for one in pieces))) > bound and steps is None and len(pieces) < MOST_PIECES:
         worst = pieces.pop(max(range(len(pieces)), key=lambda i: abs(pieces[i].off)))
-        image.expect_more(2 * (STEPS // 2) + 1)
+        image.progress.extend(2 * (STEPS // 2) + 1)
         middle = point((worst.low.at + worst.high.at) / 2)
         pieces += [piece(worst.low, middle, STEPS // 2), piece(middle, worst.high, STEPS // 2)]
     values = torch.stack([one.values for one in pieces]).sum(0)

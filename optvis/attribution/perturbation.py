@@ -106,7 +106,7 @@ def _computed(
     ``given`` is for its ``attribute``, which passes ``passes`` versions of an image through the network.
     """
     as_count("batch_size", batch_size)
-    context.expect(passes * len(context.images))
+    context.progress.begin(passes * len(context.images))
 
     def one(image: Context, start: Tensor) -> Tensor:
         with around():

@@ -14,11 +14,11 @@ class Progress:
 
     Args:
         name: of the method.
-        verbose: as for ``progress_bar``.
+        verbose: as for ``progress_bar``; by default it shows none.
         runs: how many times the method will run, at least once.
     """
 
-    def __init__(self, name: str, verbose: bool | str = True, runs: int = 1) -> None:
+    def __init__(self, name: str = "", verbose: bool | str = False, runs: int = 1) -> None:
         check_verbose(verbose)
         self._name, self._verbose, self._runs = name, verbose, runs
         self._bar: Any = None

@@ -34,7 +34,9 @@ class _Bars:
 
     def bar(self, *, total: float, disable: bool | None, desc: str, **_: Any) -> RichBar:
         """A bar; ``disable=None`` shows it in a terminal alone. Other options of tqdm are ignored."""
-        return RichBar(self, total, not sys.stderr.isatty() if disable is None else disable, desc)
+        if disable is None:  # while bars are shown, the standard error is an object of rich
+            disable = not (self.open or sys.stderr.isatty())
+        return RichBar(self, total, disable, desc)
 
     def added(self, description: str, total: float) -> Any:
         """A new line in the block, which is begun where there is none."""
@@ -115,8 +117,11 @@ class RichBar:
         if self.disable:
             print(text)
             return
+        live = self._bars.progress.live
+        live.transient = True  # the bars are taken away, and drawn again below the line
         self._bars.progress.stop()
         print(text, flush=True)
+        live.transient = False
         self._bars.progress.start()
 
     def close(self) -> None:

@@ -69,7 +69,6 @@ _VIEWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "rings": ("vis", {"objective": Class("pattern", "rings"), "size": 96, "steps": 64}, ()),
     "classes": ("collage", {"layer": Class("pattern", PATTERNS), "size": 64, "steps": 48}, ()),
     "Grad-CAM": ("gradcam", {"layer": "features/18"}, ()),
-    "attribution": ("attribute", {"layer": "features/18"}, ("matplotlib",)),
     "confusion": ("confusion", {"layer": "pattern"}, ("matplotlib", "torchmetrics")),
     "embedding": ("embed", {"layers": ["features/10", "flatten"]}, ("matplotlib",)),
 }

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ..activations import find_layers
 from ..checks import as_count, as_flag, as_whole, choice
 from ..data import Classes, read_labels
-from ..features import KEPT, Features, features_of
+from ..features import KEPT, features_of
 from ..figure import Figure, settings_of
 from ..files import expanded
 from ..network import NetworkInput
-from ..plots import FAINT, axes_at, class_colours, new_figure, rendered, short_class, shortened, write
+from ..plots import DPI, FAINT, axes_at, class_colours, new_figure, rendered, short_class, shortened, write
 from ..view import view
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ def embedding(
     thumbnails, seed = as_flag("thumbnails", thumbnails), as_whole("seed", seed, 0, 2**32 - 1)
     new_figure(1, 1, "embedding", "umap")  # raises its error before the first batch
     given = NetworkInput.of(network, mean, std)
+    own = read_labels(labels, data)
     features = features_of(
-        network, found, data, read_labels(labels, data), given, batch=batch, folder=cache, verbose=verbose
+        network, found, data, own, given, thumbnails=thumbnails, batch=batch, folder=cache, verbose=verbose
     )
     count = len(features.labels)
     if count < 2:
@@ -118,12 +119,12 @@ def embedding(
     values = {"method": method, "note": reason, "count": count, "classes": classes.names, "layers": facts}
     tensors = {f"points/{layer}": points[layer] for layer in found} | {"labels": classes.index}
     tensors |= {f"activations/{layer}": features.vectors[layer] for layer in found}
-    if thumbnails:
+    if features.thumbnails is not None:
         tensors["thumbnails"] = features.thumbnails
     settings = settings_of(
         "embed", network, layers=found, method=method, thumbnails=thumbnails, neighbours=k, batch=batch, seed=seed
     )
-    return Figure(_drawn(points, features, classes, values, thumbnails), settings, values, tensors)
+    return Figure(_drawn(points, features.thumbnails, classes, values), settings, values, tensors)
 
 
 def _usable(method: str) -> tuple[str, str]:
@@ -201,16 +202,16 @@ def _purity(vectors: Tensor, index: Tensor, k: int) -> dict[str, float]:
 
 
 def _drawn(
-    points: dict[str, Tensor], features: Features, classes: Classes, values: dict[str, Any], thumbnails: bool
+    points: dict[str, Tensor], thumbnails: Tensor | None, classes: Classes, values: dict[str, Any]
 ) -> Image.Image:
     """The maps in rows of up to three, each with its title, and the legend beside them."""
     shown = _shown_classes(classes)
     colours = dict(zip(shown, class_colours([classes.names[i] for i in shown]), strict=True))
-    panel = WIDE_PANEL if thumbnails else PANEL
+    panel = PANEL if thumbnails is None else WIDE_PANEL
     columns = min(len(points), COLUMNS)
     rows = math.ceil(len(points) / columns)
     legend = [short_class(classes.names[i]) for i in shown]
-    legend += ["other classes"] if len(shown) < len(classes.names) else []
+    legend += [f"{len(classes.names) - len(shown)} other classes"] if len(shown) < len(classes.names) else []
     lines = max(1, math.floor((panel + TITLE) * rows / ROW))
     wide = 0.45 + 0.085 * max(map(len, legend), default=0) if legend else 0.0
     room = wide * math.ceil(len(legend) / lines)
@@ -225,8 +226,8 @@ def _drawn(
         write(figure, left, top + 0.04, shortened(layer or "output", 44), 10.5)
         write(figure, left, top + 0.26, _said(values["layers"][layer]), 9, color=FAINT)
         axes = axes_at(figure, left, top + TITLE, panel, panel)
-        if thumbnails:
-            _draw_thumbnails(axes, places, features.thumbnails, _colours_of(classes, colours), round(panel * 144))
+        if thumbnails is not None:
+            _draw_thumbnails(axes, places, thumbnails, _colours_of(classes, colours), round(panel * DPI))
         else:
             _draw_points(axes, places, _colours_of(classes, colours))
     marks = [*colours.values(), UNKNOWN]
