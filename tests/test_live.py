@@ -151,6 +151,7 @@ def test_settings_change_while_the_picture_grows(session, tmp_path, monkeypatch)
     assert last.picture.size == (40, 40) and before.picture.size != (40, 40)
     assert last.code.count("engine.vis(") == 3 and "result.param.grow(40)" in last.code
     assert "transforms=[Jitter(0.05), RandomRotate(30)]" in last.code
+    assert "vector[[2, 7]] = torch.tensor([1.0, -0.3])" in last.code
     assert same(last.picture, made_by(last.code, tmp_path, monkeypatch))
 
 
@@ -328,5 +329,24 @@ def test_in_a_browser_an_image_is_explained(tab, demo, tmp_path):
     assert same(picture_in(tab, "answer"), optvis.attribute(demo, file).sheet())
     code = code_in(tab, "answer-code")
     assert "optvis.attribute(network, 'given.png', 'gradcam')" in code
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert same(picture_in(tab, "answer"), Image.open(tmp_path / "picture.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.native_precision
+def test_in_a_browser_an_image_is_exaggerated(tab, tmp_path):
+    pytest.importorskip("optvis.recipes.caricature", reason="caricatures are not there yet")
+    file = tmp_path / "given.png"
+    optvis.images.to_pil(make_pictures(1, seed=0)[0][0]).save(file)
+    tab.get_by_role("tab", name="An image of yours").click()
+    tab.click("#exaggerate")
+    tab.wait_for_selector("text=there is no image: drop one first")
+    tab.set_input_files("#image input[type=file]", str(file))
+    tab.wait_for_selector("#image img")
+    tab.click("#exaggerate")
+    tab.wait_for_selector("#answer img")
+    code = code_in(tab, "answer-code")
+    assert "optvis.caricature(network, 'given.png')" in code
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert same(picture_in(tab, "answer"), Image.open(tmp_path / "picture.png"))

@@ -94,9 +94,10 @@ class Choice:
         if isinstance(self.objective, Direction):
             vector = self.objective.vector
             places = vector.nonzero().flatten().tolist()
+            amounts = [float(str(one)) for one in vector[places].numpy()]  # the shortest digits that make the float32
             lines = [
                 f"vector = torch.zeros({len(vector)})",
-                f"vector[{places}] = torch.tensor({vector[places].tolist()})",
+                f"vector[{places}] = torch.tensor({amounts})",
             ]
             objective = f"Direction({self.objective.layer!r}, vector)"
         return [*lines, f"engine = OptVis(network, {objective}{self.amounts.code}{given})"]

@@ -14,9 +14,9 @@ from .session import Session
 def growing_tab(gradio: Any, page: Any, session: Session, menu: Menu) -> None:
     """Lay out the tab and connect it to a session."""
     with gradio.Row():
-        with gradio.Column(scale=2, min_width=300):
+        with gradio.Column(scale=9, min_width=300):
             fields = [*_objective_fields(gradio, menu), *_number_fields(gradio, session)]
-        with gradio.Column(scale=3, min_width=360):
+        with gradio.Column(scale=12, min_width=360):
             picture = picture_box(gradio, "picture")
             status = gradio.Markdown(session.shot.status, elem_id="status")
             with gradio.Row():

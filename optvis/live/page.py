@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..checks import as_flag, as_whole
@@ -67,9 +68,9 @@ def launch(
     if port is not None:
         as_whole("port", port, 1, 65535)
     as_flag("open_browser", open_browser)
-    NetworkInput.of(network, mean, std)
+    device = NetworkInput.of(network, mean, std).device
     options = {key: value for key, value in (("mean", mean), ("std", std)) if value is not None}
-    session = Session(network, _preamble(name, weights, names), options)
+    session = Session(network, _preamble(name, weights, names, device), options)
     title = f"optvis live: {name or type(unwrap(network)).__name__}"
     page = _page(gradio, session, Menu.of(network, options), title)
     page.queue(default_concurrency_limit=1, api_open=False)
@@ -123,11 +124,12 @@ def _policy() -> Any:
     return Middleware(Policy)
 
 
-def _preamble(name: str | None, weights: Any, names: Any) -> list[str]:
+def _preamble(name: str | None, weights: Any, names: Any, device: torch.device) -> list[str]:
     if name is None:
         return ["network = ...  # your network, as it was given to optvis.live.launch", ""]
     given = "".join(f", {key}={str(value)!r}" for key, value in (("weights", weights), ("names", names)) if value)
-    return [f"network = optvis.load_network({name!r}{given})", ""]
+    moved = "" if device.type == "cpu" else f".to({str(device)!r})"
+    return [f"network = optvis.load_network({name!r}{given}){moved}", ""]
 
 
 def _page(gradio: Any, session: Session, menu: Menu, title: str) -> Any:
