@@ -198,10 +198,8 @@ def _prepared(
     shapes = shapes_of(forward, images, explained.layers)
     if explained.objective is not None:
         explained = replace(explained, objective=explained.objective.bound(shapes, shapes))
-    if first is None:
-        context = Context.of(forward, images, explained, shapes)
-    else:
-        context = Context(forward, Shown(images, first.inputs.requires_grad_()), explained, shapes)
+    inputs = forward.normalise(images) if first is None else first.inputs
+    context = Context(forward, Shown(images, inputs.requires_grad_()), explained, shapes)
     if way.layer:
         if layers:
             found = shapes_of(forward, images, layers, first)
