@@ -17,6 +17,7 @@ from .checks import Size
 from .network import LayerShape, NetworkInput, Probed
 from .network.precision import PRECISIONS
 from .objectives import Batch, Channel, Objective
+from .objectives.algebra import IMAGE, Sum
 from .params import ImageParam, Param, PixelParam
 from .prepared import Prepared
 from .settings import Settings, adam
@@ -182,10 +183,14 @@ def _noise_text(size: Size, channels: int) -> str:
 
 
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
-    """The name of the picture's channel, or its objective."""
+    """The name of the picture's channel, whatever the penalties on the image, or else its objective."""
     if isinstance(objective, Batch):
         objective = objective.objectives[0]
-    elif isinstance(objective, Channel):
+    if isinstance(objective, Sum):
+        terms = [(weight, term) for weight, term in objective.terms if term.layers != (IMAGE,)]
+        if len(terms) == 1 and terms[0][0] > 0:
+            objective = terms[0][1]
+    if isinstance(objective, Channel):
         layer, channel = objective.layers[0], objective.channel
         channel = channel[0] if isinstance(channel, tuple) else channel
         names = shapes[layer].names

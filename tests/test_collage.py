@@ -7,7 +7,7 @@ import torch
 from small_networks import Kept, Tiny, seeded
 from torch import Tensor, nn
 
-from optvis import Channel, Class, ImageParam, OptVis, Visualisation
+from optvis import Channel, Class, ImageParam, OptVis, TotalVariation, Visualisation
 from optvis.recipes import collage
 
 
@@ -39,6 +39,8 @@ def test_a_collage_of_objectives(network: Tiny) -> None:
     assert torch.equal(result.images, alone.images)
     assert result.labels == ("Channel('second', 1)", "Channel('first', 2) - 0.5")
     assert collage(network, Class("", [3, 0]), size=24, thresh=1).labels == ("3", "0")
+    assert collage(network, Class("", [3, 0]) - 2 * TotalVariation(), size=24, thresh=1).labels == ("3", "0")
+    assert collage(network, TotalVariation() - Class("", [3, 0]), size=24, thresh=1).labels[0].startswith("Tot")
 
 
 def test_a_collage_of_all_channels_is_labelled(network: Tiny) -> None:
