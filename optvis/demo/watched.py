@@ -52,10 +52,11 @@ def train_demo(folder: str | os.PathLike[str], minutes: float = 3.0, seed: int =
     views = [("film of rings", film), *_views()]
     every = {title: steps // PICTURES for title, _ in views} | {"film of rings": steps // FRAMES}
     images, patterns, _ = make_pictures(SHOWN, seed=UNSEEN)
+    names = [PATTERNS[pattern] for pattern in patterns]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = DemoNetwork()
-    with Watch(views, every, (images, patterns), sinks, n_data=SHOWN) as watch:
+    with Watch(views, every, (images, names), sinks, n_data=SHOWN) as watch:
         watch.step(network, 0)
         train(network, steps, seed=seed, batch=32, reach=2.5, after=lambda step: watch.step(network, step))
     return watch
