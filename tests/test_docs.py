@@ -18,6 +18,7 @@ from skimage import data
 from torch import nn
 from torchvision import models
 
+from optvis import VIEWS
 from optvis.attribution import METHODS
 from optvis.cli import run
 from optvis.stages import Stage
@@ -94,11 +95,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def methods() -> Iterator[None]:
-    """Takes methods away that a page registers."""
-    before = dict(METHODS)
+    """Takes methods and views away that a page registers."""
+    before = [(registry, dict(registry)) for registry in (METHODS, VIEWS)]
     yield
-    METHODS.clear()
-    METHODS.update(before)
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
 
 
 def run_python(block: Block, page: str, space: dict[str, Any]) -> None:
@@ -161,4 +163,7 @@ def test_the_code_in_tables_runs(
     lines = code_in_tables(page)
     assert len(lines) >= least
     for line in lines:
-        exec(compile(line, line, "exec"), space)
+        if line.startswith("optvis "):
+            assert run(shlex.split(line)[1:]) == 0, line
+        else:
+            exec(compile(line, line, "exec"), space)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from optvis import OptVis, redraw
+from optvis import VIEWS, Context, OptVis, View, redraw
 from optvis.attribution import METHODS, attribute
 from optvis.demo import DemoNetwork, demo_network
+from optvis.demo.patterns import make_pictures
 
 TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
-MOST = {"objective": 10, "parameterisation": 15, "transform": 10, "attribution method": 10, "recipe": 30}
+MOST = {"objective": 10, "parameterisation": 15, "transform": 10, "attribution method": 10, "recipe": 30, "view": 30}
 STAGES = [(32, 6), (48, 4)]
 
 
@@ -33,6 +34,7 @@ def made() -> dict[str, Any]:
         exec(code, space)
     yield space
     METHODS.pop("magnitude_cam")
+    VIEWS.pop("silhouette")
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,11 @@ def test_the_recipe(made: dict[str, Any], network: DemoNetwork) -> None:
     assert result.labels == ("most features/12:7", "least features/12:7")
     assert result.scores[0] > -result.scores[1]
     assert result.grid().height > result.images.shape[-2]
+
+
+def test_the_view(made: dict[str, Any], network: DemoNetwork) -> None:
+    images = make_pictures(2, seed=3)[0]
+    figure = View("silhouette", share=0.3)(network, Context(images=images))
+    white = torch.tensor([min(figure.picture.getpixel((x, y))) == 255 for x in range(128) for y in range(64)])
+    assert figure.picture.size == (128, 64) and 0.6 < white.float().mean() < 0.75
+    assert len(figure.values["labels"]) == 2 and VIEWS["silhouette"].help["share"].startswith("of the image")
