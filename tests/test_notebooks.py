@@ -20,4 +20,5 @@ def test_runs_from_top_to_bottom(path: Path) -> None:
 
 
 def test_there_are_notebooks() -> None:
-    assert {"attribution", "introduction", "visualisation"} <= {path.stem for path in NOTEBOOKS}
+    known = {"attribution", "coming_from", "introduction", "own_network", "visualisation", "watching"}
+    assert known <= {path.stem for path in NOTEBOOKS}
