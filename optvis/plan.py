@@ -185,7 +185,7 @@ def _noise_text(size: Size, channels: int) -> str:
 def _label(objective: Objective, shapes: Mapping[str, LayerShape]) -> str:
     """The name of the picture's channel, whatever the penalties on the image, or else its objective."""
     if isinstance(objective, Batch):
-        objective = objective.objectives[0]
+        return printable(repr(objective.objectives[0]))
     if isinstance(objective, Sum):
         terms = [(weight, term) for weight, term in objective.terms if term.layers != (IMAGE,)]
         if len(terms) == 1 and terms[0][0] > 0:

@@ -36,7 +36,8 @@ from random_arguments import Pool, arguments_of
 from random_functions import SPECS, command_line
 
 import optvis
-from optvis import cli, terminal
+from optvis import cli
+from optvis.cli import terminal
 from optvis.run import Run
 
 HERE = str(Path(__file__).parent)

@@ -8,7 +8,7 @@ import signal
 import warnings
 from typing import Any
 
-import digits
+import digits_data
 import numpy as np
 import pytest
 import torch
@@ -25,7 +25,7 @@ def meddling(network: nn.Module, context: Context) -> Image.Image:
     network.train()
     network.requires_grad_(True)
     network.features.register_forward_hook(lambda *_: None)
-    digits.seed_all(99)
+    digits_data.seed_all(99)
     out = network(context.images + torch.randn(len(context.images), 1, 8, 8))
     out.sum().backward()
     return Image.new("RGB", (8, 8))
@@ -41,34 +41,38 @@ def failing(network: nn.Module, context: Context) -> Figure:
     [(40, 0), pytest.param(200, 0, marks=pytest.mark.slow), pytest.param(40, 2, marks=pytest.mark.slow)],
 )
 def test_training_is_the_same_to_the_bit(tmp_path, steps, workers):
-    data = DataLoader(digits.Digits(), 32, shuffle=True, num_workers=workers)
+    data = DataLoader(digits_data.Digits(), 32, shuffle=True, num_workers=workers)
     seen: list[Any] = []
-    views = [*digits.views(), Film(Class("", 7), 12, 2), meddling, failing]
+    views = [*digits_data.views(), Film(Class("", 7), 12, 2), meddling, failing]
     watch = Watch(views, 20, data, [tmp_path, lambda *given: seen.append(given)])
     with pytest.warns(UserWarning, match="view 'failing' failed"):
-        assert digits.train(watch.step, steps, num_workers=workers) == digits.left_alone(steps, num_workers=workers)
+        assert digits_data.train(watch.step, steps, num_workers=workers) == digits_data.left_alone(
+            steps, num_workers=workers
+        )
     watch.close()
     assert len(seen) == steps // 20
     assert 0 < watch.share < 1
 
 
 def test_training_is_the_same_with_the_loader_that_is_watched(tmp_path):
-    data = digits.Digits()
+    data = digits_data.Digits()
     loader = DataLoader(data, 32, shuffle=True, generator=torch.Generator().manual_seed(4))
-    other = DataLoader(digits.Digits(), 32, shuffle=True, generator=torch.Generator().manual_seed(4))
+    other = DataLoader(digits_data.Digits(), 32, shuffle=True, generator=torch.Generator().manual_seed(4))
     watch = Watch([View("attribute", layer="features/3")], 20, loader, tmp_path, resample_inputs=True)
-    assert digits.train(watch.step, 70, loader=loader) == digits.train(lambda *_: None, 70, loader=other)
+    assert digits_data.train(watch.step, 70, loader=loader) == digits_data.train(lambda *_: None, 70, loader=other)
 
 
 def test_a_view_that_fails_warns_once_and_the_run_goes_on(tmp_path):
     drawn: list[list[str]] = []
-    watch = Watch([failing, *digits.views()[:1]], 10, digits.Digits(), lambda shown, step: drawn.append(list(shown)))
+    watch = Watch(
+        [failing, *digits_data.views()[:1]], 10, digits_data.Digits(), lambda shown, step: drawn.append(list(shown))
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert digits.train(watch.step) == digits.left_alone()
+        assert digits_data.train(watch.step) == digits_data.left_alone()
     ours = [str(one.message) for one in caught if "watching" in str(one.message)]
     assert ours == ["watching: view 'failing' failed, and the training goes on: RuntimeError: this view is broken"]
-    assert [one.filename for one in caught if "watching" in str(one.message)] == [digits.__file__]
+    assert [one.filename for one in caught if "watching" in str(one.message)] == [digits_data.__file__]
     assert drawn == [["seven"]] * 4
     assert watch.timing.costs["failing"].failed == 4
 
@@ -76,11 +80,11 @@ def test_a_view_that_fails_warns_once_and_the_run_goes_on(tmp_path):
 def test_a_view_may_return_nothing_useful(tmp_path):
     watch = Watch([("wrong", lambda network, context: 3)], 1, to=tmp_path)
     with pytest.warns(UserWarning, match="view 'wrong' failed.*it returned 3"):
-        watch.step(digits.DigitNetwork(), 0)
+        watch.step(digits_data.DigitNetwork(), 0)
 
 
 def test_views_are_given_a_shadow_in_eval_mode_and_options_name_its_modules():
-    network = digits.DigitNetwork()
+    network = digits_data.DigitNetwork()
     given: list[nn.Module] = []
     layer = network.features[3]
     drawn: list[Any] = []
@@ -102,7 +106,7 @@ def test_views_are_given_a_shadow_in_eval_mode_and_options_name_its_modules():
 
 
 def test_steps_and_epochs_are_due_at_multiples():
-    network = digits.DigitNetwork()
+    network = digits_data.DigitNetwork()
 
     def numbers(**options: Any) -> tuple[Watch, list[int]]:
         found: list[int] = []
@@ -148,7 +152,7 @@ def test_each_view_may_have_its_own_number():
     views = [("often", lambda *_: grey), ("rarely", lambda *_: grey)]
     watch = Watch(views, {"often": 1, "rarely": 3}, to=lambda shown, step: found.append((step, list(shown))))
     for step in range(1, 4):
-        watch.step(digits.DigitNetwork(), step)
+        watch.step(digits_data.DigitNetwork(), step)
     assert found == [(1, ["often"]), (2, ["often"]), (3, ["rarely", "often"])]
 
 
@@ -175,7 +179,7 @@ def clock(monkeypatch):
 
 def run(watch: Watch, clock: Clock, steps: int, seconds: float) -> list[float]:
     """Steps that take some seconds each; returns the share after each."""
-    network, shares = digits.DigitNetwork(), []
+    network, shares = digits_data.DigitNetwork(), []
     watch.begin(network)
     for step in range(1, steps + 1):
         clock.spend(seconds)
@@ -233,12 +237,12 @@ def test_one_image_set_is_kept_or_taken_anew():
         found.append(context)
         return Image.new("L", (2, 2))
 
-    network = digits.DigitNetwork()
+    network = digits_data.DigitNetwork()
     for resample in (False, True):
         watch = Watch(
             [look],
             1,
-            digits.Digits(),
+            digits_data.Digits(),
             [],
             n_inputs=3,
             n_data=20,
@@ -259,14 +263,14 @@ def test_one_image_set_is_kept_or_taken_anew():
 
 
 def test_only_what_a_view_takes_is_read(monkeypatch):
-    data = digits.Digits()
+    data = digits_data.Digits()
     asked: list[int] = []
-    monkeypatch.setattr(digits.Digits, "__getitem__", lambda self, i: (asked.append(i), (self.images[i], 0))[1])
+    monkeypatch.setattr(digits_data.Digits, "__getitem__", lambda self, i: (asked.append(i), (self.images[i], 0))[1])
     watch = Watch([View("vis", objective=Class("", 7), size=8, steps=1)], 1, data, [])
-    watch.step(digits.DigitNetwork(), 0)
+    watch.step(digits_data.DigitNetwork(), 0)
     assert len(asked) == 4, "some are read to see that images can be read"
     watch = Watch([View("attribute", layer="features/3")], 1, data, [], n_inputs=4)
-    watch.step(digits.DigitNetwork(), 0)
+    watch.step(digits_data.DigitNetwork(), 0)
     assert len(asked) == 4 + 4 + 4
 
 
@@ -289,7 +293,7 @@ def test_ctrl_c_while_a_view_is_drawn_ends_the_training():
     state = str(np.random.get_state())
     watch = Watch([view], 1, to=[])
     with pytest.raises(KeyboardInterrupt):
-        watch.step(digits.DigitNetwork(), 0)
+        watch.step(digits_data.DigitNetwork(), 0)
     assert str(np.random.get_state()) == state
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -323,4 +327,4 @@ def test_wrong_arguments_are_refused_before_the_training(tmp_path):
         Watch(["attribute"], to=3)
     watch = Watch(["attribute"], to=tmp_path)
     with pytest.raises(ValueError, match="view 'attribute' needs image: give Watch data="):
-        watch.step(digits.DigitNetwork(), 1)
+        watch.step(digits_data.DigitNetwork(), 1)

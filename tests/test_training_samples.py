@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import digits
+import digits_data
 import numpy as np
 import pytest
 import torch
@@ -104,7 +104,7 @@ def test_a_custom_collate_function_is_used():
 
 
 def test_normalised_images_are_undone():
-    network = digits.DigitNetwork()
+    network = digits_data.DigitNetwork()
     network.image_mean, network.image_std = (0.3,), (0.5,)
     found: list[Any] = []
     normalised = ((IMAGES - 0.3) / 0.5, LABELS)
@@ -178,9 +178,9 @@ def test_all_random_states_are_kept():
     def draw() -> list[float]:
         return [random.random(), np.random.rand(), torch.rand(1).item()]
 
-    digits.seed_all(5)
+    digits_data.seed_all(5)
     expected = draw()
-    digits.seed_all(5)
+    digits_data.seed_all(5)
     own = Counting()
     with pytest.raises(KeyError), kept_random_states({"data": [own]}):
         draw()

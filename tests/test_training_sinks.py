@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any
 
-import digits
+import digits_data
 import numpy as np
 import pytest
 import torch
@@ -19,7 +19,7 @@ from optvis.result import read_settings
 from optvis.training import Folder, TensorBoard
 from optvis.training.sinks import Call, as_sinks
 
-NETWORK = digits.DigitNetwork()
+NETWORK = digits_data.DigitNetwork()
 
 
 def coloured(number: int) -> Image.Image:

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import digits
+import digits_data
 import pytest
 import torch
 from PIL import Image
@@ -23,7 +23,7 @@ Calls = list[tuple[int, list[str]]]
 def recorded(**options: Any) -> tuple[Watch, Calls]:
     calls: Calls = []
     layer = options.pop("layer", "features/3")
-    views = options.pop("views", [*digits.views(layer), ("film", Film(Class("", 7), 12, 2)), failing])
+    views = options.pop("views", [*digits_data.views(layer), ("film", Film(Class("", 7), 12, 2)), failing])
     return Watch(views, to=lambda shown, step: calls.append((step, list(shown))), **options), calls
 
 
@@ -41,7 +41,7 @@ def lightning_run(folder: Path, callbacks: list[Any], steps: int, **options: Any
     class Module(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.network = digits.DigitNetwork()
+            self.network = digits_data.DigitNetwork()
             self.network.features.register_forward_hook(lambda module, inputs, output: output)
 
         def forward(self, x: Any) -> Any:
@@ -58,7 +58,7 @@ def lightning_run(folder: Path, callbacks: list[Any], steps: int, **options: Any
         def configure_optimizers(self) -> Any:
             return torch.optim.Adam(self.parameters(), 1e-2)
 
-    digits.seed_all()
+    digits_data.seed_all()
     module = Module()
     trainer = pl.Trainer(
         max_steps=steps,
@@ -73,9 +73,9 @@ def lightning_run(folder: Path, callbacks: list[Any], steps: int, **options: Any
         **options,
     )
     validation = DataLoader(TensorDataset(torch.rand(8, 1, 8, 8), torch.arange(8)), 4)
-    trainer.fit(module, DataLoader(digits.Digits(), 32, shuffle=True), validation)
+    trainer.fit(module, DataLoader(digits_data.Digits(), 32, shuffle=True), validation)
     assert trainer.global_step == steps
-    return digits.left_by(module, trainer.optimizers[0])
+    return digits_data.left_by(module, trainer.optimizers[0])
 
 
 @pytest.mark.slow
@@ -113,8 +113,8 @@ def test_lightning_draws_after_epochs_validations_and_whole_steps(tmp_path):
 def hugging_face_run(folder: Path, callbacks: list[Any], steps: int, **options: Any) -> dict[str, Any]:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    digits.seed_all()
-    network = digits.DigitNetwork()
+    digits_data.seed_all()
+    network = digits_data.DigitNetwork()
     arguments = transformers.TrainingArguments(
         str(folder),
         max_steps=steps,
@@ -128,13 +128,13 @@ def hugging_face_run(folder: Path, callbacks: list[Any], steps: int, **options: 
         logging_strategy="no",
         **options,
     )
-    data = digits.Digits("pixel_values")
+    data = digits_data.Digits("pixel_values")
     trainer = transformers.Trainer(network, arguments, train_dataset=data, eval_dataset=[data[i] for i in range(8)])
     for callback in callbacks:
         trainer.add_callback(callback)
     trainer.train()
     assert trainer.state.global_step == steps
-    return {**digits.left_by(network, trainer.optimizer.optimizer), "own": data.own.random()}
+    return {**digits_data.left_by(network, trainer.optimizer.optimizer), "own": data.own.random()}
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def rank(number: int, folder: str) -> None:
     store = torch.distributed.FileStore(f"{folder}/store", 2)
     torch.distributed.init_process_group("gloo", store=store, rank=number, world_size=2)
     views = [View("attribute", layer="features/3"), ("broken", failing)]
-    watch = Watch(views, 10, digits.Digits(), f"{folder}/pictures")
+    watch = Watch(views, 10, digits_data.Digits(), f"{folder}/pictures")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         left = [distributed_run(number, after) for after in (lambda *_: None, watch.step)]
@@ -184,18 +184,18 @@ def rank(number: int, folder: str) -> None:
 
 
 def distributed_run(number: int, after: Any) -> dict[str, Any]:
-    digits.seed_all()
-    network = nn.parallel.DistributedDataParallel(digits.DigitNetwork())
-    digits.seed_all(number)
+    digits_data.seed_all()
+    network = nn.parallel.DistributedDataParallel(digits_data.DigitNetwork())
+    digits_data.seed_all(number)
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
-    data = digits.Digits()
+    data = digits_data.Digits()
     loader = DataLoader(data, 16, sampler=torch.utils.data.DistributedSampler(data, 2, number))
     for step, (images, labels) in zip(range(31), loader, strict=False):
         optimiser.zero_grad()
         cross_entropy(network(images), labels).backward()
         optimiser.step()
         after(network, step)
-    return {**digits.left_by(network, optimiser), "own": data.own.random()}
+    return {**digits_data.left_by(network, optimiser), "own": data.own.random()}
 
 
 @pytest.mark.slow

@@ -63,7 +63,8 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 def compiled_module(network: nn.Module) -> nn.Module | None:
     """The module that a ``torch.compile`` wrapper was made from; ``None`` for any other module."""
-    return network.get_submodule(_COMPILED) if _COMPILED in vars(network)["_modules"] else None
+    children: dict[str, nn.Module] = vars(network).get("_modules", {})  # scripted modules have no such attribute
+    return children.get(_COMPILED)
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
