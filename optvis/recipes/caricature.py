@@ -26,7 +26,7 @@ def caricature(
     layers: Sequence[str] | str | None = None,
     power: float = 0.5,
     size: int | None = None,
-    steps: int = 64,
+    steps: int = 128,
     *,
     names: Sequence[str] | None = None,
     mean: float | Sequence[float] | None = None,
