@@ -82,6 +82,20 @@ def test_default_layers_run_from_early_to_late() -> None:
     assert len(layers_at_depths(seeded(Tiny), torch.rand(1, 3, 24, 24), NetworkInput.of(seeded(Tiny)), 3)) == 3
 
 
+def test_default_layers_are_whole_blocks_where_there_are_enough() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 3, 3, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.two(self.one(x)))
+
+    network = seeded(lambda: nn.Sequential(*(Block() for _ in range(4)), nn.Conv2d(3, 40, 1), nn.Flatten()))
+    found = layers_at_depths(network, torch.rand(1, 3, 64, 64), NetworkInput.of(network), 3)
+    assert found == ["1", "2", "3"]  # without the wide layer after the blocks
+
+
 def test_wrong_arguments_are_told_before_the_first_step(network: Tiny, images: Tensor) -> None:
     with pytest.raises(ValueError, match="did you mean 'second'"):
         caricature(network, images, "secnd")

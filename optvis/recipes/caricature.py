@@ -13,7 +13,7 @@ from ..objectives import Match
 from ..view import view
 from .matching import draw_rows, figure_of, find_layers, read_originals, seen_as, similarities
 
-CLOSE = 6.0
+CLOSE = 12.0
 """Weight of the cosine that is added to the score, so that the picture stays like the image. Found empirically."""
 RATE = 0.1
 """The default learning rate. Found empirically."""
@@ -26,7 +26,7 @@ def caricature(
     layers: Sequence[str] | str | None = None,
     power: float = 0.5,
     size: int | None = None,
-    steps: int = 64,
+    steps: int = 128,
     *,
     names: Sequence[str] | None = None,
     mean: float | Sequence[float] | None = None,

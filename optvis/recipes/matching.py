@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..checks import as_count, as_list, as_size
 from ..engine import OPTIONS, OptVis
 from ..images import fit, grid, to_pil
 from ..network import Forward, NetworkInput, find_layer, isolated
-from ..network.forward import to_the_end
+from ..network.forward import Pass, to_the_end
 from ..network.inputs import Extra, channel_names, name_outputs
 from ..network.tap import first_tensor
 from ..objectives import Objective
@@ -84,22 +84,18 @@ def find_layers(network: nn.Module, layers: Any, images: Tensor, given: NetworkI
 def layers_at_depths(network: nn.Module, image: Tensor, given: NetworkInput, count: int) -> list[str]:
     """``count`` layers with positions, from early to late.
 
-    They are the last layers before the resolution falls, where it falls often enough, and otherwise evenly spread over
-    the order of the layers' calls.
+    They are whole blocks, such as residual blocks, if the network has ``count`` of these. Chosen are the last layers
+    before the resolution falls, where it falls often enough, and otherwise layers that are evenly spread over the order
+    of the calls.
     """
     forward = Forward.of(network, given)
     names = [name.replace(".", "/") for name, module in forward.network.named_modules() if name and _changes(module)]
     with isolated(given.device), torch.no_grad():
         passed = forward.run(forward.normalise(image.to(given.device)), names, to_the_end(names), missing_ok=True)
-    maps: dict[str, Tensor] = {}
-    last, output = image, first_tensor(passed.output)
-    classes = output.shape[1] if output is not None and output.dim() > 1 else 0
-    for name in passed.calls:  # in their order
-        seen = passed.seen.get(name, last)
-        positions = seen.shape[2:].numel() if seen.dim() in (3, 4) and len(seen) == 1 else 0
-        same = seen.shape == last.shape and torch.equal(seen, last)  # a part and its whole
-        if positions > 1 and seen.shape[1] != classes and not same:
-            maps[name] = last = seen
+    blocks = _blocks(forward.network)
+    maps = _maps(passed, image, [name for name in passed.calls if name in blocks])
+    if len(maps) < count:
+        maps = _maps(passed, image, passed.calls)
     ends = list({tuple(seen.shape[2:]): name for name, seen in maps.items()}.values())
     chosen = ends if len(ends) > count else list(maps)
     if not chosen:
@@ -145,6 +141,32 @@ def figure_of(rows: Sequence[Sequence[Tensor]], labels: Sequence[Sequence[str]])
 
 def _changes(module: nn.Module) -> bool:
     return not isinstance(module, (nn.Identity, nn.Dropout, nn.Flatten))
+
+
+def _maps(passed: Pass, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """Those of the layers' outputs that have positions, in the order of the calls, without repetitions."""
+    maps: dict[str, Tensor] = {}
+    last, output = image, first_tensor(passed.output)
+    classes = output.shape[1] if output is not None and output.dim() > 1 else 0
+    for name in names:
+        seen = passed.seen.get(name, last)
+        positions = seen.shape[2:].numel() if seen.dim() in (3, 4) and len(seen) == 1 else 0
+        same = seen.shape == last.shape and torch.equal(seen, last)  # a part and its whole
+        if positions > 1 and seen.shape[1] != classes and not same:
+            maps[name] = last = seen
+    return maps
+
+
+def _blocks(network: nn.Module) -> list[str]:
+    """Addresses of the outermost modules with two or more layers, other than the network and lists of modules."""
+    lists = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    found: list[str] = []
+    for name, module in network.named_modules():  # a whole before its parts
+        inside = any(name.startswith(f"{block}.") for block in found)
+        weights = [part.weight for part in module.modules() if isinstance(getattr(part, "weight", None), Tensor)]
+        if name and not inside and not isinstance(module, lists) and sum(one.dim() > 1 for one in weights) > 1:
+            found.append(name)
+    return [name.replace(".", "/") for name in found]
 
 
 def draw_rows(
