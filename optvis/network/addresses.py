@@ -63,8 +63,8 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 def compiled_module(network: nn.Module) -> nn.Module | None:
     """The module that a ``torch.compile`` wrapper was made from; ``None`` for any other module."""
-    children: dict[str, nn.Module] = vars(network).get("_modules", {})  # scripted modules have no such attribute
-    return children.get(_COMPILED)
+    children = vars(network).get("_modules")  # scripted and traced modules have none, or one of another type
+    return children.get(_COMPILED) if isinstance(children, dict) else None
 
 
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
