@@ -22,8 +22,8 @@ def invert(
     images: Any,
     layers: Sequence[str] | str | None = None,
     size: int | None = None,
-    steps: int = 256,
-    smoothness: float = 0.02,
+    steps: int = 512,
+    smoothness: float = 0.005,
     *,
     names: Sequence[str] | None = None,
     mean: float | Sequence[float] | None = None,
@@ -66,8 +66,8 @@ def invert(
         ValueError: an unknown layer, images that do not fit, or other invalid arguments, before the first step.
     """
     as_number("smoothness", smoothness, low=0)
-    # Without transforms the gradients of many steps agree: Adam's longer memory reaches a lower error.
-    options = {"transform": False, "optim": torch.optim.Adam, **options}
+    # Without transforms the gradients of many steps agree: Adam's longer memory and small steps reach a lower error.
+    options = {"transform": False, "optim": torch.optim.Adam, "lr": 0.03, **options}
     options |= {"names": names, "mean": mean, "std": std, "seed": seed, "verbose": verbose}
     given = NetworkInput.of(network, mean, std)
     original = read_originals(network, images, size, given, names, options.get("extra_inputs", ()))
