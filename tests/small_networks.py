@@ -160,7 +160,11 @@ def watched(network: nn.Module) -> Iterator[list[set[str]]]:
 
     def compare() -> None:
         while not done.is_set():
-            now = {**snapshot(network), "random": random_states()}
+            try:
+                now = {**snapshot(network), "random": random_states()}
+            except RuntimeError as error:  # attributes came or went while they were read
+                found.append({str(error)})
+                continue
             found.append({key for key in before.keys() | now.keys() if before.get(key, done) != now.get(key, done)})
 
     watcher = threading.Thread(target=compare)
