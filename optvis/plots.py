@@ -60,10 +60,10 @@ def write(figure: Figure, left: float, top: float, text: str, size: float = 10, 
     figure.text(left / width, 1 - top / height, printable(text), fontsize=size, parse_math=False, **look)
 
 
-def rendered(figure: Figure) -> Image.Image:
+def rendered(figure: Figure, dpi: int = DPI) -> Image.Image:
     """The figure as an RGB image."""
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=DPI)
+    figure.savefig(data, format="png", dpi=dpi)
     return Image.open(data).convert("RGB")
 
 

@@ -11,7 +11,7 @@ from ..figure import Figure, settings_of
 from ..network import NetworkInput
 from ..objectives import Match
 from ..view import view
-from .matching import draw_rows, figure_of, find_layers, read_originals, seen_as, similarities
+from .matching import draw_rows, figure_of, layers_or_default, read_originals, seen_as, similarities
 
 CLOSE = 12.0
 """Weight of the cosine that is added to the score, so that the picture stays like the image. Found empirically."""
@@ -43,7 +43,7 @@ def caricature(
 
     Each image has a row: the image with the network's prediction, then a picture for each layer, drawn from noise, with
     the cosine of its activations to the image's. The score is that of ``Match(layer, image, "dot_cosine", power)`` plus
-    6 times the cosine. After Lucid's caricatures (Olah et al., 2018), with the cosine of each image by itself.
+    12 times the cosine. After Lucid's caricatures (Olah et al., 2018), with the cosine of each image by itself.
 
     Args:
         network: any ``nn.Module`` that takes images.
@@ -72,7 +72,7 @@ def caricature(
     options |= {"names": names, "mean": mean, "std": std, "seed": seed, "verbose": verbose}
     given = NetworkInput.of(network, mean, std)
     original = read_originals(network, images, size, given, names, options.get("extra_inputs", ()))
-    found = find_layers(network, layers, original.images, given, 3)
+    found = layers_or_default(network, layers, original.images, given, 3)
     objectives = {
         layer: Match(layer, original.images, "dot_cosine", power) + CLOSE * Match(layer, original.images, "cosine")
         for layer in found

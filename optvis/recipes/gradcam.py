@@ -14,8 +14,9 @@ from ..attribution.plotting import INCHES, colour_map, title_of
 from ..attribution.targets import percent
 from ..checks import as_count
 from ..figure import Figure, settings_of
+from ..plots import rendered
 from ..view import view
-from .predictions import predictions, rendered
+from .predictions import MAP_DPI, predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +111,7 @@ def _drawn(
             axis.axis("off")
         if listed:
             draw_classes(row[2], fact["top"], fact["target"], INCHES * original.shape[1] / original.shape[2])
-    return rendered(figure)
+    return rendered(figure, MAP_DPI)
 
 
 def draw_classes(axis: Axes, classes: Sequence[Sequence[Any]], target: str, height: float) -> None:

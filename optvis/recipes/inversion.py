@@ -13,7 +13,7 @@ from ..figure import Figure, settings_of
 from ..network import NetworkInput
 from ..objectives import Match, TotalVariation
 from ..view import view
-from .matching import draw_rows, figure_of, find_layers, read_originals, seen_as, similarities
+from .matching import draw_rows, figure_of, layers_or_default, read_originals, seen_as, similarities
 
 
 @view("invert")
@@ -71,7 +71,7 @@ def invert(
     options |= {"names": names, "mean": mean, "std": std, "seed": seed, "verbose": verbose}
     given = NetworkInput.of(network, mean, std)
     original = read_originals(network, images, size, given, names, options.get("extra_inputs", ()))
-    found = find_layers(network, layers, original.images, given, 5)
+    found = layers_or_default(network, layers, original.images, given, 5)
     objectives = {
         layer: Match(layer, original.images, "l2", same_transforms=bool(options["transform"]))
         - smoothness * TotalVariation()

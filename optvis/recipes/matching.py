@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..activations import activations
+from ..activations import activations, find_layers
 from ..attribution.inputs import read_inputs
 from ..attribution.targets import logits, percent
-from ..checks import as_count, as_list, as_size
+from ..checks import as_count, as_size
 from ..engine import OPTIONS, OptVis
 from ..images import fit, grid, to_pil
-from ..network import Forward, NetworkInput, find_layer, isolated
+from ..network import Forward, NetworkInput, isolated
 from ..network.forward import Pass, to_the_end
 from ..network.inputs import Extra, channel_names, name_outputs
 from ..network.tap import first_tensor
@@ -70,15 +70,11 @@ def read_originals(
     return Original(found, labels, predictions)
 
 
-def find_layers(network: nn.Module, layers: Any, images: Tensor, given: NetworkInput, count: int) -> list[str]:
+def layers_or_default(network: nn.Module, layers: Any, images: Tensor, given: NetworkInput, count: int) -> list[str]:
     """Addresses of layers; for ``None``, of ``count`` layers from early to late."""
     if layers is None:
         return layers_at_depths(network, images[:1], given, count)
-    one = isinstance(layers, (str, nn.Module))
-    listed = [layers] if one else as_list("layers", layers, "an address, or a list of these")
-    if not listed:
-        raise ValueError("no layers: give at least one address, as get_layer_names(network) lists them")
-    return list(dict.fromkeys(find_layer(network, layer) for layer in listed))
+    return find_layers(network, layers)
 
 
 def layers_at_depths(network: nn.Module, image: Tensor, given: NetworkInput, count: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,8 @@ from ..attribution.inputs import read_inputs
 from ..checks import Size, as_flag
 from ..figure import Figure, settings_of
 from ..images import enlarged, grid, to_pil
-from ..network import NetworkInput
+from ..network import LayerShape, NetworkInput
+from ..receptive_field import place_of
 from ..view import view
 
 BATCH = 8
@@ -111,7 +111,7 @@ def _positions(reader: Reader, layer: str, pictures: Tensor) -> Tensor:
     """``[N, h, w, C]``: the activations at each position, of unit length, on the CPU."""
     size = reader.shown_size((pictures.shape[-2], pictures.shape[-1]))
     shape = reader.shapes(size)[layer]
-    place = _grid_of(layer, shape.shape, shape.grid, shape.layout.rows)
+    place = _grid_of(layer, shape)
     found = []
     for part in pictures.split(BATCH):
         seen = reader(part)[layer].cpu()
@@ -120,12 +120,12 @@ def _positions(reader: Reader, layer: str, pictures: Tensor) -> Tensor:
     return F.normalize(torch.cat(found), dim=-1)
 
 
-def _grid_of(layer: str, shape: Sequence[int], patches: Size | None, rows: int) -> Size:
-    place = (shape[1], shape[2]) if len(shape) == 3 and rows == 1 else patches
+def _grid_of(layer: str, shape: LayerShape) -> Size:
+    place = place_of(shape)
     if place is None:
         raise ValueError(
-            f"layer {layer!r} puts out {list(shape)} for an image, which is no grid of positions: choose a layer with "
-            "[C, H, W], or a transformer's block with patch tokens"
+            f"layer {layer!r} puts out {list(shape.shape)} for an image, which is no grid of positions: choose a layer "
+            "with [C, H, W], or a transformer's block with patch tokens"
         )
     if min(place) < 2 or place[0] * place[1] < 9:
         raise ValueError(

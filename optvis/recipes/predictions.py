@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
-
-from PIL import Image
 
 from ..attribution import Attribution
 from ..attribution.targets import percent
+
+MAP_DPI = 110
+"""Pixels per inch of the figures of attributions."""
 
 
 def predictions(result: Attribution, top: int = 5) -> list[dict[str, Any]]:
@@ -39,10 +39,3 @@ def prediction_text(facts: dict[str, Any]) -> str:
     name, chance = facts["top"][0]
     best = f"{name} ({percent(chance)})"
     return best if name == facts["target"] else f"{best}\ntarget: {target}"
-
-
-def rendered(figure: Any, dpi: int = 110) -> Image.Image:
-    """A matplotlib figure as an RGB image."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=dpi)
-    return Image.open(data).convert("RGB")

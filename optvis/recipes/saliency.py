@@ -12,8 +12,9 @@ from ..attribution import Attribution, attribute
 from ..attribution.plotting import SIGNS, colour_map, figure_of, title_of
 from ..checks import as_count, as_whole, choice
 from ..figure import Figure, settings_of
+from ..plots import rendered
 from ..view import view
-from .predictions import prediction_text, predictions, rendered
+from .predictions import MAP_DPI, prediction_text, predictions
 
 ROUNDS = 2
 """The integrated, smoothed map is the mean of this many maps of ``samples`` random points each."""
@@ -99,7 +100,7 @@ def saliency(
     options = {"target": target, "samples": samples, "steps": steps, "noise": noise, "sign": sign, "seed": seed}
     settings = settings_of("saliency", network, **options)
     return Figure(
-        rendered(figure_of(rows)),
+        rendered(figure_of(rows), MAP_DPI),
         {**settings, "attributions": [one.settings for one in maps.values()]},
         {"images": facts},
         {title: one.values.contiguous() for title, one in maps.items()},
